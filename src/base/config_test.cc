@@ -1,0 +1,72 @@
+#include "base/config.h"
+
+#include <gtest/gtest.h>
+
+namespace roster {
+namespace {
+
+struct Settings {
+  std::string listen = "127.0.0.1:8443";
+  bool plain = false;
+  std::int64_t workers = 4;
+  std::chrono::milliseconds grace{5000};
+  std::filesystem::path data;
+  std::vector<std::string> hosts;
+
+  Result<void> read(std::string_view text) {
+    ConfigReader reader;
+    reader.bind("listen", listen);
+    reader.bind("plain_http", plain);
+    reader.bind("limits.workers", workers, 1, 64);
+    reader.bind("limits.grace", grace);
+    reader.bind("data_dir", data);
+    reader.bind("allowed_hosts", hosts);
+    return reader.read_text(text, "rosterd.toml");
+  }
+};
+
+TEST(Config, ReadsEveryTypeAndKeepsDefaults) {
+  Settings s;
+  const auto read = s.read(
+      "listen = \"[::1]:1\"\nplain_http = true\ndata_dir = \"/x\"\n"
+      "allowed_hosts = [\"a\", \"b\"]\n[limits]\ngrace = \"2m\"\n");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(s.listen, "[::1]:1");
+  EXPECT_TRUE(s.plain);
+  EXPECT_EQ(s.workers, 4);
+  EXPECT_EQ(s.grace, std::chrono::minutes(2));
+  EXPECT_EQ(s.data, "/x");
+  EXPECT_EQ(s.hosts, (std::vector<std::string>{"a", "b"}));
+}
+
+// A setting that is silently ignored is a hole: each error says file, line and key.
+TEST(Config, RefusesWhatItDoesNotKnow) {
+  const struct {
+    const char* text;
+    const char* message;
+  } kCases[] = {
+      {"\nlisten_on = \"x\"\n", "rosterd.toml:2: listen_on: no such setting"},
+      {"[limit]\nworkers = 1\n", "rosterd.toml:1: limit: no such section"},
+      {"[limits]\nworker = 1\n", "rosterd.toml:2: limits.worker: no such setting"},
+      {"plain_http = \"yes\"\n", "rosterd.toml:1: plain_http: must be true or false"},
+      {"[limits]\nworkers = 65\n",
+       "rosterd.toml:2: limits.workers: must be a whole number from 1 to 64"},
+      {"[limits]\ngrace = 5\n", "rosterd.toml:2: limits.grace: must be a duration such as \"30s\""},
+      {"allowed_hosts = [1]\n", "rosterd.toml:1: allowed_hosts: must be a list of strings"},
+  };
+  for (const auto& c : kCases) {
+    const auto read = Settings().read(c.text);
+    ASSERT_FALSE(read) << c.text;
+    EXPECT_EQ(read.error().code, Code::kInvalidArgument);
+    EXPECT_EQ(read.error().message, c.message);
+  }
+}
+
+TEST(Config, SyntaxErrorNamesTheLine) {
+  const auto read = Settings().read("listen = \"a\"\nlisten = \n");
+  ASSERT_FALSE(read);
+  EXPECT_TRUE(read.error().message.starts_with("rosterd.toml:2: ")) << read.error().message;
+}
+
+}  // namespace
+}  // namespace roster

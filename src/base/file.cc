@@ -1,0 +1,130 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <system_error>
+
+namespace roster {
+
+Error errno_error(std::string_view what, int error_number) {
+  Code code = Code::kInternal;
+  switch (error_number) {
+    case ENOENT:
+      code = Code::kNotFound;
+      break;
+    case EACCES:
+    case EPERM:
+      code = Code::kPermissionDenied;
+      break;
+    case ENOSPC:
+    case EDQUOT:
+      code = Code::kUnavailable;
+      break;
+    default:
+      break;
+  }
+  return Error{code, std::string(what) + ": " + std::generic_category().message(error_number)};
+}
+
+namespace {
+
+Result<std::string> read_fd(int fd, const std::string& name, std::size_t bytes_max) {
+  std::string content;
+  char buffer[16 << 10];
+  while (true) {
+    const ssize_t got = ::read(fd, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::unexpected(errno_error("read " + name, errno));
+    if (got == 0) return content;
+    if (content.size() + static_cast<std::size_t>(got) > bytes_max) {
+      return fail(Code::kTooLarge,
+                  name + ": larger than the " + std::to_string(bytes_max) + " bytes allowed");
+    }
+    content.append(buffer, static_cast<std::size_t>(got));
+  }
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return std::unexpected(errno_error("open " + path.string(), errno));
+  return read_fd(fd.get(), path.string(), bytes_max);
+}
+
+Result<std::string> read_private_file(const std::filesystem::path& path, std::size_t bytes_max) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return std::unexpected(errno_error("open " + path.string(), errno));
+  struct stat status;
+  if (::fstat(fd.get(), &status) != 0) {
+    return std::unexpected(errno_error("stat " + path.string(), errno));
+  }
+  if ((status.st_mode & 077) != 0) {
+    return fail(Code::kPermissionDenied,
+                path.string() + ": group or others can access this secret; run chmod 600 on it");
+  }
+  ASSIGN_OR_RETURN(std::string content, read_fd(fd.get(), path.string(), bytes_max));
+  if (content.ends_with('\n')) content.pop_back();
+  return content;
+}
+
+Result<void> write_all(int fd, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t put = ::write(fd, content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return std::unexpected(errno_error("write", errno));
+    content.remove_prefix(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
+Result<void> fsync_directory(const std::filesystem::path& directory) {
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return std::unexpected(errno_error("open " + directory.string(), errno));
+  if (::fsync(fd.get()) != 0) {
+    return std::unexpected(errno_error("fsync " + directory.string(), errno));
+  }
+  return {};
+}
+
+Result<void> write_file_atomic(const std::filesystem::path& path, std::string_view content,
+                               mode_t mode, std::optional<FileOwner> owner) {
+  static std::atomic<unsigned> counter{0};
+  std::filesystem::path directory = path.parent_path();
+  if (directory.empty()) directory = ".";
+  const std::filesystem::path temporary =
+      directory / ("." + path.filename().string() + "." + std::to_string(::getpid()) + "." +
+                   std::to_string(counter.fetch_add(1)) + ".tmp");
+  // Removes the temporary on every way out but success.
+  struct Cleanup {
+    const std::filesystem::path& name;
+    bool armed = true;
+    ~Cleanup() {
+      if (armed) ::unlink(name.c_str());
+    }
+  };
+  UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) return std::unexpected(errno_error("create " + temporary.string(), errno));
+  Cleanup cleanup{temporary};
+  const std::string where = path.string();
+  if (auto written = write_all(fd.get(), content); !written) return fail_in(where, written.error());
+  // Owner before mode: chown(2) clears set-id bits, and a wider mode must not precede its owner.
+  if (owner && ::fchown(fd.get(), owner->uid, owner->gid) != 0) {
+    return std::unexpected(errno_error("chown " + where, errno));
+  }
+  if (::fchmod(fd.get(), mode) != 0) return std::unexpected(errno_error("chmod " + where, errno));
+  if (::fsync(fd.get()) != 0) return std::unexpected(errno_error("fsync " + where, errno));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return std::unexpected(errno_error("rename to " + where, errno));
+  }
+  cleanup.armed = false;
+  return fsync_directory(directory);
+}
+
+}  // namespace roster

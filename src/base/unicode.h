@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace roster {
+
+/// Whether the bytes are well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms).
+bool is_valid_utf8(std::string_view text);
+
+/// Key for case-insensitive comparison and uniqueness: NFKC casefold (Unicode UAX #31,
+/// NFKC_Casefold), the same on every engine. kInvalidArgument when not UTF-8.
+Result<std::string> case_key(std::string_view text);
+
+/// NFKD, combining marks dropped, lower case: the first step from a display form to a POSIX name.
+Result<std::string> fold_to_base_letters(std::string_view text);
+
+/// Whether there is a control character (C0, DEL, C1).
+bool has_control_characters(std::string_view text);
+
+/// ASCII only, for protocol keywords, header names, attribute names.
+std::string ascii_lower(std::string_view text);
+bool ascii_iequals(std::string_view a, std::string_view b);
+
+}  // namespace roster

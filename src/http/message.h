@@ -1,0 +1,104 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace roster::http {
+
+/// Header fields in order; names compare without case.
+class Headers {
+ public:
+  void set(std::string_view name, std::string_view value);  // replaces all of that name
+  void add(std::string_view name, std::string_view value);
+  /// First value, or empty.
+  std::string_view get(std::string_view name) const;
+  bool has(std::string_view name) const;
+  const std::vector<std::pair<std::string, std::string>>& all() const { return fields_; }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> fields_;
+};
+
+/// Query parameters, percent-decoded, in order. Names compare exactly; `get` gives the first.
+class Query {
+ public:
+  /// kInvalidArgument for bad percent-encoding or more than 100 parameters.
+  static Result<Query> parse(std::string_view text);
+  std::optional<std::string_view> get(std::string_view name) const;
+  const std::vector<std::pair<std::string, std::string>>& all() const { return items_; }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> items_;
+};
+
+struct Request {
+  std::string method;  // upper case
+  std::string path;   // percent-decoded after splitting is the router's work: this is raw, no query
+  std::string query;  // raw, without '?'
+  Headers headers;
+  std::string body;
+};
+
+/// Who is on the other end of a unix socket (SO_PEERCRED, unix(7)).
+struct PeerCredentials {
+  int pid;
+  unsigned uid;
+  unsigned gid;
+};
+
+struct Context {
+  std::string remote;  // "127.0.0.1:4711", "unix"
+  std::optional<PeerCredentials> credentials;
+  bool tls = false;
+  std::string request_id;  // for logs and audit
+  /// True when the handler is called again because a Wait's deadline passed.
+  bool wait_expired = false;
+  /// True at each call after the first for the same request.
+  bool resumed = false;
+};
+
+/// A regular file, or a part of it, sent from disk.
+struct FileBody {
+  std::shared_ptr<UniqueFd> fd;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
+/// Pulled on a worker until it gives an empty string; each pull does its own (short) reads.
+/// An error ends the connection without the final chunk, so that the client sees a broken body.
+struct ChunksBody {
+  std::function<Result<std::string>()> next;
+};
+
+/// "Nothing yet": the edge parks the request without a thread and calls the handler again when
+/// Server::notify(key, value > after) happens or the deadline passes.
+struct WaitBody {
+  std::string key;
+  std::uint64_t after = 0;
+  std::chrono::milliseconds deadline{0};  // from now
+};
+
+using SharedBytes = std::shared_ptr<const std::string>;
+using Body = std::variant<std::string, SharedBytes, FileBody, ChunksBody, WaitBody>;
+
+struct Response {
+  int status = 200;
+  Headers headers;
+  Body body;
+};
+
+/// Synchronous, called on a bounded pool of workers.
+using Handler = std::function<Response(const Request&, Context&)>;
+
+}  // namespace roster::http

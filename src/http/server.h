@@ -1,0 +1,64 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "base/result.h"
+#include "http/message.h"
+
+namespace roster::http {
+
+struct TlsFiles {
+  std::filesystem::path certificate;  // PEM chain
+  std::filesystem::path key;          // PEM
+};
+
+struct ServerOptions {
+  /// "HOST:PORT" ("127.0.0.1:0" picks a port, "[::1]:8443"), or "unix:/path".
+  std::vector<std::string> listen;
+  std::optional<TlsFiles> tls;  // for the TCP listeners; nothing = plain
+  unsigned io_threads = 1;
+  unsigned workers = 4;
+  std::size_t queue_max = 256;          // requests waiting for a worker; beyond: 503 + Retry-After
+  std::size_t connections_max = 20000;  // beyond: accepted, answered 503, closed
+  std::size_t header_bytes_max = 16 << 10;           // 431
+  std::size_t body_bytes_max = 16 << 20;             // 413; see body_limit
+  std::chrono::milliseconds header_timeout{10'000};  // 408, or close when nothing was sent
+  std::chrono::milliseconds body_timeout{60'000};    // whole body; 408
+  std::chrono::milliseconds idle_timeout{75'000};    // keep-alive
+  std::chrono::milliseconds write_timeout{60'000};   // without progress
+  std::chrono::milliseconds handshake_timeout{10'000};
+  /// Smaller limit per request line, decided before the body is read.
+  std::function<std::size_t(const std::string& method, const std::string& path)> body_limit;
+};
+
+/// HTTP/1.1 server: TLS 1.2 and 1.3, keep-alive, limits, parked requests, graceful stop.
+class Server {
+ public:
+  /// Binds and listens; nothing is served before start(). kInvalidArgument for a bad address or
+  /// certificate, kUnavailable when the port is taken.
+  static Result<std::unique_ptr<Server>> create(ServerOptions options, Handler handler,
+                                                Metrics& metrics);
+  virtual ~Server() = default;
+
+  /// Real addresses, in the order of ServerOptions::listen, e.g. "127.0.0.1:40123".
+  virtual std::vector<std::string> addresses() const = 0;
+  virtual void start() = 0;
+  /// Wakes the parked requests with this key whose `after` is below `value`. Thread-safe, cheap.
+  virtual void notify(const std::string& key, std::uint64_t value) = 0;
+  /// New connections use the files' present content; the old one stays on an error.
+  virtual Result<void> reload_certificate() = 0;
+  /// Stops accepting, answers what has begun (parked requests at once, as expired), then closes.
+  /// Returns when all is closed or after `grace`.
+  virtual void stop(std::chrono::milliseconds grace) = 0;
+};
+
+}  // namespace roster::http
