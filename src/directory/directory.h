@@ -1,0 +1,208 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "directory/types.h"
+#include "store/database.h"
+
+namespace roster::directory {
+
+struct Options {
+  Clock clock = system_now;
+  RandomBytes random = system_random;
+  /// How often last-use stamps of tokens and nodes reach the disk (they never make a read a write).
+  std::chrono::milliseconds stamp_interval{60'000};
+};
+
+/// People, groups, POSIX identities, keys, clients, tokens, nodes, changes and audit of every
+/// organization: the only writer of these rows. Thread-safe; every method is one transaction.
+/// Errors everywhere: kUnavailable when the store cannot now.
+class Directory {
+ public:
+  /// Migrates the schema and installs the batch hooks that number changes. `database` outlives it.
+  static Result<std::unique_ptr<Directory>> open(store::Database& database, Options options = {});
+  ~Directory();
+
+  /// Called after each commit that changed something, with the organization and its new head.
+  /// On the writer's thread: must be quick. Set once, before the first write.
+  void on_commit(std::function<void(const std::string& slug, Seq head)> listener);
+
+  // --- organizations (operator) -------------------------------------------------------------
+  /// kInvalidArgument for a bad slug ([a-z0-9-]{1,63}), kAlreadyExists when taken. Gets the next
+  /// free block of ids and the built-in views.
+  Result<Org> create_org(const Actor& actor, std::string_view slug);
+  Result<std::vector<Org>> list_orgs();
+  Result<Org> find_org(std::string_view slug);
+  Result<Org> update_org_settings(const Actor& actor, OrgN org, const OrgSettings& settings);
+
+  // --- clients and tokens -------------------------------------------------------------------
+  Result<Client> create_client(const Actor& actor, OrgN org, std::string_view name);
+  Result<std::vector<Client>> list_clients(OrgN org);
+
+  struct TokenRequest {
+    std::string name;
+    Scope scope = Scope::kRead;
+    std::optional<OrgN> org;                       // nothing only for kOperator
+    std::optional<std::string> client;             // required for kScim
+    std::optional<std::chrono::milliseconds> ttl;  // nothing: never expires
+    std::optional<UserN> user;                     // required for kUser
+    std::optional<JoinGrant> join;                 // for kJoin
+    std::string ca_sha256;                         // for kJoin: hex, carried inside the token
+  };
+  Result<MintedToken> create_token(const Actor& actor, const TokenRequest& request);
+  Result<std::vector<TokenInfo>> list_tokens(std::optional<OrgN> org);
+  /// At once: the next request with it is refused. `name` is unique among living tokens of the
+  /// organization.
+  Result<void> revoke_token(const Actor& actor, std::optional<OrgN> org, std::string_view name);
+  /// Who presents this bearer token. kUnauthenticated for unknown, expired, revoked (one message
+  /// for all). Not for node credentials. Answers from memory when seen before; last use is
+  /// coalesced.
+  Result<Actor> authenticate(std::string_view bearer);
+
+  // --- users --------------------------------------------------------------------------------
+  /// Allocates the POSIX identity (login from userName, number, private group). `input.doc.active`
+  /// false: allocated and locked. kAlreadyExists (keyword "uniqueness") when userName is taken;
+  /// kInvalidArgument naming the attribute for a home, shell or key that is not allowed.
+  Result<User> create_user(const Actor& actor, OrgN org, const UserInput& input);
+  Result<User> get_user(const Actor& actor, OrgN org, std::string_view id, Load load);
+  /// One page in order of id. At most 1,000.
+  Result<Page<User>> list_users(const Actor& actor, OrgN org, std::span<const Condition> conditions,
+                                std::string_view after_id, std::size_t limit, Load load);
+  /// Read, modify, write in one closure: `edit` gets the current user with keys and may run more
+  /// than once. Nothing is written when the state does not change. `if_version` is If-Match
+  /// (kVersionMismatch). kAlreadyExists when another client owns the record (keyword "uniqueness").
+  using UserEdit = std::function<Result<UserInput>(const User& current)>;
+  Result<User> update_user(const Actor& actor, OrgN org, std::string_view id,
+                           std::optional<std::int64_t> if_version, const UserEdit& edit);
+  /// The identity becomes a tombstone: id and name stay taken, the node's user vanishes.
+  Result<void> delete_user(const Actor& actor, OrgN org, std::string_view id,
+                           std::optional<std::int64_t> if_version);
+  /// Finds by login, userName or SCIM id, for people at a terminal.
+  Result<User> find_user(OrgN org, std::string_view name_or_id, Load load);
+  Result<User> set_user_active(const Actor& actor, OrgN org, std::string_view id, bool active);
+  /// New login name; the old one stays reserved for this identity.
+  Result<User> rename_user(const Actor& actor, OrgN org, std::string_view id,
+                           const posix::LoginName& login);
+  Result<User> set_valid_until(const Actor& actor, OrgN org, std::string_view id,
+                               std::optional<Timestamp> valid_until);
+  Result<User> add_keys(const Actor& actor, OrgN org, std::string_view id,
+                        const std::vector<KeyInput>& keys);
+  Result<User> remove_key(const Actor& actor, OrgN org, std::string_view id,
+                          std::string_view fingerprint);
+
+  // --- groups -------------------------------------------------------------------------------
+  Result<Group> create_group(const Actor& actor, OrgN org, const GroupInput& input,
+                             std::span<const std::string> member_ids);
+  Result<Group> get_group(const Actor& actor, OrgN org, std::string_view id, Load load);
+  Result<Page<Group>> list_groups(const Actor& actor, OrgN org,
+                                  std::span<const Condition> conditions, std::string_view after_id,
+                                  std::size_t limit, Load load);
+  /// `edit` sees the group without members and gives the new document and the member operations,
+  /// carried out in order as set operations on rows. An unknown member is kInvalidArgument
+  /// (keyword "invalidValue") naming it.
+  struct GroupChange {
+    GroupInput input;
+    std::vector<MemberOp> members;
+  };
+  using GroupEdit = std::function<Result<GroupChange>(const Group& current)>;
+  Result<Group> update_group(const Actor& actor, OrgN org, std::string_view id,
+                             std::optional<std::int64_t> if_version, const GroupEdit& edit);
+  Result<void> delete_group(const Actor& actor, OrgN org, std::string_view id,
+                            std::optional<std::int64_t> if_version);
+  Result<Group> find_group(OrgN org, std::string_view name_or_id, Load load);
+  Result<Group> rename_group(const Actor& actor, OrgN org, std::string_view id,
+                             const posix::GroupName& name);
+  /// Resolves ids of members whose display (userName, displayName) is `display`, inside no
+  /// transaction of the caller; for `members[display eq "x"]`.
+  Result<std::vector<std::string>> member_ids_by_display(OrgN org, std::string_view group_id,
+                                                         std::string_view display);
+
+  // --- nodes --------------------------------------------------------------------------------
+  struct EnrollRequest {
+    std::string name;  // host name, [a-z0-9.-]{1,253}
+    std::string agent_version;
+    std::uint32_t highest_id = 0;
+  };
+  struct Enrolled {
+    Node node;
+    Secret credential;  // shown once
+    std::string org_slug;
+    std::string epoch;
+  };
+  /// With a join token. A live node of the same cluster and name is kAlreadyExists and audited;
+  /// an expired one, or one not seen for `stale`, is replaced.
+  Result<Enrolled> enroll_node(std::string_view join_bearer, const EnrollRequest& request,
+                               std::string_view remote);
+  /// A second credential; the first stays valid until the second is first used.
+  Result<Enrolled> renew_node(const Node& node);
+  Result<Node> authenticate_node(std::string_view bearer);
+  /// In memory, flushed at intervals: the node published everything up to `seq`.
+  void acknowledge(const Node& node, Seq seq, std::uint32_t highest_id);
+  Result<std::vector<Node>> list_nodes(std::optional<OrgN> org);
+  Result<void> delete_node(const Actor& actor, OrgN org, std::string_view cluster,
+                           std::string_view name);
+
+  // --- changes, for the feed ----------------------------------------------------------------
+  /// One page of what changed after `since`, as current state, each entity once, in order of its
+  /// last change within the page. `next` continues; `head` is the organization's head at the read.
+  struct FeedUser {
+    posix::NodeUser record;
+    bool gone = false;  // tombstone or hidden: only n and seq count
+  };
+  struct FeedGroup {
+    posix::NodeGroup record;
+    bool gone = false;
+  };
+  struct ChangePage {
+    std::vector<FeedUser> users;
+    std::vector<FeedGroup> groups;
+    Seq next;
+    Seq head;
+    bool more = false;
+  };
+  /// kFailedPrecondition when changes after `since` were pruned or `since` is beyond the head.
+  Result<ChangePage> changes(OrgN org, Seq since, std::size_t changes_max);
+  /// Random tag of the change with this number; nothing when there is no such row (0 has tag 0).
+  Result<std::optional<std::uint64_t>> change_tag(OrgN org, Seq seq);
+  /// Every living entity, in order of its number, for snapshots: pages by `after_n`.
+  Result<std::vector<FeedUser>> scan_node_users(OrgN org, std::uint64_t after_n, std::size_t limit);
+  Result<std::vector<FeedGroup>> scan_node_groups(OrgN org, std::uint64_t after_n,
+                                                  std::size_t limit);
+  /// Identities that became tombstones: what explains a shrink. Numbers only.
+  Result<std::vector<std::uint64_t>> tombstones(OrgN org, std::uint64_t after_n, std::size_t limit);
+  /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`.
+  Result<Org> new_epoch(OrgN org, std::uint32_t highest_id);
+
+  // --- audit --------------------------------------------------------------------------------
+  Result<std::vector<AuditRow>> list_audit(OrgN org, Seq after, std::size_t limit);
+  /// Walks the hash chain. kDataLoss naming the first row that was changed, removed or reordered.
+  Result<std::int64_t> verify_audit(OrgN org);
+  /// Removes the content of one row's diff, keeping the chain whole.
+  Result<void> erase_audit_diff(const Actor& actor, OrgN org, Seq seq);
+
+  // --- fuse ---------------------------------------------------------------------------------
+  /// How many people left in the last hour, and whether irreversible effects are held:
+  /// leavers > max(20, 2 % of the active users), until released.
+  struct Fuse {
+    std::int64_t leavers = 0;
+    std::int64_t limit = 0;
+    bool held = false;
+    std::optional<Timestamp> released_until;
+  };
+  Result<Fuse> fuse(OrgN org);
+  Result<Fuse> release_fuse(const Actor& actor, OrgN org);
+
+  /// Last-use stamps and acknowledgements now, e.g. before stopping.
+  Result<void> flush_stamps();
+};
+
+}  // namespace roster::directory

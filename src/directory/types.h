@@ -1,0 +1,255 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/json.h"
+#include "base/secret.h"
+#include "base/time.h"
+#include "posix/id_ranges.h"
+#include "posix/node.h"
+
+namespace roster::directory {
+
+/// Row numbers: of one hub, never reused.
+using OrgN = std::int64_t;
+using ClientN = std::int64_t;
+using TokenN = std::int64_t;
+using UserN = std::int64_t;
+using GroupN = std::int64_t;
+using NodeN = std::int64_t;
+
+/// What a token may do. Names on the command line and in the store: scope_name().
+enum class Scope { kScim, kRead, kJoin, kUser, kAdmin, kOperator };
+std::string_view scope_name(Scope scope);
+Result<Scope> parse_scope(std::string_view text);
+
+/// Who acts, as authenticated. Audit rows carry it.
+struct Actor {
+  TokenN token = 0;         // 0: the hub itself
+  std::optional<OrgN> org;  // nothing: the operator, every organization
+  std::optional<ClientN>
+      client;                 // owner of externalIds and records; nothing for operator and admin
+  std::optional<UserN> user;  // scope user
+  Scope scope = Scope::kRead;
+  std::string name;    // "token:okta-2026", "node:login1", "hub": for people and audit
+  std::string remote;  // address
+  std::string request_id;
+};
+
+/// What becomes of a person who is deactivated, on nodes.
+enum class LeaverPolicy { kLock, kHide };
+
+/// Settings of an organization; stored as JSON, every field has a default.
+struct OrgSettings {
+  LeaverPolicy leaver_policy = LeaverPolicy::kLock;
+  std::string home_template = "/home/{login}";
+  std::vector<std::string> home_prefixes = {"/home"};
+  std::string default_shell = "/bin/bash";
+  std::vector<std::string> shells;           // empty: posix's default list
+  std::vector<posix::IdBlock> admitted_ids;  // numbers that imports may bring, outside the blocks
+  /// POST after DELETE gets its old identity back when externalId (same client) or userName
+  /// matches.
+  bool rebind_deleted = false;
+};
+
+struct Org {
+  OrgN n = 0;
+  std::string slug;
+  std::string epoch;
+  Seq seq;
+  Seq min_seq;  // changes at or below were pruned
+  std::int64_t users = 0;
+  std::int64_t active_users = 0;
+  std::int64_t groups = 0;
+  OrgSettings settings;
+  Timestamp created;
+};
+
+struct Client {
+  ClientN n = 0;
+  OrgN org = 0;
+  std::string name;
+};
+
+/// What a join token gives its nodes.
+struct JoinGrant {
+  std::string cluster = "default";
+  std::string view = "default";
+  std::string role = "compute";
+  std::int64_t uses_left = -1;  // -1: any number until it expires
+  bool operator==(const JoinGrant&) const = default;
+};
+
+struct TokenInfo {
+  TokenN n = 0;
+  std::optional<OrgN> org;
+  std::optional<ClientN> client;
+  std::string client_name;
+  std::optional<UserN> user;
+  std::string name;
+  Scope scope = Scope::kRead;
+  Timestamp created;
+  std::optional<Timestamp> expires;
+  std::optional<Timestamp> last_used;
+  std::optional<Timestamp> revoked;
+  std::optional<JoinGrant> join;
+};
+
+struct MintedToken {
+  TokenInfo info;
+  Secret secret;  // shown once
+};
+
+enum class IdentityState { kReserved, kActive, kLocked, kTombstone };
+std::string_view identity_state_name(IdentityState state);
+
+/// A row of posix_id: who somebody is on the nodes. Its `n` is NodeUser::n and NodeGroup::n.
+struct PosixIdentity {
+  std::uint64_t n = 0;
+  std::uint32_t number = 0;  // uid and gid, or gid
+  std::string name;
+  IdentityState state = IdentityState::kActive;
+};
+
+struct SshKeyRow {
+  std::string fingerprint;  // "SHA256:..."
+  std::string key;          // one line, without options
+  std::string name;         // for people; the key's comment by default
+  std::string source;       // name of the client that wrote it, or "manual"
+  Timestamp created;
+  std::optional<Timestamp> not_before;
+  std::optional<Timestamp> not_after;
+};
+
+/// A reference to a group or user as SCIM shows it.
+struct Reference {
+  std::string id;
+  std::string display;     // userName or displayName
+  std::string posix_name;  // login or POSIX group name; empty without identity
+  bool is_group = false;
+};
+
+struct User {
+  UserN n = 0;
+  std::string id;    // UUIDv7
+  json::object doc;  // writable SCIM attributes in schema case: no id, meta, groups, keys,
+                     // password, externalId
+  bool active = true;
+  std::string owner;                       // name of the owning client, or empty: manual
+  std::optional<std::string> external_id;  // of the asking client, else of the owner
+  std::int64_t version = 1;
+  Timestamp created;
+  Timestamp modified;
+  std::optional<PosixIdentity> posix;
+  std::optional<Timestamp> valid_until;
+  std::vector<SshKeyRow> keys;    // when asked for
+  std::vector<Reference> groups;  // direct groups, when asked for
+};
+
+struct Group {
+  GroupN n = 0;
+  std::string id;
+  json::object doc;
+  std::string owner;
+  std::optional<std::string> external_id;
+  std::int64_t version = 1;
+  std::int64_t member_count = 0;
+  Timestamp created;
+  Timestamp modified;
+  std::optional<PosixIdentity> posix;
+  std::vector<Reference> members;  // when asked for
+};
+
+/// A key to store; `line` was parsed with posix::SshPublicKey.
+struct KeyInput {
+  std::string line;
+  std::string fingerprint;
+  std::string name;
+  std::optional<Timestamp> not_before;
+  std::optional<Timestamp> not_after;
+};
+
+/// The state a write wants; made from a body (POST, PUT) or from the current user (PATCH).
+struct UserInput {
+  json::object doc;  // userName is required in it; `active` is taken from it (default true)
+  /// outer nothing: leave as is; inner nothing: remove.
+  std::optional<std::optional<std::string>> external_id;
+  /// nothing: leave the keys alone; else exactly these for the writing client (others' keys stay).
+  std::optional<std::vector<KeyInput>> keys;
+};
+
+struct GroupInput {
+  json::object doc;  // displayName is required in it
+  std::optional<std::optional<std::string>> external_id;
+};
+
+/// One set operation on a group's members, by SCIM id of a user or group. In order.
+struct MemberOp {
+  enum class Kind { kAdd, kRemove, kReplaceAll, kRemoveAll } kind;
+  std::vector<std::string> ids;  // empty for kRemoveAll
+};
+
+/// Narrowing by an index; the SCIM filter's evaluator still decides. Text is compared by its key
+/// (case folded where the attribute is not caseExact).
+struct Condition {
+  enum class Field {
+    kId,
+    kUserName,
+    kExternalId,
+    kDisplayName,
+    kActive,
+    kPosixNumber,
+    kCreated,
+    kModified,
+    kMember
+  } field;
+  enum class Op { kEqual, kStartsWith, kGreater, kGreaterOrEqual, kLess, kLessOrEqual } op;
+  std::string text;
+  std::int64_t number = 0;  // kActive (0/1), kPosixNumber, kCreated and kModified (ms)
+};
+
+/// What to load besides the row; each costs a query per page.
+struct Load {
+  bool keys = false;
+  bool groups = false;   // of users
+  bool members = false;  // of groups
+};
+
+template <typename T>
+struct Page {
+  std::vector<T> items;
+  bool more = false;  // ask again with after = items.back().id
+};
+
+/// A node as enrolled.
+struct Node {
+  NodeN n = 0;
+  OrgN org = 0;
+  std::string id;
+  std::string cluster;
+  std::string name;
+  std::string role;
+  std::string view;
+  Timestamp created;
+  std::optional<Timestamp> last_seen;
+  Timestamp expires;
+  Seq acknowledged;
+  std::string agent_version;
+};
+
+struct AuditRow {
+  Seq seq;
+  Timestamp at;
+  std::string actor;
+  std::string remote;
+  std::string action;  // "user.create", "group.members", ...
+  std::string target;  // "user/<id>"
+  std::string diff;    // JSON; empty when erased
+};
+
+}  // namespace roster::directory
