@@ -92,7 +92,8 @@ using Message =
     std::variant<Head, posix::NodeUser, posix::NodeGroup, UserGone, GroupGone, End, Reset>;
 
 /// Each appends one line. Records come from parsed types, so there is nothing to fail.
-/// Keys are written as they are in the record: the caller's projection leaves them out of views without keys.
+/// Keys are written as they are in the record: the caller's projection leaves them out of views
+/// without keys.
 void append(std::string& out, const Head& head);
 void append(std::string& out, const posix::NodeUser& user);
 void append(std::string& out, const posix::NodeGroup& group);
@@ -117,7 +118,8 @@ class Decoder {
 
   /// Gives each complete message to `sink`, in order; pieces may be cut anywhere. An error of the
   /// sink is returned as it is. kInvalidArgument naming line and member for what breaks FORMAT.md,
-  /// kTooLarge beyond a limit. After an error the stream is dead: every later call returns it again.
+  /// kTooLarge beyond a limit. After an error the stream is dead: every later call returns it
+  /// again.
   Result<void> push(std::string_view piece, const Sink& sink);
 
   /// At the end of input: kDataLoss unless the stream was complete.
