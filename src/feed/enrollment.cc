@@ -16,7 +16,6 @@ constexpr std::size_t kCredentialBytesMax = 512;
 constexpr std::size_t kAnswerBytesMax = 64 << 10;
 
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-bool is_alnum(char c) { return is_lower_or_digit(c) || (c >= 'A' && c <= 'Z'); }
 
 std::unexpected<Error> bad(std::string_view member, std::string_view why) {
   return fail(Code::kInvalidArgument, "member \"" + std::string(member) + "\" " + std::string(why));
@@ -57,9 +56,9 @@ Result<json::object> object_of(std::string_view body) {
 }  // namespace
 
 bool is_node_name(std::string_view text) {
-  return !text.empty() && text.size() <= kNodeNameBytesMax && is_alnum(text.front()) &&
-         std::ranges::all_of(
-             text, [](char c) { return is_alnum(c) || c == '.' || c == '_' || c == '-'; });
+  return !text.empty() && text.size() <= kNodeNameBytesMax && is_lower_or_digit(text.front()) &&
+         std::ranges::all_of(text,
+                             [](char c) { return is_lower_or_digit(c) || c == '.' || c == '-'; });
 }
 
 bool is_org_slug(std::string_view text) {
@@ -87,7 +86,7 @@ Result<EnrollRequest> EnrollRequest::parse(std::string_view body, bool renewal) 
   EnrollRequest out;
   ASSIGN_OR_RETURN(out.name, optional_text(o, "name"));
   if ((!renewal || !out.name.empty()) && !is_node_name(out.name)) {
-    return bad("name", "is not a host name of [A-Za-z0-9._-], at most 253 bytes");
+    return bad("name", "is not a host name of [a-z0-9.-], at most 253 bytes");
   }
   ASSIGN_OR_RETURN(out.role, optional_text(o, "role"));
   if (!out.role.empty() && !is_label(out.role)) return bad("role", "is not a role's name");
@@ -98,7 +97,7 @@ Result<EnrollRequest> EnrollRequest::parse(std::string_view body, bool renewal) 
   if (json::find(o, "highest_id") != nullptr) {
     const auto id = json::find_int(o, "highest_id");
     if (!id || *id < 0 || *id > 2147483647) return bad("highest_id", "is not a POSIX id");
-    out.highest_id = static_cast<std::uint64_t>(*id);
+    out.highest_id = static_cast<std::uint32_t>(*id);
   }
   return out;
 }

@@ -14,7 +14,7 @@ namespace roster::feed {
 inline constexpr std::string_view kEnrollPath = "/api/v1/nodes/enroll";
 inline constexpr std::string_view kRenewPath = "/api/v1/nodes/renew";
 
-/// Host name of a node: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 253 bytes.
+/// Host name of a node, in lower case: `[a-z0-9][a-z0-9.-]*`, at most 253 bytes.
 bool is_node_name(std::string_view text);
 
 /// `[a-z0-9-]{1,63}`.
@@ -27,7 +27,7 @@ struct EnrollRequest {
   std::string name;  // empty in a renewal
   std::string role;  // empty: the token's
   std::string agent_version;
-  std::uint64_t highest_id = 0;
+  std::uint32_t highest_id = 0;
 
   std::string to_json() const;
   /// kInvalidArgument naming the member. `name` is required when `renewal` is false.

@@ -77,8 +77,8 @@ TEST(EnrollRequest, RoundTripsAndNamesWhatIsWrong) {
   EXPECT_FALSE(EnrollRequest::parse("{}", false));
   EXPECT_TRUE(EnrollRequest::parse("{}", true));
   for (const char* body :
-       {R"({"name":"-x"})", R"({"name":"a b"})", R"({"name":"a/b"})", R"({"name":7})",
-        R"({"name":"a","role":"Login!"})", R"({"name":"a","highest_id":-1})",
+       {R"({"name":"-x"})", R"({"name":"a b"})", R"({"name":"a/b"})", R"({"name":"A"})",
+        R"({"name":7})", R"({"name":"a","role":"Login!"})", R"({"name":"a","highest_id":-1})",
         R"({"name":"a","highest_id":2147483648})", R"({"name":"a","highest_id":"7"})",
         R"({"name":"a","agent_version":"x\ny"})"}) {
     EXPECT_FALSE(EnrollRequest::parse(body, false)) << body;

@@ -25,6 +25,7 @@ constexpr std::size_t kShellBytesMax = 256;
 constexpr std::size_t kMoreBytesMax = 1024;
 constexpr std::size_t kReasonBytesMax = 1024;
 constexpr std::size_t kTagDigitsMax = 64;
+constexpr std::size_t kEpochBytesMax = 63;
 
 // ---- writing ----
 
@@ -238,7 +239,9 @@ Result<std::vector<posix::NodeKey>> keys_of(const json::object& o, const Limits&
 Result<Message> parse_head(const json::object& o) {
   Head head;
   RETURN_IF_ERROR(number_or(o, "v", std::nullopt, kVersion, kVersion));
-  ASSIGN_OR_RETURN(head.epoch, number_or(o, "epoch", std::nullopt));
+  ASSIGN_OR_RETURN(const std::string_view epoch, text_of(o, "epoch"));
+  if (!is_epoch_text(epoch)) return bad("epoch", "is not an epoch");
+  head.epoch = epoch;
   ASSIGN_OR_RETURN(head.head.value, number_or(o, "head", std::nullopt));
   ASSIGN_OR_RETURN(const std::string_view org, text_of(o, "org"));
   if (!is_org_slug(org)) return bad("org", "is not an organization's slug");
@@ -304,11 +307,14 @@ Result<Message> parse_gone(const json::object& o) {
   return Message(gone);
 }
 
+bool is_word(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
+         c == '-';
+}
+
 bool is_more_text(std::string_view text) {
-  return !text.empty() && text.size() <= kMoreBytesMax && std::ranges::all_of(text, [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '~' || c == '-';
-  });
+  return !text.empty() && text.size() <= kMoreBytesMax &&
+         std::ranges::all_of(text, [](char c) { return is_word(c) || c == '.' || c == '~'; });
 }
 
 Result<Counts> counts_of(const json::object& o) {
@@ -351,8 +357,7 @@ Result<Message> parse_reset(const json::object& o) {
 }  // namespace
 
 std::string Cursor::encode() const {
-  std::string out;
-  put_number(out, epoch);
+  std::string out = epoch;
   out += '.';
   put_number(out, seq.value);
   out += '.';
@@ -360,24 +365,26 @@ std::string Cursor::encode() const {
   return out;
 }
 
+bool is_epoch_text(std::string_view text) {
+  return !text.empty() && text.size() <= kEpochBytesMax && std::ranges::all_of(text, is_word);
+}
+
 bool is_cursor_text(std::string_view text) {
-  return !text.empty() && text.size() <= kCursorBytesMax && std::ranges::all_of(text, [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
-  });
+  return !text.empty() && text.size() <= kCursorBytesMax &&
+         std::ranges::all_of(text, [](char c) { return is_word(c) || c == '.'; });
 }
 
 Result<Cursor> Cursor::decode(std::string_view text) {
   const auto error = [] { return fail(Code::kInvalidArgument, "not a cursor of this feed"); };
-  Cursor cursor;
-  const char* at = text.data();
+  const std::size_t first = text.find('.');
+  if (first == std::string_view::npos || !is_epoch_text(text.substr(0, first))) return error();
+  Cursor cursor{.epoch = std::string(text.substr(0, first)), .seq = {}, .tag = {}};
   const char* const end = text.data() + text.size();
-  for (std::uint64_t* number : {&cursor.epoch, &cursor.seq.value}) {
-    const auto [next, code] = std::from_chars(at, end, *number);
-    if (code != std::errc() || next == end || *next != '.' || *number > kIntMax) return error();
-    at = next + 1;
+  const auto [next, code] = std::from_chars(text.data() + first + 1, end, cursor.seq.value);
+  if (code != std::errc() || next == end || *next != '.' || cursor.seq.value > kIntMax) {
+    return error();
   }
-  cursor.tag.assign(at, end);
+  cursor.tag.assign(next + 1, end);
   const bool tag_is_hex = std::ranges::all_of(
       cursor.tag, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
   if (!tag_is_hex || cursor.tag.size() > kTagDigitsMax) return error();
@@ -388,7 +395,7 @@ Result<Cursor> Cursor::decode(std::string_view text) {
 void append(std::string& out, const Head& head) {
   LineWriter line(out, "head");
   line.number("v", kVersion);
-  line.number("epoch", head.epoch);
+  line.text("epoch", head.epoch);
   line.text("org", head.org);
   line.text("view", head.view);
   line.text("kind", head.kind == Kind::kDelta ? "delta" : "snapshot");

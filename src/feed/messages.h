@@ -21,7 +21,7 @@ inline constexpr std::size_t kCursorBytesMax = 256;
 
 /// Position in one organization's changes, as the hub sees it (FORMAT.md 2). Opaque to nodes.
 struct Cursor {
-  std::uint64_t epoch = 0;
+  std::string epoch;  // is_epoch_text
   Seq seq;
   std::string tag;  // lower-case hex, at most 64 digits; empty for seq 0
   bool operator==(const Cursor&) const = default;
@@ -31,13 +31,16 @@ struct Cursor {
   static Result<Cursor> decode(std::string_view text);
 };
 
+/// `[A-Za-z0-9_-]{1,63}`: an organization's epoch together with the view's definition.
+bool is_epoch_text(std::string_view text);
+
 /// Whether a text may be a cursor; all that a node may know about one.
 bool is_cursor_text(std::string_view text);
 
 enum class Kind { kDelta, kSnapshot };
 
 struct Head {
-  std::uint64_t epoch = 0;
+  std::string epoch;
   std::string org;
   std::string view;
   Kind kind = Kind::kDelta;
