@@ -1,0 +1,620 @@
+#include "cli/commands.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/encoding.h"
+#include "base/file.h"
+#include "cli/table.h"
+
+namespace roster::cli {
+namespace {
+
+constexpr std::size_t kKeyFileBytesMax = 1 << 20;
+
+std::string cell(const json::object& o, std::string_view name) {
+  const json::value* v = json::find(o, name);
+  if (v == nullptr || v->is_null()) return "";
+  if (v->is_string()) return std::string(json::view(v->get_string()));
+  if (v->is_bool()) return v->get_bool() ? "yes" : "no";
+  return json::serialize(*v);
+}
+
+struct Column {
+  const char* title;
+  const char* member;
+};
+
+void print_table(Session& session, const json::array& items, const std::vector<Column>& columns) {
+  std::vector<std::string> header;
+  for (const Column& column : columns) header.emplace_back(column.title);
+  Table table(std::move(header));
+  for (const json::value& item : items) {
+    std::vector<std::string> cells;
+    for (const Column& column : columns) cells.push_back(cell(item.get_object(), column.member));
+    table.add(std::move(cells));
+  }
+  session.out << table.render();
+}
+
+void print_json(Session& session, const json::object& answer) {
+  session.out << json::serialize(answer) << '\n';
+}
+
+/// The list in `answer[member]`, or the answer as it is.
+Result<void> print_list(Session& session, const json::object& answer, std::string_view member,
+                        const std::vector<Column>& columns) {
+  if (session.output == Output::kJson) {
+    print_json(session, answer);
+    return {};
+  }
+  const json::array* items = json::find_array(answer, member);
+  if (items == nullptr) return fail(Code::kInternal, "the hub's answer lacks the list");
+  print_table(session, *items, columns);
+  return {};
+}
+
+Result<void> print_one(Session& session, const json::object& answer,
+                       const std::vector<Column>& columns) {
+  if (session.output == Output::kJson) {
+    print_json(session, answer);
+  } else {
+    print_table(session, {answer}, columns);
+  }
+  return {};
+}
+
+/// Every page of a list, as one answer.
+Result<json::object> all_pages(Hub& hub, std::string_view path, std::string_view member) {
+  json::array all;
+  std::string after;
+  while (true) {
+    const std::string query =
+        "?limit=1000" + (after.empty() ? "" : "&after=" + percent_encode(after));
+    ASSIGN_OR_RETURN(const json::object page, hub.call_org("GET", std::string(path) + query));
+    if (const json::array* items = json::find_array(page, member)) {
+      all.insert(all.end(), items->begin(), items->end());
+    }
+    const auto next = json::find_string(page, "next");
+    if (!next || *next == after) break;  // no progress would never end
+    after = *next;
+  }
+  json::object answer;
+  answer[member] = std::move(all);
+  return answer;
+}
+
+const std::vector<Column>& user_columns() {
+  static const std::vector<Column> kColumns{{"LOGIN", "login"},      {"UID", "uid"},
+                                            {"STATE", "state"},      {"USERNAME", "userName"},
+                                            {"NAME", "displayName"}, {"MANAGED BY", "managed_by"}};
+  return kColumns;
+}
+
+const std::vector<Column>& group_columns() {
+  static const std::vector<Column> kColumns{{"NAME", "name"},
+                                            {"GID", "gid"},
+                                            {"MEMBERS", "member_count"},
+                                            {"DISPLAY NAME", "displayName"},
+                                            {"MANAGED BY", "managed_by"}};
+  return kColumns;
+}
+
+const std::vector<Column>& org_columns() {
+  static const std::vector<Column> kColumns{{"ORG", "org"},
+                                            {"USERS", "users"},
+                                            {"ACTIVE", "active_users"},
+                                            {"GROUPS", "groups"},
+                                            {"CREATED", "created"}};
+  return kColumns;
+}
+
+std::string user_path(const std::string& user) { return "/users/" + percent_encode(user); }
+std::string group_path(const std::string& group) { return "/groups/" + percent_encode(group); }
+
+CLI::App* family(CLI::App& app, const char* name, const char* description) {
+  CLI::App* made = app.add_subcommand(name, description);
+  made->require_subcommand(1);
+  return made;
+}
+
+/// Option values outlive parsing through the shared pointer that the action holds.
+struct Words {
+  std::string name;
+  std::string other;
+  std::string third;
+  std::vector<std::string> list;
+  std::vector<std::string> list2;
+  std::int64_t number = -1;
+  bool flag = false;
+  std::map<std::string, std::string> named;
+};
+
+std::shared_ptr<Words> words() { return std::make_shared<Words>(); }
+
+/// Keys of a file ("-": standard input), one per line; empty lines and comments are left out.
+Result<json::array> keys_from(const std::string& file) {
+  std::string text;
+  if (file == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    ASSIGN_OR_RETURN(text, read_file(file, kKeyFileBytesMax));
+  }
+  json::array keys;
+  std::size_t start = 0;
+  while (start < text.size()) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    std::string_view line = std::string_view(text).substr(start, end - start);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty() && !line.starts_with('#')) keys.push_back(json::string(line));
+    start = end + 1;
+  }
+  if (keys.empty()) return fail(Code::kInvalidArgument, file + ": no keys in it");
+  return keys;
+}
+
+}  // namespace
+
+void add_org_commands(CLI::App& app, Session& session) {
+  CLI::App* org = family(app, "org", "organizations (tenants)");
+  auto w = words();
+  CLI::App* create = org->add_subcommand("create", "create an organization (operator)");
+  create->add_option("NAME", w->name, "short name, [a-z0-9-]")->required();
+  create->footer("Example: roster org create acme");
+  create->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto made,
+                       hub.call("POST", "/orgs", {{"org", json::string(w->name)}}));
+      return print_one(session, made, org_columns());
+    };
+  });
+  CLI::App* list = org->add_subcommand("list", "list organizations");
+  list->footer("Example: roster org list --output json");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call("GET", "/orgs"));
+      return print_list(session, answer, "orgs", org_columns());
+    };
+  });
+  CLI::App* set = org->add_subcommand("set", "change settings of the organization");
+  set->add_option("--leaver-policy", w->named["leaver_policy"],
+                  "lock (name still resolves) or hide (vanishes)")
+      ->check(CLI::IsMember({"lock", "hide"}));
+  set->add_option("--home-template", w->named["home_template"], "e.g. /home/{login}");
+  set->add_option("--default-shell", w->named["default_shell"], "for people without one");
+  set->footer("Example: roster --org acme org set --leaver-policy hide");
+  set->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("PATCH", "", body));
+      return print_one(session, answer, org_columns());
+    };
+  });
+}
+
+void add_client_commands(CLI::App& app, Session& session) {
+  CLI::App* client = family(app, "client", "provisioning clients: who owns which records");
+  auto w = words();
+  CLI::App* create = client->add_subcommand("create", "create a client, e.g. for Okta");
+  create->add_option("NAME", w->name, "name of the client")->required();
+  create->footer("Example: roster client create okta");
+  create->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto made,
+                       hub.call_org("POST", "/clients", {{"name", json::string(w->name)}}));
+      return print_one(session, made, {{"CLIENT", "name"}});
+    };
+  });
+  CLI::App* list = client->add_subcommand("list", "list clients");
+  list->footer("Example: roster client list");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/clients"));
+      return print_list(session, answer, "clients", {{"CLIENT", "name"}});
+    };
+  });
+}
+
+namespace {
+
+void add_token_create(CLI::App* token, Session& session) {
+  auto w = words();
+  CLI::App* create =
+      token->add_subcommand("create", "create a token; standard output is only the token");
+  create->add_option("--name", w->named["name"], "name, unique among living tokens")->required();
+  create->add_option("--scope", w->named["scope"], "scim, read, join, user, admin or operator")
+      ->required()
+      ->check(CLI::IsMember({"scim", "read", "join", "user", "admin", "operator"}));
+  create->add_option("--client", w->named["client"], "client that owns what it provisions (scim)");
+  create->add_option("--ttl", w->named["ttl"], "lifetime such as 90d; default: no end");
+  create->add_option("--user", w->named["user"], "person, for scope user");
+  create->add_option("--cluster", w->named["cluster"], "join: cluster of the nodes");
+  create->add_option("--view", w->named["view"], "join: default, login or compute");
+  create->add_option("--role", w->named["role"],
+                     "join: login, compute, controller, dbd, rest, storage");
+  create->add_option("--uses", w->number, "join: how many nodes may join")
+      ->check(CLI::PositiveNumber);
+  create->footer(
+      "Examples:\n"
+      "  roster token create --name okta-2026 --scope scim --client okta --ttl 365d > okta.token\n"
+      "  roster token create --name compute --scope join --cluster hpc --role compute --ttl 1d");
+  create->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      if (w->number > 0) body["uses"] = w->number;
+      ASSIGN_OR_RETURN(const auto made, hub.call_org("POST", "/tokens", body));
+      if (session.output == Output::kJson) {
+        print_json(session, made);
+      } else {
+        session.out << cell(made, "token") << '\n';
+      }
+      return {};
+    };
+  });
+}
+
+}  // namespace
+
+void add_token_commands(CLI::App& app, Session& session) {
+  CLI::App* token = family(app, "token", "API, provisioning and join tokens");
+  add_token_create(token, session);
+  auto w = words();
+  CLI::App* list = token->add_subcommand("list", "list tokens (never their values)");
+  list->add_flag("--operator", w->flag, "the hub's operator tokens");
+  list->footer("Example: roster token list");
+  list->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       hub.call_org("GET", w->flag ? "/tokens?operator=true" : "/tokens"));
+      return print_list(session, answer, "tokens",
+                        {{"NAME", "name"},
+                         {"SCOPE", "scope"},
+                         {"CLIENT", "client"},
+                         {"STATE", "state"},
+                         {"EXPIRES", "expires"},
+                         {"LAST USED", "last_used"}});
+    };
+  });
+  CLI::App* revoke = token->add_subcommand("revoke", "revoke a token, at once");
+  revoke->add_option("NAME", w->name, "name of the token")->required();
+  revoke->add_flag("--operator", w->flag, "an operator token of the hub");
+  revoke->footer("Example: roster token revoke okta-2025");
+  revoke->callback([w, &session] {
+    session.action = [w](Hub& hub) -> Result<void> {
+      RETURN_IF_ERROR(hub.call_org(
+          "DELETE", "/tokens/" + percent_encode(w->name) + (w->flag ? "?operator=true" : "")));
+      return {};
+    };
+  });
+}
+
+namespace {
+
+void add_user_create(CLI::App* user, Session& session) {
+  auto w = words();
+  CLI::App* create = user->add_subcommand("create", "create a person by hand");
+  create->add_option("USERNAME", w->name, "sign-in name, e.g. alice@example.org")->required();
+  create->add_option("--name", w->named["displayName"], "full name");
+  create->add_option("--email", w->named["email"], "address");
+  create->add_option("--keys", w->other, "file with SSH public keys, one per line; - for stdin");
+  create->footer("Example: roster user create alice@example.org --name 'Alice E' --keys alice.pub");
+  create->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::object body{{"userName", json::string(w->name)}};
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      if (!w->other.empty()) {
+        ASSIGN_OR_RETURN(body["keys"], keys_from(w->other));
+      }
+      ASSIGN_OR_RETURN(const auto made, hub.call_org("POST", "/users", body));
+      return print_one(session, made, user_columns());
+    };
+  });
+}
+
+/// A command on one person that POSTs to /users/USER/VERB.
+void add_user_verb(CLI::App* user, Session& session, const char* verb, const char* description,
+                   const char* option, const char* option_help) {
+  auto w = words();
+  CLI::App* command = user->add_subcommand(verb, description);
+  command->add_option("USER", w->name, "login, userName or id")->required();
+  if (option != nullptr) command->add_option(option, w->other, option_help)->required();
+  const std::string path = std::string("/") + verb;
+  command->footer(std::string("Example: roster user ") + verb + " alice" +
+                  (option != nullptr ? " alice2" : ""));
+  command->callback([w, path, option, &session] {
+    session.action = [w, path, option, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      if (option != nullptr) body["login"] = json::string(w->other);
+      ASSIGN_OR_RETURN(const auto after, hub.call_org("POST", user_path(w->name) + path, body));
+      return print_one(session, after, user_columns());
+    };
+  });
+}
+
+void print_user(Session& session, const json::object& user) {
+  print_table(session, {user}, user_columns());
+  if (const json::array* groups = json::find_array(user, "groups"); groups && !groups->empty()) {
+    session.out << '\n';
+    print_table(session, *groups, {{"GROUP", "name"}, {"DISPLAY NAME", "display"}});
+  }
+  if (const json::array* keys = json::find_array(user, "keys"); keys && !keys->empty()) {
+    session.out << '\n';
+    print_table(session, *keys,
+                {{"KEY", "fingerprint"},
+                 {"NAME", "name"},
+                 {"SOURCE", "source"},
+                 {"NOT AFTER", "not_after"}});
+  }
+}
+
+void add_user_keys(CLI::App* user, Session& session) {
+  CLI::App* keys = user->add_subcommand("keys", "SSH public keys of a person");
+  keys->require_subcommand(1);
+  const std::vector<Column> columns{{"KEY", "fingerprint"},
+                                    {"NAME", "name"},
+                                    {"SOURCE", "source"},
+                                    {"NOT BEFORE", "not_before"},
+                                    {"NOT AFTER", "not_after"}};
+  auto w = words();
+  CLI::App* list = keys->add_subcommand("list", "list keys");
+  list->add_option("USER", w->name, "login, userName or id")->required();
+  list->footer("Example: roster user keys list alice");
+  list->callback([w, columns, &session] {
+    session.action = [w, columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto user, hub.call_org("GET", user_path(w->name)));
+      return print_list(session, user, "keys", columns);
+    };
+  });
+  CLI::App* add = keys->add_subcommand("add", "add keys from a file, one per line");
+  add->add_option("USER", w->name, "login, userName or id")->required();
+  add->add_option("FILE", w->other, "file, or - for standard input")->required();
+  add->add_option("--name", w->named["name"], "name for people; default: the key's comment");
+  add->add_option("--not-before", w->named["not_before"], "RFC 3339 time");
+  add->add_option("--not-after", w->named["not_after"], "RFC 3339 time");
+  add->footer("Example: roster user keys add alice ~/.ssh/id_ed25519.pub");
+  add->callback([w, columns, &session] {
+    session.action = [w, columns, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      ASSIGN_OR_RETURN(body["keys"], keys_from(w->other));
+      ASSIGN_OR_RETURN(const auto user, hub.call_org("POST", user_path(w->name) + "/keys", body));
+      return print_list(session, user, "keys", columns);
+    };
+  });
+  CLI::App* remove = keys->add_subcommand("remove", "remove a key");
+  remove->add_option("USER", w->name, "login, userName or id")->required();
+  remove->add_option("FINGERPRINT", w->other, "SHA256:...")->required();
+  remove->footer("Example: roster user keys remove alice SHA256:Eur...");
+  remove->callback([w, columns, &session] {
+    session.action = [w, columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto user, hub.call_org("DELETE", user_path(w->name) + "/keys/" +
+                                                                   percent_encode(w->other)));
+      return print_list(session, user, "keys", columns);
+    };
+  });
+}
+
+}  // namespace
+
+void add_user_commands(CLI::App& app, Session& session) {
+  CLI::App* user = family(app, "user", "people");
+  add_user_create(user, session);
+  auto w = words();
+  CLI::App* list = user->add_subcommand("list", "list people");
+  list->footer("Example: roster user list --output json");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, all_pages(hub, "/users", "users"));
+      return print_list(session, answer, "users", user_columns());
+    };
+  });
+  CLI::App* get = user->add_subcommand("get", "show one person with groups and keys");
+  get->add_option("USER", w->name, "login, userName or id")->required();
+  get->footer("Example: roster user get alice");
+  get->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto user_json, hub.call_org("GET", user_path(w->name)));
+      if (session.output == Output::kJson) {
+        print_json(session, user_json);
+      } else {
+        print_user(session, user_json);
+      }
+      return {};
+    };
+  });
+  add_user_verb(user, session, "deactivate", "lock a person out, at once", nullptr, nullptr);
+  add_user_verb(user, session, "reactivate", "let a person in again, same uid", nullptr, nullptr);
+  add_user_verb(user, session, "rename", "give a new login; the old one stays taken", "LOGIN",
+                "new login name");
+  add_user_keys(user, session);
+}
+
+void add_group_commands(CLI::App& app, Session& session) {
+  CLI::App* group = family(app, "group", "groups");
+  auto w = words();
+  CLI::App* create = group->add_subcommand("create", "create a group by hand");
+  create->add_option("NAME", w->name, "display name; the POSIX name is made from it")->required();
+  create->add_option("--member", w->list, "login, userName or id; may be repeated");
+  create->footer("Example: roster group create 'ML Research' --member alice --member bob");
+  create->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::array members;
+      for (const std::string& member : w->list) members.push_back(json::string(member));
+      ASSIGN_OR_RETURN(const auto made, hub.call_org("POST", "/groups",
+                                                     {{"displayName", json::string(w->name)},
+                                                      {"members", std::move(members)}}));
+      return print_one(session, made, group_columns());
+    };
+  });
+  CLI::App* list = group->add_subcommand("list", "list groups");
+  list->footer("Example: roster group list");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, all_pages(hub, "/groups", "groups"));
+      return print_list(session, answer, "groups", group_columns());
+    };
+  });
+  CLI::App* get = group->add_subcommand("get", "show one group with its members");
+  get->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
+  get->footer("Example: roster group get ml-research");
+  get->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", group_path(w->name)));
+      if (session.output == Output::kJson) {
+        print_json(session, answer);
+        return {};
+      }
+      print_table(session, {answer}, group_columns());
+      session.out << '\n';
+      return print_list(session, answer, "members",
+                        {{"MEMBER", "name"}, {"TYPE", "type"}, {"USERNAME", "display"}});
+    };
+  });
+  CLI::App* rename = group->add_subcommand("rename", "give a new POSIX name; the old stays taken");
+  rename->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
+  rename->add_option("NAME", w->other, "new POSIX name")->required();
+  rename->footer("Example: roster group rename ml-research ml");
+  rename->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto after, hub.call_org("POST", group_path(w->name) + "/rename",
+                                                      {{"name", json::string(w->other)}}));
+      return print_one(session, after, group_columns());
+    };
+  });
+  CLI::App* members = group->add_subcommand("members", "add and remove members by hand");
+  members->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
+  members->add_option("--add", w->list, "login, userName or id; may be repeated");
+  members->add_option("--remove", w->list2, "login, userName or id; may be repeated");
+  members->footer("Example: roster group members ml --add alice --remove bob");
+  members->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::array add;
+      json::array remove;
+      for (const std::string& name : w->list) add.push_back(json::string(name));
+      for (const std::string& name : w->list2) remove.push_back(json::string(name));
+      ASSIGN_OR_RETURN(const auto after,
+                       hub.call_org("POST", group_path(w->name) + "/members",
+                                    {{"add", std::move(add)}, {"remove", std::move(remove)}}));
+      return print_one(session, after, group_columns());
+    };
+  });
+}
+
+void add_node_commands(CLI::App& app, Session& session) {
+  CLI::App* node = family(app, "node", "nodes that follow this hub");
+  auto w = words();
+  CLI::App* list = node->add_subcommand("list", "list nodes and how far behind they are");
+  list->footer("Example: roster node list");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/nodes"));
+      return print_list(session, answer, "nodes",
+                        {{"CLUSTER", "cluster"},
+                         {"NODE", "name"},
+                         {"ROLE", "role"},
+                         {"VIEW", "view"},
+                         {"STATE", "state"},
+                         {"BEHIND", "behind"},
+                         {"LAST SEEN", "last_seen"},
+                         {"AGENT", "agent_version"}});
+    };
+  });
+  CLI::App* remove = node->add_subcommand("delete", "forget a node; its credential stops working");
+  remove->add_option("CLUSTER", w->name, "cluster")->required();
+  remove->add_option("NODE", w->other, "name of the node")->required();
+  remove->footer("Example: roster node delete hpc compute17");
+  remove->callback([w, &session] {
+    session.action = [w](Hub& hub) -> Result<void> {
+      RETURN_IF_ERROR(hub.call_org(
+          "DELETE", "/nodes/" + percent_encode(w->name) + "/" + percent_encode(w->other)));
+      return {};
+    };
+  });
+}
+
+void add_fuse_commands(CLI::App& app, Session& session) {
+  CLI::App* fuse = family(app, "fuse", "the fuse that holds irreversible effects of mass leaves");
+  const std::vector<Column> columns{{"LEAVERS THIS HOUR", "leavers"},
+                                    {"LIMIT", "limit"},
+                                    {"HELD", "held"},
+                                    {"RELEASED UNTIL", "released_until"}};
+  CLI::App* status = fuse->add_subcommand("status", "is anything held?");
+  status->footer("Example: roster fuse status");
+  status->callback([columns, &session] {
+    session.action = [columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/fuse"));
+      return print_one(session, answer, columns);
+    };
+  });
+  CLI::App* release = fuse->add_subcommand("release", "let what is held pass, for an hour");
+  release->footer("Example: roster fuse release");
+  release->callback([columns, &session] {
+    session.action = [columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("POST", "/fuse/release"));
+      return print_one(session, answer, columns);
+    };
+  });
+}
+
+void add_audit_commands(CLI::App& app, Session& session) {
+  CLI::App* audit = family(app, "audit", "who changed what");
+  auto w = words();
+  CLI::App* list = audit->add_subcommand("list", "audit rows, oldest first");
+  list->footer("Example: roster audit list --output json");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, all_pages(hub, "/audit", "audit"));
+      return print_list(session, answer, "audit",
+                        {{"SEQ", "seq"},
+                         {"AT", "at"},
+                         {"ACTOR", "actor"},
+                         {"REMOTE", "remote"},
+                         {"ACTION", "action"},
+                         {"TARGET", "target"},
+                         {"CHANGE", "diff"}});
+    };
+  });
+  CLI::App* verify =
+      audit->add_subcommand("verify", "find rows that were changed, removed or reordered");
+  verify->footer("Example: roster audit verify");
+  verify->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/audit/verify"));
+      return print_one(session, answer, {{"ROWS", "rows"}, {"INTACT", "intact"}});
+    };
+  });
+}
+
+void add_ssh_public_keys(CLI::App& app, Session& session) {
+  auto w = words();
+  CLI::App* command =
+      app.add_subcommand("ssh-public-keys", "print a person's SSH public keys, one per line");
+  command->add_option("USER", w->name, "login, userName or id")->required();
+  command->footer("Example: roster ssh-public-keys alice");
+  command->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto user, hub.call_org("GET", user_path(w->name)));
+      const json::array* keys = json::find_array(user, "keys");
+      if (keys == nullptr || !json::find_bool(user, "active").value_or(false)) return {};
+      for (const json::value& key : *keys) {
+        session.out << printable(cell(key.get_object(), "key")) << '\n';
+      }
+      return {};
+    };
+  });
+}
+
+}  // namespace roster::cli
