@@ -537,7 +537,12 @@ Result<void> Decoder::take_line(std::string_view line, const Sink& sink) {
   const auto at = [this] { return "line " + std::to_string(lines_) + " of the feed"; };
   Result<std::optional<Message>> message = parse_message(line, limits_);
   if (!message) return fail_in(at(), std::move(message.error()));
-  if (state_ == State::kDone) return fail(Code::kInvalidArgument, at() + ": follows the end");
+  if (state_ == State::kDone) {
+    if (chain_ == Chain::kOne) return fail(Code::kInvalidArgument, at() + ": follows the end");
+    state_ = State::kStart;
+    counts_ = {};
+    last_user_ = last_group_ = 0;
+  }
   if (!*message) return {};
   if (Result<void> accepted = accept(**message); !accepted) {
     return fail_in(at(), std::move(accepted.error()));

@@ -19,7 +19,7 @@ inline constexpr std::string_view kSnapshotContentType = "application/zstd";
 inline constexpr std::string_view kCursorHeader = "Roster-Cursor";
 inline constexpr std::size_t kCursorBytesMax = 256;
 
-/// Position in one organization's changes, as the hub sees it (FORMAT.md 2). Opaque to nodes.
+/// Position in one organization's changes (FORMAT.md 2).
 struct Cursor {
   std::string epoch;  // is_epoch_text
   Seq seq;
@@ -34,7 +34,7 @@ struct Cursor {
 /// `[A-Za-z0-9_-]{1,63}`: an organization's epoch together with the view's definition.
 bool is_epoch_text(std::string_view text);
 
-/// Whether a text may be a cursor; all that a node may know about one.
+/// Whether a text may be a cursor, judged by its characters alone.
 bool is_cursor_text(std::string_view text);
 
 enum class Kind { kDelta, kSnapshot };
@@ -112,12 +112,16 @@ struct Limits {
   std::size_t keys_max = 100;
 };
 
-/// Reads one stream piece by piece. Holds at most one line.
+/// How many streams the input holds: a seed file is a chain of them.
+enum class Chain { kOne, kMany };
+
+/// Reads streams piece by piece. Holds at most one line.
 class Decoder {
  public:
   using Sink = std::function<Result<void>(Message&&)>;
 
-  explicit Decoder(Limits limits = {}) : limits_(limits) {}
+  explicit Decoder(Limits limits = {}, Chain chain = Chain::kOne)
+      : limits_(limits), chain_(chain) {}
 
   /// Gives each complete message to `sink`, in order; pieces may be cut anywhere. An error of the
   /// sink is returned as it is. kInvalidArgument naming line and member for what breaks FORMAT.md,
@@ -125,7 +129,7 @@ class Decoder {
   /// again.
   Result<void> push(std::string_view piece, const Sink& sink);
 
-  /// At the end of input: kDataLoss unless the stream was complete.
+  /// At the end of input: kDataLoss unless the (last) stream was complete.
   Result<void> finish() const;
 
  private:
@@ -136,6 +140,7 @@ class Decoder {
   Result<void> accept_record(const Message& message);
 
   Limits limits_;
+  Chain chain_;
   State state_ = State::kStart;
   Head head_;
   Counts counts_;

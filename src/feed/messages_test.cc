@@ -299,6 +299,21 @@ TEST(Decoder, RefusesStreamsThatAreNotOne) {
                      end_line({.users = 2, .groups = 1, .gone = 1})));
 }
 
+TEST(Decoder, AChainIsReadStreamByStream) {
+  const std::string one = head_line(Kind::kSnapshot) + end_line({});
+  const std::string two = head_line(Kind::kDelta) +
+                          R"({"t":"user_gone","n":1,"seq":2})"
+                          "\n" +
+                          end_line({.gone = 1});
+  const auto ignore = [](Message&&) -> Result<void> { return {}; };
+  Decoder chain({}, Chain::kMany);
+  EXPECT_TRUE(chain.push(one + two + two.substr(0, 30), ignore));
+  EXPECT_FALSE(chain.finish()) << "the last stream was cut";
+  EXPECT_TRUE(chain.push(two.substr(30), ignore));
+  EXPECT_TRUE(chain.finish());
+  EXPECT_FALSE(chain.push(end_line({}), ignore)) << "an end without a head";
+}
+
 TEST(Decoder, KeysInAViewWithoutKeysAreRefused) {
   std::string stream = head_line(Kind::kDelta, false);
   NodeUser user = alice();
