@@ -1,0 +1,312 @@
+"""A whole Roster site on one machine, for end-to-end tests and the demo.
+
+Everything happens in a private mount namespace with overlays over /etc and /usr and a fresh tmpfs over
+/var/lib/roster and /run: the hub, the agent, the NSS module under its real name, the key helper at
+its real path, and an OpenSSH server on a loopback port. Nothing of the machine is changed, and all
+of it is gone when the process ends.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+BUILD = pathlib.Path(os.environ.get("ROSTER_BUILD_DIR")
+                     or pathlib.Path(__file__).resolve().parents[2] / "build" / "release")
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+MULTIARCH = pathlib.Path("/usr/lib/x86_64-linux-gnu")
+CORE_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+CORE_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+COREWEAVE = "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+SKIPPED = 77
+
+
+def skip(reason):
+    """Reports the whole script as skipped, never as passed."""
+    print(f"SKIPPED: {reason}")
+    sys.exit(SKIPPED)
+
+
+def enter_namespace():
+    """Re-runs this script in a private mount namespace; returns once inside."""
+    if os.environ.get("ROSTER_LAB") == "inside":
+        return
+    if os.geteuid() != 0:
+        skip("needs root: mount namespaces, sshd")
+    probe = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"],
+                           capture_output=True)
+    if probe.returncode != 0:
+        skip("this machine allows no mount namespaces: " + probe.stderr.decode().strip())
+    environment = os.environ | {"ROSTER_LAB": "inside"}
+    os.execvpe("unshare", ["unshare", "--mount", "--propagation", "private", "--fork",
+                           "--kill-child", sys.executable, "-B", *sys.argv], environment)
+
+
+def run(*command, check=True, **options):
+    options.setdefault("capture_output", True)
+    options.setdefault("text", True)
+    options.setdefault("stdin", subprocess.DEVNULL)
+    done = subprocess.run([str(word) for word in command], check=False, **options)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {done.returncode}\n"
+                           f"{done.stdout or ''}{done.stderr or ''}")
+    return done
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=10.0, pause=0.002):
+    """Polls until `condition()` is true; returns how long it took."""
+    started = time.monotonic()
+    while True:
+        if condition():
+            return time.monotonic() - started
+        if time.monotonic() - started > seconds:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+class Scim:
+    """One provisioning client, as an identity provider's connector would speak."""
+
+    def __init__(self, base, token, ca_file):
+        self.base = base
+        self.token = token
+        self.tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
+
+    def call(self, method, path, body=None, headers=None, expect=None):
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.base + path, data=data, method=method)
+        request.add_header("Authorization", "Bearer " + self.token)
+        request.add_header("Accept", "application/scim+json")
+        if data is not None:
+            request.add_header("Content-Type", "application/scim+json")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, context=self.tls, timeout=30) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            status, text = refused.code, refused.read()
+        parsed = json.loads(text) if text else None
+        if expect is not None and status not in (expect if isinstance(expect, tuple) else (expect,)):
+            raise AssertionError(f"{method} {path}: {status}, expected {expect}: {text[:2000]}")
+        return status, parsed
+
+    def create_user(self, name, keys=(), **attributes):
+        body = {"schemas": [CORE_USER, COREWEAVE], "userName": name, "active": True,
+                "externalId": "x-" + name, **attributes}
+        if keys:
+            body[COREWEAVE] = {"sunkSshKeys": list(keys)}
+        return self.call("POST", "/Users", body, expect=201)[1]
+
+    def patch(self, path, *operations, expect=(200, 204)):
+        return self.call("PATCH", path, {"schemas": [PATCH_OP], "Operations": list(operations)},
+                         expect=expect)[1]
+
+
+class Lab:
+    """Starts and stops the parts; `with Lab() as lab:` inside the namespace."""
+
+    def __init__(self, org="acme"):
+        self.org = org
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-lab-", dir="/tmp"))
+        self.processes = {}
+        self.logs = {}
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        try:
+            self.mount()
+            self.install()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        for name in list(self.processes):
+            self.stop(name)
+        if kind is not None:
+            for name, log in self.logs.items():
+                print(f"--- {name}\n" + "".join(log.read_text(errors="replace").splitlines(True)[-30:]))
+        libc = ctypes.CDLL(None)
+        libc.umount2(str(self.root).encode(), 2)  # MNT_DETACH: the overlays keep their layers
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    # --- the machine ---------------------------------------------------------------------------
+
+    def mount(self):
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.root)
+        for path in ("/etc", "/usr"):
+            upper, work = self.root / ("upper" + path), self.root / ("work" + path)
+            upper.mkdir(parents=True)
+            work.mkdir(parents=True)
+            run("mount", "-t", "overlay", "overlay", "-o",
+                f"lowerdir={path},upperdir={upper},workdir={work}", path)
+        for path in ("/run", "/var/lib/roster", "/home"):
+            pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+            run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path)
+
+    def install(self):
+        """Puts files where a package would, and makes the system users."""
+        libexec = pathlib.Path("/usr/lib/roster")
+        libexec.mkdir()
+        for name in ("rosterd", "roster-agent", "roster"):
+            shutil.copy(BUILD / "bin" / name, f"/usr/bin/{name}")
+        shutil.copy(BUILD / "bin" / "roster-authorized-keys", libexec)
+        shutil.copy(BUILD / "lib" / "libnss_roster.so.2", MULTIARCH)
+        for user in ("roster-agent", "roster-keys"):
+            run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user,
+                check=False)
+        nsswitch = pathlib.Path("/etc/nsswitch.conf")
+        lines = [line for line in nsswitch.read_text().splitlines()
+                 if line.split(":")[0] not in ("passwd", "group", "shadow", "initgroups")]
+        lines += [f"{kind}: files roster" for kind in ("passwd", "group", "shadow")]
+        nsswitch.write_text("\n".join(lines) + "\n")
+        pathlib.Path("/etc/roster").mkdir()
+        pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
+        pathlib.Path("/run/sshd").mkdir()
+        pathlib.Path("/run/roster").mkdir()
+
+    # --- processes -----------------------------------------------------------------------------
+
+    def start(self, name, *command, **options):
+        log = self.root / f"{name}.log"
+        self.logs[name] = log
+        with open(log, "ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, start_new_session=True, **options)
+        return self.processes[name]
+
+    def stop(self, name, with_signal=signal.SIGTERM, seconds=15):
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            process.send_signal(with_signal)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def alive(self, name):
+        process = self.processes.get(name)
+        return process is not None and process.poll() is None
+
+    # --- the hub -------------------------------------------------------------------------------
+
+    def init_hub(self):
+        self.data_dir = self.root / "hub"
+        self.port = getattr(self, "port", None) or free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        done = run("rosterd", "init", "--data-dir", self.data_dir, "--org", self.org)
+        self.operator_token = done.stdout.strip().splitlines()[-1]
+        self.ca_file = self.data_dir / "ca.pem"
+        self.token_file = self.root / "operator.token"
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(self.operator_token + "\n")
+
+    def start_hub(self, *options):
+        self.start("rosterd", "rosterd", "serve", "--data-dir", self.data_dir, "--listen",
+                   f"127.0.0.1:{self.port}", *options)
+        tls = ssl.create_default_context(cafile=self.ca_file)
+
+        def ready():
+            if not self.alive("rosterd"):
+                raise RuntimeError("rosterd ended: " + self.logs["rosterd"].read_text())
+            try:
+                with urllib.request.urlopen(self.url + "/readyz", context=tls, timeout=2) as answer:
+                    return answer.status == 200
+            except (urllib.error.URLError, OSError):
+                return False
+
+        return wait_for(ready, "the hub answers /readyz", 20, pause=0.02)
+
+    def roster(self, *words, check=True, org=None):
+        return run("roster", "--url", self.url, "--token-file", self.token_file, "--ca-file",
+                   self.ca_file, "--org", org or self.org, *words, check=check)
+
+    def roster_json(self, *words):
+        return json.loads(self.roster("--output", "json", *words).stdout)
+
+    def scim_client(self, name="okta"):
+        self.roster("client", "create", name)
+        token = self.roster("token", "create", "--name", name + "-token", "--scope", "scim",
+                            "--client", name).stdout.strip()
+        base = f"{self.url}/api/organizations/{self.org}/scim/v2"
+        return Scim(base, token, str(self.ca_file))
+
+    # --- a node --------------------------------------------------------------------------------
+
+    def join_token(self, name="join", view="login", role="login", cluster="hpc"):
+        token = self.roster("token", "create", "--name", name, "--scope", "join", "--cluster",
+                            cluster, "--view", view, "--role", role, "--ttl", "1h").stdout
+        path = self.root / f"{name}.token"
+        path.touch(mode=0o600)
+        path.write_text(token)
+        return path
+
+    def start_agent(self, join_token_file=None, *options):
+        state, cache = pathlib.Path("/var/lib/roster/state"), pathlib.Path("/var/lib/roster/cache")
+        for directory in (state, cache):
+            directory.mkdir(parents=True, exist_ok=True)
+        command = ["roster-agent", "run", "--url", self.url, "--org", self.org, "--state-dir", state,
+                   "--cache-dir", cache, *options]
+        if join_token_file:
+            command += ["--join-token-file", join_token_file]
+        self.start("agent", *command)
+
+    def agent_status(self):
+        return json.loads(run("roster-agent", "status", "--output", "json").stdout)
+
+    # --- sshd ----------------------------------------------------------------------------------
+
+    def make_key(self, name, kind="ed25519"):
+        path = self.root / name
+        run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"{name}@laptop", "-f", path)
+        return path, path.with_suffix(".pub").read_text().strip()
+
+    def start_sshd(self, use_pam):
+        self.ssh_port = free_port()
+        host_key = self.root / "host_key"
+        if not host_key.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", host_key)
+        config = self.root / "sshd_config"
+        config.write_text(f"""Port {self.ssh_port}
+ListenAddress 127.0.0.1
+HostKey {host_key}
+PidFile {self.root}/sshd.pid
+UsePAM {'yes' if use_pam else 'no'}
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+LogLevel VERBOSE
+Include {SOURCE}/deploy/sshd/50-roster.conf
+""")
+        self.start("sshd", "/usr/sbin/sshd", "-D", "-e", "-f", config)
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", self.ssh_port)) == 0,
+                 "sshd listens")
+
+    def ssh(self, user, key, command="id"):
+        return run("ssh", "-F", "none", "-p", self.ssh_port, "-i", key, "-o", "BatchMode=yes", "-o",
+                   "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+                   "LogLevel=ERROR", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10",
+                   f"{user}@127.0.0.1", command, check=False)
