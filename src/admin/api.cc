@@ -1,0 +1,674 @@
+#include "admin/api.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+
+#include "admin/render.h"
+#include "base/unicode.h"
+#include "http/respond.h"
+#include "posix/ssh_key.h"
+
+namespace roster::admin {
+namespace {
+
+using directory::Scope;
+
+constexpr std::size_t kPageMax = 1000;
+constexpr std::size_t kBodyBytesMax = 1 << 20;
+
+constexpr BodyField kSlug[] = {{"org", "string", true, "short name: [a-z0-9-], 1 to 63"}};
+constexpr BodyField kSettings[] = {
+    {"leaver_policy", "string", false, "lock or hide: what deactivation does on nodes"},
+    {"home_template", "string", false, "e.g. /home/{login}"},
+    {"home_prefixes", "array", false, "homes must lie below one of these"},
+    {"default_shell", "string", false, "for people without one"},
+    {"shells", "array", false, "the shells that may be asked for; empty: the built-in list"},
+    {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"}};
+constexpr BodyField kName[] = {{"name", "string", true, "name, unique in the organization"}};
+constexpr BodyField kToken[] = {
+    {"name", "string", true, "name, unique among living tokens"},
+    {"scope", "string", true, "scim, read, join, user, admin or operator"},
+    {"client", "string", false, "owner of what the token provisions; required for scope scim"},
+    {"ttl", "string", false, "lifetime such as 90d; absent: does not expire"},
+    {"user", "string", false, "login or userName; required for scope user"},
+    {"cluster", "string", false, "join: the cluster of the nodes"},
+    {"view", "string", false, "join: default, login or compute"},
+    {"role", "string", false, "join: login, compute, controller, dbd, rest or storage"},
+    {"uses", "integer", false, "join: how many nodes may join; absent: any number"}};
+constexpr BodyField kUser[] = {
+    {"userName", "string", true, "sign-in name; the login is made from it"},
+    {"displayName", "string", false, "full name"},
+    {"email", "string", false, "address"},
+    {"keys", "array", false, "SSH public keys, one line each"},
+    {"active", "boolean", false, "default true"}};
+constexpr BodyField kLogin[] = {
+    {"login", "string", true, "new login name; the old one stays taken"}};
+constexpr BodyField kExpiry[] = {{"valid_until", "string", false, "RFC 3339 time; absent: no end"}};
+constexpr BodyField kKeys[] = {
+    {"keys", "array", true, "SSH public keys, one line each"},
+    {"name", "string", false, "name for people; default: the key's comment"},
+    {"not_before", "string", false, "RFC 3339 time"},
+    {"not_after", "string", false, "RFC 3339 time"}};
+constexpr BodyField kGroup[] = {
+    {"displayName", "string", true, "name of the group; the POSIX name is made from it"},
+    {"members", "array", false, "logins, userNames or ids"}};
+constexpr BodyField kMembers[] = {{"add", "array", false, "logins, userNames or ids"},
+                                  {"remove", "array", false, "logins, userNames or ids"}};
+constexpr BodyField kPaging[] = {{"after", "string", false, "the `next` of the page before"},
+                                 {"limit", "integer", false, "1 to 1000, default 100"}};
+constexpr BodyField kScopeQuery[] = {
+    {"operator", "boolean", false, "operator tokens instead of the organization's"}};
+
+// operation.id names the handler: the order is that of kHandlers.
+constexpr Operation kOperations[] = {
+    {"GET", "/api/v1/openapi.json", "describe", "This description", {}, {}},
+    {"GET", "/api/v1/whoami", "whoami", "Who the token is", {}, {}},
+    {"GET", "/api/v1/orgs", "listOrgs", "Organizations", {}, {}},
+    {"POST", "/api/v1/orgs", "createOrg", "Create an organization (operator)", kSlug, {}},
+    {"GET", "/api/v1/orgs/{org}", "getOrg", "One organization", {}, {}},
+    {"PATCH", "/api/v1/orgs/{org}", "updateOrg", "Change settings", kSettings, {}},
+    {"GET", "/api/v1/orgs/{org}/clients", "listClients", "Provisioning clients", {}, {}},
+    {"POST", "/api/v1/orgs/{org}/clients", "createClient", "Create a client", kName, {}},
+    {"GET", "/api/v1/orgs/{org}/tokens", "listTokens", "Tokens", {}, kScopeQuery},
+    {"POST", "/api/v1/orgs/{org}/tokens", "createToken", "Create a token; shown once", kToken, {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/tokens/{name}",
+     "revokeToken",
+     "Revoke at once",
+     {},
+     kScopeQuery},
+    {"GET", "/api/v1/orgs/{org}/users", "listUsers", "People, in order of id", {}, kPaging},
+    {"POST", "/api/v1/orgs/{org}/users", "createUser", "Create a person by hand", kUser, {}},
+    {"GET", "/api/v1/orgs/{org}/users/{user}", "getUser", "By login, userName or id", {}, {}},
+    {"POST", "/api/v1/orgs/{org}/users/{user}/deactivate", "deactivateUser", "Lock out", {}, {}},
+    {"POST",
+     "/api/v1/orgs/{org}/users/{user}/reactivate",
+     "reactivateUser",
+     "Let in again",
+     {},
+     {}},
+    {"POST", "/api/v1/orgs/{org}/users/{user}/rename", "renameUser", "New login", kLogin, {}},
+    {"POST", "/api/v1/orgs/{org}/users/{user}/expire", "expireUser", "Set an end", kExpiry, {}},
+    {"POST", "/api/v1/orgs/{org}/users/{user}/keys", "addKeys", "Add SSH keys", kKeys, {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/users/{user}/keys/{fingerprint}",
+     "removeKey",
+     "Remove a key",
+     {},
+     {}},
+    {"GET", "/api/v1/orgs/{org}/groups", "listGroups", "Groups, in order of id", {}, kPaging},
+    {"POST", "/api/v1/orgs/{org}/groups", "createGroup", "Create a group by hand", kGroup, {}},
+    {"GET",
+     "/api/v1/orgs/{org}/groups/{group}",
+     "getGroup",
+     "By POSIX name, displayName or id",
+     {},
+     {}},
+    {"POST",
+     "/api/v1/orgs/{org}/groups/{group}/rename",
+     "renameGroup",
+     "New POSIX name",
+     kName,
+     {}},
+    {"POST",
+     "/api/v1/orgs/{org}/groups/{group}/members",
+     "changeMembers",
+     "Add and remove members",
+     kMembers,
+     {}},
+    {"GET", "/api/v1/orgs/{org}/nodes", "listNodes", "Enrolled nodes and how far they are", {}, {}},
+    {"DELETE", "/api/v1/orgs/{org}/nodes/{cluster}/{name}", "deleteNode", "Forget a node", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/fuse", "fuseStatus", "Are irreversible effects held?", {}, {}},
+    {"POST", "/api/v1/orgs/{org}/fuse/release", "fuseRelease", "Let them pass for an hour", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/audit", "listAudit", "Audit rows, in order", {}, kPaging},
+    {"GET", "/api/v1/orgs/{org}/audit/verify", "verifyAudit", "Check the hash chain", {}, {}},
+};
+
+// One table from codes to HTTP (RFC 9110 15).
+int http_status(Code code) {
+  switch (code) {
+    case Code::kInvalidArgument:
+      return 400;
+    case Code::kNotFound:
+      return 404;
+    case Code::kAlreadyExists:
+      return 409;
+    case Code::kVersionMismatch:
+      return 412;
+    case Code::kFailedPrecondition:
+      return 409;
+    case Code::kUnauthenticated:
+      return 401;
+    case Code::kPermissionDenied:
+      return 403;
+    case Code::kTooLarge:
+      return 413;
+    case Code::kUnsupported:
+      return 501;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kDataLoss:
+      return 500;
+    case Code::kInternal:
+      return 500;
+  }
+  return 500;
+}
+
+http::Response problem(const Error& error) {
+  const int status = http_status(error.code);
+  http::Response response =
+      http::json_response(status,
+                          json::object{{"status", status},
+                                       {"title", json::string(code_name(error.code))},
+                                       {"detail", json::string(error.message)}},
+                          "application/problem+json");
+  if (status == 401) response.headers.set("WWW-Authenticate", "Bearer realm=\"roster\"");
+  if (status == 503) response.headers.set("Retry-After", "1");
+  return response;
+}
+
+Result<std::string_view> bearer(const http::Request& request) {
+  const std::string_view header = request.headers.get("Authorization");
+  constexpr std::string_view kScheme = "bearer ";
+  if (header.size() <= kScheme.size() ||
+      !ascii_iequals(header.substr(0, kScheme.size()), kScheme)) {
+    return fail(Code::kUnauthenticated, "no bearer token: send Authorization: Bearer TOKEN");
+  }
+  return header.substr(kScheme.size());
+}
+
+bool has_type(const json::value& value, std::string_view type) {
+  if (type == "string") return value.is_string();
+  if (type == "boolean") return value.is_bool();
+  if (type == "integer") return value.is_int64();
+  if (type == "object") return value.is_object();
+  if (!value.is_array()) return false;
+  for (const json::value& item : value.get_array()) {
+    if (!item.is_string()) return false;
+  }
+  return true;
+}
+
+Result<json::object> parse_body(const Operation& operation, const http::Request& request) {
+  if (operation.body.empty()) return json::object{};
+  ASSIGN_OR_RETURN(json::value parsed, json::parse(request.body, {.bytes_max = kBodyBytesMax}));
+  if (!parsed.is_object()) return fail(Code::kInvalidArgument, "the body must be a JSON object");
+  json::object& body = parsed.get_object();
+  for (const auto& member : body) {
+    const std::string_view name = member.key();
+    const BodyField* known = nullptr;
+    for (const BodyField& field : operation.body) {
+      if (field.name == name) known = &field;
+    }
+    if (known == nullptr) {
+      return fail(Code::kInvalidArgument,
+                  fmt::format("there is no '{}' in the body of {}", name, operation.id));
+    }
+    if (!has_type(member.value(), known->type)) {
+      return fail(Code::kInvalidArgument,
+                  fmt::format("'{}' must be {}", name,
+                              known->type == "array" ? "a list of strings" : known->type));
+    }
+  }
+  for (const BodyField& field : operation.body) {
+    if (field.required && !body.contains(field.name)) {
+      return fail(Code::kInvalidArgument, fmt::format("'{}' is missing", field.name));
+    }
+  }
+  return std::move(body);
+}
+
+std::string body_text(const Call& call, std::string_view name) {
+  return std::string(json::find_string(call.body, name).value_or(""));
+}
+
+std::vector<std::string> body_list(const Call& call, std::string_view name) {
+  std::vector<std::string> out;
+  if (const json::array* items = json::find_array(call.body, name)) {
+    for (const json::value& item : *items) out.emplace_back(json::view(item.get_string()));
+  }
+  return out;
+}
+
+Result<std::optional<Timestamp>> body_time(const Call& call, std::string_view name) {
+  const auto text = json::find_string(call.body, name);
+  if (!text) return std::nullopt;
+  auto time = parse_rfc3339(*text);
+  if (!time) return fail_in(name, time.error());
+  return *time;
+}
+
+Result<std::vector<directory::KeyInput>> body_keys(const Call& call) {
+  ASSIGN_OR_RETURN(const auto parsed, posix::parse_key_list("keys", body_list(call, "keys")));
+  ASSIGN_OR_RETURN(const auto not_before, body_time(call, "not_before"));
+  ASSIGN_OR_RETURN(const auto not_after, body_time(call, "not_after"));
+  std::vector<directory::KeyInput> keys;
+  for (const posix::SshPublicKey& key : parsed) {
+    std::string name = body_text(call, "name");
+    if (name.empty()) name = key.comment();
+    keys.push_back({key.line(), key.fingerprint(), std::move(name), not_before, not_after});
+  }
+  return keys;
+}
+
+Result<std::size_t> page_limit(const Call& call) {
+  const auto text = call.query.get("limit");
+  if (!text) return 100;
+  std::size_t limit = 0;
+  const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), limit);
+  if (problem != std::errc{} || end != text->data() + text->size() || limit < 1 ||
+      limit > kPageMax) {
+    return fail(Code::kInvalidArgument, "limit must be a whole number from 1 to 1000");
+  }
+  return limit;
+}
+
+std::optional<directory::OrgN> token_org(const Call& call) {
+  if (call.query.get("operator") == "true") return std::nullopt;
+  return call.org->n;
+}
+
+template <typename T>
+json::array render_all(const std::vector<T>& items) {
+  json::array out;
+  for (const T& item : items) out.push_back(render(item));
+  return out;
+}
+
+template <typename T>
+Answer page_answer(const char* member, const directory::Page<T>& page) {
+  json::object body;
+  body[member] = render_all(page.items);
+  body["next"] = page.more ? json::value(json::string(page.items.back().id)) : nullptr;
+  return {200, std::move(body)};
+}
+
+}  // namespace
+
+std::span<const Operation> Api::operations() { return kOperations; }
+
+Api::Handler Api::handler_of(const Operation& operation) {
+  static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
+      &Api::describe,       &Api::whoami,       &Api::list_orgs,       &Api::create_org,
+      &Api::get_org,        &Api::update_org,   &Api::list_clients,    &Api::create_client,
+      &Api::list_tokens,    &Api::create_token, &Api::revoke_token,    &Api::list_users,
+      &Api::create_user,    &Api::get_user,     &Api::deactivate_user, &Api::reactivate_user,
+      &Api::rename_user,    &Api::expire_user,  &Api::add_keys,        &Api::remove_key,
+      &Api::list_groups,    &Api::create_group, &Api::get_group,       &Api::rename_group,
+      &Api::change_members, &Api::list_nodes,   &Api::delete_node,     &Api::fuse_status,
+      &Api::fuse_release,   &Api::list_audit,   &Api::verify_audit};
+  const auto index = static_cast<std::size_t>(&operation - kOperations);
+  CHECK(index < kHandlers.size());
+  return kHandlers[index];
+}
+
+Api::Api(directory::Directory& directory, ApiOptions options)
+    : directory_(directory), options_(std::move(options)) {}
+
+Result<Answer> Api::run(const Operation& operation, const http::Request& request,
+                        const http::Context& context, const http::Params& params) {
+  ASSIGN_OR_RETURN(const std::string_view token, bearer(request));
+  ASSIGN_OR_RETURN(directory::Actor actor, directory_.authenticate(token));
+  if (actor.scope != Scope::kAdmin && actor.scope != Scope::kOperator) {
+    return fail(Code::kPermissionDenied,
+                fmt::format("a token of scope {} cannot administer; use one of scope admin or "
+                            "operator",
+                            directory::scope_name(actor.scope)));
+  }
+  actor.remote = context.remote;
+  actor.request_id = context.request_id;
+  ASSIGN_OR_RETURN(http::Query query, http::Query::parse(request.query));
+  Call call{request, params, std::move(query), std::move(actor), std::nullopt, {}};
+  if (operation.path.contains("{org}")) {
+    const std::string& slug = params.get("org");
+    auto org = directory_.find_org(slug);
+    // The same answer for another tenant's organization and for none: names do not leak.
+    if (org && call.actor.org && *call.actor.org != org->n) {
+      org = fail(Code::kNotFound, "");
+    }
+    if (!org && org.error().code == Code::kNotFound) {
+      return fail(Code::kNotFound, fmt::format("there is no organization '{}'", slug));
+    }
+    if (!org) return std::unexpected(org.error());
+    call.org = *std::move(org);
+  }
+  ASSIGN_OR_RETURN(call.body, parse_body(operation, request));
+  return (this->*handler_of(operation))(call);
+}
+
+void Api::add_routes(http::Router& router) {
+  for (const Operation& operation : kOperations) {
+    router.add(operation.method, operation.path,
+               [this, &operation](const http::Request& request, http::Context& context,
+                                  const http::Params& params) {
+                 return answer(operation, request, context, params);
+               });
+  }
+}
+
+http::Response Api::answer(const Operation& operation, const http::Request& request,
+                           http::Context& context, const http::Params& params) {
+  auto answered = run(operation, request, context, params);
+  if (!answered) return problem(answered.error());
+  if (answered->body.is_null()) {
+    http::Response response;
+    response.status = 204;
+    return response;
+  }
+  return http::json_response(answered->status, answered->body);
+}
+
+Result<Answer> Api::describe(Call&) { return Answer{200, openapi(operations(), options_.version)}; }
+
+Result<Answer> Api::whoami(Call& call) {
+  json::object body{{"name", json::string(call.actor.name)},
+                    {"scope", json::string(directory::scope_name(call.actor.scope))}};
+  if (call.actor.org) {
+    ASSIGN_OR_RETURN(const auto orgs, directory_.list_orgs());
+    for (const directory::Org& org : orgs) {
+      if (org.n == *call.actor.org) body["org"] = json::string(org.slug);
+    }
+  }
+  return Answer{200, std::move(body)};
+}
+
+Result<Answer> Api::list_orgs(Call& call) {
+  ASSIGN_OR_RETURN(const auto orgs, directory_.list_orgs());
+  json::array out;
+  for (const directory::Org& org : orgs) {
+    if (!call.actor.org || *call.actor.org == org.n) out.push_back(render(org));
+  }
+  return Answer{200, json::object{{"orgs", std::move(out)}}};
+}
+
+Result<Answer> Api::create_org(Call& call) {
+  if (call.actor.scope != Scope::kOperator) {
+    return fail(Code::kPermissionDenied, "only an operator's token can create organizations");
+  }
+  ASSIGN_OR_RETURN(const auto org, directory_.create_org(call.actor, body_text(call, "org")));
+  return Answer{201, render(org)};
+}
+
+Result<Answer> Api::get_org(Call& call) { return Answer{200, render(*call.org)}; }
+
+Result<Answer> Api::update_org(Call& call) {
+  directory::OrgSettings settings = call.org->settings;
+  if (const auto policy = json::find_string(call.body, "leaver_policy")) {
+    if (*policy != "lock" && *policy != "hide") {
+      return fail(Code::kInvalidArgument, "leaver_policy must be lock or hide");
+    }
+    settings.leaver_policy =
+        *policy == "hide" ? directory::LeaverPolicy::kHide : directory::LeaverPolicy::kLock;
+  }
+  if (call.body.contains("home_template"))
+    settings.home_template = body_text(call, "home_template");
+  if (call.body.contains("home_prefixes"))
+    settings.home_prefixes = body_list(call, "home_prefixes");
+  if (call.body.contains("default_shell"))
+    settings.default_shell = body_text(call, "default_shell");
+  if (call.body.contains("shells")) settings.shells = body_list(call, "shells");
+  settings.rebind_deleted =
+      json::find_bool(call.body, "rebind_deleted").value_or(settings.rebind_deleted);
+  ASSIGN_OR_RETURN(const auto org,
+                   directory_.update_org_settings(call.actor, call.org->n, settings));
+  return Answer{200, render(org)};
+}
+
+Result<Answer> Api::list_clients(Call& call) {
+  ASSIGN_OR_RETURN(const auto clients, directory_.list_clients(call.org->n));
+  return Answer{200, json::object{{"clients", render_all(clients)}}};
+}
+
+Result<Answer> Api::create_client(Call& call) {
+  ASSIGN_OR_RETURN(const auto client,
+                   directory_.create_client(call.actor, call.org->n, body_text(call, "name")));
+  return Answer{201, render(client)};
+}
+
+Result<Answer> Api::list_tokens(Call& call) {
+  if (!token_org(call) && call.actor.scope != Scope::kOperator) {
+    return fail(Code::kPermissionDenied, "only an operator's token sees operator tokens");
+  }
+  ASSIGN_OR_RETURN(const auto tokens, directory_.list_tokens(token_org(call)));
+  json::array out;
+  for (const directory::TokenInfo& token : tokens) out.push_back(render(token, options_.clock()));
+  return Answer{200, json::object{{"tokens", std::move(out)}}};
+}
+
+Result<Answer> Api::create_token(Call& call) {
+  ASSIGN_OR_RETURN(const Scope scope, directory::parse_scope(body_text(call, "scope")));
+  directory::Directory::TokenRequest wanted;
+  wanted.name = body_text(call, "name");
+  wanted.scope = scope;
+  if (scope == Scope::kOperator) {
+    if (call.actor.scope != Scope::kOperator) {
+      return fail(Code::kPermissionDenied, "only an operator's token can create operator tokens");
+    }
+  } else {
+    wanted.org = call.org->n;
+  }
+  if (call.body.contains("client")) wanted.client = body_text(call, "client");
+  if (const auto ttl = json::find_string(call.body, "ttl")) {
+    auto lifetime = parse_duration(*ttl);
+    if (!lifetime) return fail_in("ttl", lifetime.error());
+    wanted.ttl = *lifetime;
+  }
+  if (call.body.contains("user")) {
+    ASSIGN_OR_RETURN(const auto user,
+                     directory_.find_user(call.org->n, body_text(call, "user"), {}));
+    wanted.user = user.n;
+  }
+  if (scope == Scope::kJoin) {
+    directory::JoinGrant grant;
+    if (call.body.contains("cluster")) grant.cluster = body_text(call, "cluster");
+    if (call.body.contains("view")) grant.view = body_text(call, "view");
+    if (call.body.contains("role")) grant.role = body_text(call, "role");
+    grant.uses_left = json::find_int(call.body, "uses").value_or(-1);
+    wanted.join = grant;
+    wanted.ca_sha256 = options_.ca_sha256;
+  }
+  ASSIGN_OR_RETURN(const auto minted, directory_.create_token(call.actor, wanted));
+  json::object body = render(minted.info, options_.clock());
+  body["token"] = json::string(minted.secret.expose());
+  return Answer{201, std::move(body)};
+}
+
+Result<Answer> Api::revoke_token(Call& call) {
+  const auto org = token_org(call);
+  if (!org && call.actor.scope != Scope::kOperator) {
+    return fail(Code::kPermissionDenied, "only an operator's token can revoke operator tokens");
+  }
+  RETURN_IF_ERROR(directory_.revoke_token(call.actor, org, call.param("name")));
+  return Answer{204, nullptr};
+}
+
+Result<Answer> Api::list_users(Call& call) {
+  ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
+  ASSIGN_OR_RETURN(const auto page,
+                   directory_.list_users(call.actor, call.org->n, {},
+                                         call.query.get("after").value_or(""), limit, {}));
+  return page_answer("users", page);
+}
+
+Result<Answer> Api::create_user(Call& call) {
+  directory::UserInput input;
+  input.doc["userName"] = json::string(body_text(call, "userName"));
+  input.doc["active"] = json::find_bool(call.body, "active").value_or(true);
+  if (call.body.contains("displayName")) {
+    input.doc["displayName"] = json::string(body_text(call, "displayName"));
+  }
+  if (call.body.contains("email")) {
+    input.doc["emails"] = json::array{json::object{
+        {"value", json::string(body_text(call, "email"))}, {"type", "work"}, {"primary", true}}};
+  }
+  ASSIGN_OR_RETURN(input.keys, body_keys(call));
+  ASSIGN_OR_RETURN(const auto user, directory_.create_user(call.actor, call.org->n, input));
+  return Answer{201, render(user)};
+}
+
+Result<Answer> Api::get_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"),
+                                                         {.keys = true, .groups = true}));
+  return Answer{200, render(user)};
+}
+
+Result<Answer> Api::deactivate_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.set_user_active(call.actor, call.org->n, user.id, false));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::reactivate_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.set_user_active(call.actor, call.org->n, user.id, true));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::rename_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto login, posix::LoginName::parse(body_text(call, "login")));
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.rename_user(call.actor, call.org->n, user.id, login));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::expire_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto until, body_time(call, "valid_until"));
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.set_valid_until(call.actor, call.org->n, user.id, until));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::add_keys(Call& call) {
+  ASSIGN_OR_RETURN(const auto keys, body_keys(call));
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after, directory_.add_keys(call.actor, call.org->n, user.id, keys));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::remove_key(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after, directory_.remove_key(call.actor, call.org->n, user.id,
+                                                           call.param("fingerprint")));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::list_groups(Call& call) {
+  ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
+  ASSIGN_OR_RETURN(const auto page,
+                   directory_.list_groups(call.actor, call.org->n, {},
+                                          call.query.get("after").value_or(""), limit, {}));
+  return page_answer("groups", page);
+}
+
+Result<std::vector<std::string>> Api::member_ids(const Call& call, std::string_view field) {
+  std::vector<std::string> ids;
+  for (const std::string& name : body_list(call, field)) {
+    auto user = directory_.find_user(call.org->n, name, {});
+    if (user) {
+      ids.push_back(user->id);
+      continue;
+    }
+    if (user.error().code != Code::kNotFound) return std::unexpected(user.error());
+    ASSIGN_OR_RETURN(const auto group, directory_.find_group(call.org->n, name, {}));
+    ids.push_back(group.id);
+  }
+  return ids;
+}
+
+Result<Answer> Api::create_group(Call& call) {
+  directory::GroupInput input;
+  input.doc["displayName"] = json::string(body_text(call, "displayName"));
+  ASSIGN_OR_RETURN(const auto members, member_ids(call, "members"));
+  ASSIGN_OR_RETURN(const auto group,
+                   directory_.create_group(call.actor, call.org->n, input, members));
+  return Answer{201, render(group)};
+}
+
+Result<Answer> Api::get_group(Call& call) {
+  ASSIGN_OR_RETURN(const auto group,
+                   directory_.find_group(call.org->n, call.param("group"), {.members = true}));
+  return Answer{200, render(group)};
+}
+
+Result<Answer> Api::rename_group(Call& call) {
+  ASSIGN_OR_RETURN(const auto name, posix::GroupName::parse(body_text(call, "name")));
+  ASSIGN_OR_RETURN(const auto group, directory_.find_group(call.org->n, call.param("group"), {}));
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.rename_group(call.actor, call.org->n, group.id, name));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::change_members(Call& call) {
+  using Kind = directory::MemberOp::Kind;
+  ASSIGN_OR_RETURN(auto added, member_ids(call, "add"));
+  ASSIGN_OR_RETURN(auto removed, member_ids(call, "remove"));
+  const std::vector<directory::MemberOp> ops{{Kind::kRemove, std::move(removed)},
+                                             {Kind::kAdd, std::move(added)}};
+  ASSIGN_OR_RETURN(const auto group, directory_.find_group(call.org->n, call.param("group"), {}));
+  ASSIGN_OR_RETURN(
+      const auto after,
+      directory_.update_group(
+          call.actor, call.org->n, group.id, std::nullopt,
+          [&ops](const directory::Group& current) -> Result<directory::Directory::GroupChange> {
+            return directory::Directory::GroupChange{
+                {.doc = current.doc, .external_id = std::nullopt}, ops};
+          }));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::list_nodes(Call& call) {
+  ASSIGN_OR_RETURN(const auto nodes, directory_.list_nodes(call.org->n));
+  json::array out;
+  for (const directory::Node& node : nodes) {
+    out.push_back(render(node, call.org->seq, options_.clock()));
+  }
+  return Answer{200, json::object{{"head", call.org->seq.value}, {"nodes", std::move(out)}}};
+}
+
+Result<Answer> Api::delete_node(Call& call) {
+  RETURN_IF_ERROR(
+      directory_.delete_node(call.actor, call.org->n, call.param("cluster"), call.param("name")));
+  return Answer{204, nullptr};
+}
+
+Result<Answer> Api::fuse_status(Call& call) {
+  ASSIGN_OR_RETURN(const auto fuse, directory_.fuse(call.org->n));
+  return Answer{200, render(fuse)};
+}
+
+Result<Answer> Api::fuse_release(Call& call) {
+  ASSIGN_OR_RETURN(const auto fuse, directory_.release_fuse(call.actor, call.org->n));
+  return Answer{200, render(fuse)};
+}
+
+Result<Answer> Api::list_audit(Call& call) {
+  ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
+  Seq after;
+  if (const auto text = call.query.get("after")) {
+    const auto [end, problem] =
+        std::from_chars(text->data(), text->data() + text->size(), after.value);
+    if (problem != std::errc{} || end != text->data() + text->size()) {
+      return fail(Code::kInvalidArgument, "after must be the seq of an audit row");
+    }
+  }
+  ASSIGN_OR_RETURN(const auto rows, directory_.list_audit(call.org->n, after, limit));
+  json::object body{{"audit", render_all(rows)}};
+  body["next"] = rows.size() == limit
+                     ? json::value(json::string(std::to_string(rows.back().seq.value)))
+                     : nullptr;
+  return Answer{200, std::move(body)};
+}
+
+Result<Answer> Api::verify_audit(Call& call) {
+  ASSIGN_OR_RETURN(const std::int64_t rows, directory_.verify_audit(call.org->n));
+  return Answer{200, json::object{{"rows", rows}, {"intact", true}}};
+}
+
+}  // namespace roster::admin

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/time.h"
+#include "directory/directory.h"
+#include "http/message.h"
+#include "http/router.h"
+
+namespace roster::admin {
+
+struct ApiOptions {
+  Clock clock = system_now;
+  /// Hex SHA-256 of the hub's CA, carried in join tokens so that a node knows its hub. Empty when
+  /// the hub's certificate is from an authority that nodes trust anyway.
+  std::string ca_sha256;
+  std::string version;
+};
+
+/// One operation as its handler sees it: authenticated, authorized for the organization in its
+/// path.
+struct Call {
+  const http::Request& request;
+  const http::Params& params;  // from the path, decoded
+  http::Query query;
+  directory::Actor actor;
+  std::optional<directory::Org> org;  // when the path has {org}
+  json::object body;                  // empty for GET and DELETE
+
+  const std::string& param(std::string_view name) const { return params.get(name); }
+};
+
+struct Answer {
+  int status = 200;
+  json::value body;  // null: 204
+};
+
+/// A member of a request body, for checking it and for the OpenAPI page.
+struct BodyField {
+  std::string_view name;
+  std::string_view type;  // "string", "boolean", "integer", "array" (of strings), "object"
+  bool required;
+  std::string_view meaning;
+};
+
+struct Operation {
+  std::string_view method;
+  std::string_view path;  // with {parameters}
+  std::string_view id;
+  std::string_view summary;
+  std::span<const BodyField> body;
+  std::span<const BodyField> query;
+};
+
+/// The administrators' HTTP API below /api/v1: JSON in and out, errors as RFC 9457 problem details.
+/// Tokens of scope admin reach their own organization, those of scope operator every one.
+class Api {
+ public:
+  Api(directory::Directory& directory, ApiOptions options);
+
+  /// Adds every operation. The router must not outlive this.
+  void add_routes(http::Router& router);
+
+  static std::span<const Operation> operations();
+
+ private:
+  http::Response answer(const Operation& operation, const http::Request& request,
+                        http::Context& context, const http::Params& params);
+
+  using Handler = Result<Answer> (Api::*)(Call&);
+  static Handler handler_of(const Operation& operation);
+  Result<Answer> run(const Operation& operation, const http::Request& request,
+                     const http::Context& context, const http::Params& params);
+
+  /// SCIM ids of the users and groups that a list in the body names.
+  Result<std::vector<std::string>> member_ids(const Call& call, std::string_view field);
+
+  Result<Answer> describe(Call& call);
+  Result<Answer> whoami(Call& call);
+  Result<Answer> list_orgs(Call& call);
+  Result<Answer> create_org(Call& call);
+  Result<Answer> get_org(Call& call);
+  Result<Answer> update_org(Call& call);
+  Result<Answer> list_clients(Call& call);
+  Result<Answer> create_client(Call& call);
+  Result<Answer> list_tokens(Call& call);
+  Result<Answer> create_token(Call& call);
+  Result<Answer> revoke_token(Call& call);
+  Result<Answer> list_users(Call& call);
+  Result<Answer> create_user(Call& call);
+  Result<Answer> get_user(Call& call);
+  Result<Answer> deactivate_user(Call& call);
+  Result<Answer> reactivate_user(Call& call);
+  Result<Answer> rename_user(Call& call);
+  Result<Answer> expire_user(Call& call);
+  Result<Answer> add_keys(Call& call);
+  Result<Answer> remove_key(Call& call);
+  Result<Answer> list_groups(Call& call);
+  Result<Answer> create_group(Call& call);
+  Result<Answer> get_group(Call& call);
+  Result<Answer> rename_group(Call& call);
+  Result<Answer> change_members(Call& call);
+  Result<Answer> list_nodes(Call& call);
+  Result<Answer> delete_node(Call& call);
+  Result<Answer> fuse_status(Call& call);
+  Result<Answer> fuse_release(Call& call);
+  Result<Answer> list_audit(Call& call);
+  Result<Answer> verify_audit(Call& call);
+
+  directory::Directory& directory_;
+  ApiOptions options_;
+};
+
+/// OpenAPI 3.1 description of every operation.
+json::object openapi(std::span<const Operation> operations, std::string_view version);
+
+}  // namespace roster::admin

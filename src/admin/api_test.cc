@@ -1,0 +1,198 @@
+#include "admin/api.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "base/encoding.h"
+#include "store/testing/engines.h"
+
+namespace roster::admin {
+namespace {
+
+constexpr const char* kKey =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd6pgfeiQzQpC alice@laptop";
+
+struct Answered {
+  int status;
+  json::object body;
+};
+
+/// A hub's admin API over a real directory on SQLite, called without a socket.
+class ApiTest : public ::testing::Test {
+ protected:
+  ApiTest() : database_(store::Engine::kSqlite) {
+    auto opened = directory::Directory::open(*database_);
+    CHECK(opened);
+    directory_ = std::move(*opened);
+    acme_ = directory_->create_org(hub_, "acme")->n;
+    other_ = directory_->create_org(hub_, "other")->n;
+    operator_ = mint("ops", directory::Scope::kOperator, std::nullopt);
+    admin_ = mint("admin", directory::Scope::kAdmin, acme_);
+    api_ = std::make_unique<Api>(*directory_,
+                                 ApiOptions{.ca_sha256 = std::string(64, 'a'), .version = "test"});
+    api_->add_routes(router_);
+  }
+
+  std::string mint(const char* name, directory::Scope scope, std::optional<directory::OrgN> org) {
+    directory::Directory::TokenRequest wanted;
+    wanted.name = name;
+    wanted.scope = scope;
+    wanted.org = org;
+    auto minted = directory_->create_token(hub_, wanted);
+    CHECK(minted);
+    return minted->secret.expose();
+  }
+
+  Answered call(const std::string& token, const char* method, const std::string& path,
+                const std::string& body = "") {
+    http::Request request;
+    request.method = method;
+    const std::size_t question = path.find('?');
+    request.path = "/api/v1" + path.substr(0, question);
+    if (question != std::string::npos) request.query = path.substr(question + 1);
+    if (!token.empty()) request.headers.set("Authorization", "Bearer " + token);
+    request.body = body;
+    http::Context context;
+    context.remote = "127.0.0.1:1";
+    const http::Response response = router_(request, context);
+    const std::string* text = std::get_if<std::string>(&response.body);
+    if (text == nullptr || text->empty()) return {response.status, {}};
+    auto parsed = json::parse(*text, {.bytes_max = 1 << 22});
+    return {response.status, parsed && parsed->is_object() ? parsed->get_object() : json::object{}};
+  }
+
+  directory::Actor hub_{.scope = directory::Scope::kOperator, .name = "hub"};
+  store::testing::TestDatabase database_;
+  std::unique_ptr<directory::Directory> directory_;
+  directory::OrgN acme_ = 0;
+  directory::OrgN other_ = 0;
+  std::string operator_;
+  std::string admin_;
+  std::unique_ptr<Api> api_;
+  http::Router router_;
+};
+
+TEST_F(ApiTest, OnlyAdministratorsAndOnlyTheirOrganization) {
+  directory::Client client = *directory_->create_client(hub_, acme_, "okta");
+  directory::Directory::TokenRequest wanted;
+  wanted.name = "okta";
+  wanted.scope = directory::Scope::kScim;
+  wanted.org = acme_;
+  wanted.client = client.name;
+  const std::string scim = directory_->create_token(hub_, wanted)->secret.expose();
+  const struct {
+    const std::string& token;
+    const char* path;
+    int status;
+  } kCases[] = {
+      {"", "/orgs", 401},
+      {"rst_nonsense", "/orgs", 401},
+      {scim, "/orgs/acme/users", 403},
+      {admin_, "/orgs/acme/users", 200},
+      {admin_, "/orgs/other/users", 404},
+      {admin_, "/orgs/none/users", 404},
+      {operator_, "/orgs/other/users", 200},
+      {admin_, "/orgs/acme/tokens?operator=true", 403},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_EQ(call(c.token, "GET", c.path).status, c.status) << c.path;
+  }
+  EXPECT_EQ(call(admin_, "POST", "/orgs", R"({"org":"mine"})").status, 403);
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/tokens", R"({"name":"x","scope":"operator"})").status,
+            403);
+  // Names of other tenants do not leak: both answers read alike.
+  EXPECT_EQ(call(admin_, "GET", "/orgs/other").body.at("title"),
+            call(admin_, "GET", "/orgs/none").body.at("title"));
+  EXPECT_EQ(call(admin_, "GET", "/orgs").body.at("orgs").get_array().size(), 1U);
+}
+
+TEST_F(ApiTest, APersonByHandFromCreationToLeaving) {
+  Answered made = call(admin_, "POST", "/orgs/acme/users",
+                       R"({"userName":"Alice@example.org","displayName":"Alice E"})");
+  ASSERT_EQ(made.status, 201) << json::serialize(made.body);
+  EXPECT_EQ(made.body.at("login"), "alice");
+  const auto uid = made.body.at("uid").get_int64();
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users", R"({"userName":"alice@EXAMPLE.org"})").status,
+            409);
+  Answered keyed = call(admin_, "POST", "/orgs/acme/users/alice/keys",
+                        std::string(R"({"keys":[")") + kKey + "\"]}");
+  ASSERT_EQ(keyed.status, 200) << json::serialize(keyed.body);
+  const json::object& key = keyed.body.at("keys").at(0).get_object();
+  EXPECT_EQ(key.at("name"), "alice@laptop");
+  Answered group =
+      call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"ML","members":["alice"]})");
+  ASSERT_EQ(group.status, 201) << json::serialize(group.body);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/users/alice").body.at("groups").get_array().size(), 1U);
+  Answered renamed = call(admin_, "POST", "/orgs/acme/users/alice/rename", R"({"login":"alicia"})");
+  EXPECT_EQ(renamed.status, 200);
+  EXPECT_EQ(renamed.body.at("uid").get_int64(), uid);
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/alicia/deactivate").body.at("state"), "locked");
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/alicia/reactivate").body.at("state"), "active");
+  const std::string fingerprint(json::view(key.at("fingerprint").get_string()));
+  EXPECT_EQ(
+      call(admin_, "DELETE", "/orgs/acme/users/alicia/keys/" + percent_encode(fingerprint)).status,
+      200);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/audit/verify").status, 200);
+}
+
+TEST_F(ApiTest, BadBodiesNameTheMember) {
+  const struct {
+    const char* body;
+    const char* detail;
+  } kCases[] = {
+      {"", "JSON"},
+      {"[]", "object"},
+      {"{}", "'userName' is missing"},
+      {R"({"userName":1})", "'userName' must be string"},
+      {R"({"userName":"x","uid":0})", "no 'uid'"},
+      {R"({"userName":"x","keys":["ssh-rsa AAAA"]})", "keys[0]"},
+      {R"({"userName":"x","keys":[1]})", "'keys' must be a list of strings"},
+  };
+  for (const auto& c : kCases) {
+    const Answered answered = call(admin_, "POST", "/orgs/acme/users", c.body);
+    EXPECT_EQ(answered.status, 400) << c.body;
+    EXPECT_NE(json::view(answered.body.at("detail").get_string()).find(c.detail),
+              std::string_view::npos)
+        << answered.body.at("detail");
+  }
+}
+
+TEST_F(ApiTest, TokensAreShownOnceAndDieAtOnce) {
+  Answered made =
+      call(admin_, "POST", "/orgs/acme/tokens", R"({"name":"second","scope":"admin","ttl":"1d"})");
+  ASSERT_EQ(made.status, 201) << json::serialize(made.body);
+  const std::string second(json::view(made.body.at("token").get_string()));
+  EXPECT_EQ(call(second, "GET", "/whoami").body.at("org"), "acme");
+  const std::string listed = json::serialize(call(admin_, "GET", "/orgs/acme/tokens").body);
+  EXPECT_EQ(listed.find(second), std::string::npos);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/tokens/second").status, 204);
+  EXPECT_EQ(call(second, "GET", "/whoami").status, 401);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/tokens/second").status, 404);
+}
+
+TEST_F(ApiTest, SettingsAreCheckedAndKept) {
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"leaver_policy":"hide"})").status, 200);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme").body.at("settings").at("leaver_policy"), "hide");
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"leaver_policy":"delete"})").status, 400);
+}
+
+// The page that programs are generated from must cover exactly what is served.
+TEST_F(ApiTest, DescriptionCoversEveryOperationOnce) {
+  const json::object page = call(admin_, "GET", "/openapi.json").body;
+  std::size_t described = 0;
+  std::set<std::string> ids;
+  for (const auto& path : page.at("paths").get_object()) {
+    for (const auto& operation : path.value().get_object()) {
+      ++described;
+      ids.emplace(json::view(operation.value().at("operationId").get_string()));
+    }
+  }
+  EXPECT_EQ(described, Api::operations().size());
+  EXPECT_EQ(ids.size(), described);
+}
+
+}  // namespace
+}  // namespace roster::admin

@@ -1,0 +1,182 @@
+#include "admin/render.h"
+
+#include <algorithm>
+
+namespace roster::admin {
+namespace {
+
+json::value text(std::string_view s) { return json::string(s); }
+
+json::value time_or_null(const std::optional<Timestamp>& t) {
+  if (!t) return nullptr;
+  return text(format_rfc3339(*t));
+}
+
+json::array texts(const std::vector<std::string>& items) {
+  json::array out;
+  for (const std::string& item : items) out.push_back(text(item));
+  return out;
+}
+
+// "Alice Example" from a SCIM document: displayName, else name.formatted, else its parts.
+std::string display_name(const json::object& doc) {
+  if (const auto display = json::find_string(doc, "displayName")) return std::string(*display);
+  const json::object* name = json::find_object(doc, "name");
+  if (name == nullptr) return {};
+  if (const auto formatted = json::find_string(*name, "formatted")) return std::string(*formatted);
+  const std::string given(json::find_string(*name, "givenName").value_or(""));
+  const std::string family(json::find_string(*name, "familyName").value_or(""));
+  return given.empty() || family.empty() ? given + family : given + ' ' + family;
+}
+
+std::string primary_email(const json::object& doc) {
+  const json::array* emails = json::find_array(doc, "emails");
+  if (emails == nullptr) return {};
+  std::string first;
+  for (const json::value& item : *emails) {
+    const json::object* email = item.if_object();
+    if (email == nullptr) continue;
+    const std::string value(json::find_string(*email, "value").value_or(""));
+    if (json::find_bool(*email, "primary").value_or(false)) return value;
+    if (first.empty()) first = value;
+  }
+  return first;
+}
+
+json::array render_references(const std::vector<directory::Reference>& references) {
+  json::array out;
+  for (const directory::Reference& r : references) {
+    out.push_back(json::object{{"id", text(r.id)},
+                               {"name", text(r.posix_name)},
+                               {"display", text(r.display)},
+                               {"type", r.is_group ? "group" : "user"}});
+  }
+  return out;
+}
+
+void add_identity(json::object& out, const std::optional<directory::PosixIdentity>& posix,
+                  const char* name_member, const char* number_member) {
+  if (!posix) {
+    out[name_member] = nullptr;
+    out[number_member] = nullptr;
+    return;
+  }
+  out[name_member] = text(posix->name);
+  out[number_member] = posix->number;
+  out["state"] = text(directory::identity_state_name(posix->state));
+}
+
+}  // namespace
+
+json::object render(const directory::OrgSettings& settings) {
+  return {
+      {"leaver_policy", settings.leaver_policy == directory::LeaverPolicy::kHide ? "hide" : "lock"},
+      {"home_template", text(settings.home_template)},
+      {"home_prefixes", texts(settings.home_prefixes)},
+      {"default_shell", text(settings.default_shell)},
+      {"shells", texts(settings.shells)},
+      {"rebind_deleted", settings.rebind_deleted}};
+}
+
+json::object render(const directory::Org& org) {
+  return {{"org", text(org.slug)},
+          {"seq", org.seq.value},
+          {"users", org.users},
+          {"active_users", org.active_users},
+          {"groups", org.groups},
+          {"created", text(format_rfc3339(org.created))},
+          {"settings", render(org.settings)}};
+}
+
+json::object render(const directory::Client& client) { return {{"name", text(client.name)}}; }
+
+json::object render(const directory::TokenInfo& token, Timestamp now) {
+  const char* state = token.revoked                            ? "revoked"
+                      : token.expires && *token.expires <= now ? "expired"
+                                                               : "active";
+  json::object out{{"name", text(token.name)},
+                   {"scope", text(directory::scope_name(token.scope))},
+                   {"client", text(token.client_name)},
+                   {"state", state},
+                   {"created", text(format_rfc3339(token.created))},
+                   {"expires", time_or_null(token.expires)},
+                   {"last_used", time_or_null(token.last_used)}};
+  if (token.join) {
+    out["join"] = json::object{{"cluster", text(token.join->cluster)},
+                               {"view", text(token.join->view)},
+                               {"role", text(token.join->role)},
+                               {"uses_left", token.join->uses_left}};
+  }
+  return out;
+}
+
+json::object render(const directory::User& user) {
+  json::object out{{"id", text(user.id)},
+                   {"userName", text(json::find_string(user.doc, "userName").value_or(""))},
+                   {"displayName", text(display_name(user.doc))},
+                   {"email", text(primary_email(user.doc))},
+                   {"active", user.active},
+                   {"managed_by", text(user.owner)},
+                   {"created", text(format_rfc3339(user.created))},
+                   {"modified", text(format_rfc3339(user.modified))},
+                   {"valid_until", time_or_null(user.valid_until)}};
+  add_identity(out, user.posix, "login", "uid");
+  out["groups"] = render_references(user.groups);
+  json::array keys;
+  for (const directory::SshKeyRow& key : user.keys) {
+    keys.push_back(json::object{{"fingerprint", text(key.fingerprint)},
+                                {"name", text(key.name)},
+                                {"source", text(key.source)},
+                                {"key", text(key.key)},
+                                {"created", text(format_rfc3339(key.created))},
+                                {"not_before", time_or_null(key.not_before)},
+                                {"not_after", time_or_null(key.not_after)}});
+  }
+  out["keys"] = std::move(keys);
+  return out;
+}
+
+json::object render(const directory::Group& group) {
+  json::object out{{"id", text(group.id)},
+                   {"displayName", text(json::find_string(group.doc, "displayName").value_or(""))},
+                   {"managed_by", text(group.owner)},
+                   {"member_count", group.member_count},
+                   {"created", text(format_rfc3339(group.created))},
+                   {"modified", text(format_rfc3339(group.modified))}};
+  add_identity(out, group.posix, "name", "gid");
+  out["members"] = render_references(group.members);
+  return out;
+}
+
+json::object render(const directory::Node& node, Seq head, Timestamp now) {
+  const std::uint64_t acknowledged = node.acknowledged.value;
+  const char* state = node.expires <= now ? "expired" : node.last_seen ? "live" : "enrolled";
+  return {{"name", text(node.name)},
+          {"cluster", text(node.cluster)},
+          {"role", text(node.role)},
+          {"view", text(node.view)},
+          {"state", state},
+          {"acknowledged", acknowledged},
+          {"behind", head.value > acknowledged ? head.value - acknowledged : 0},
+          {"last_seen", time_or_null(node.last_seen)},
+          {"expires", text(format_rfc3339(node.expires))},
+          {"agent_version", text(node.agent_version)}};
+}
+
+json::object render(const directory::AuditRow& row) {
+  json::value diff = nullptr;
+  if (auto parsed = json::parse(row.diff, {.bytes_max = 64 << 20}); parsed) diff = *parsed;
+  return {{"seq", row.seq.value},       {"at", text(format_rfc3339(row.at))},
+          {"actor", text(row.actor)},   {"remote", text(row.remote)},
+          {"action", text(row.action)}, {"target", text(row.target)},
+          {"diff", std::move(diff)}};
+}
+
+json::object render(const directory::Directory::Fuse& fuse) {
+  return {{"leavers", fuse.leavers},
+          {"limit", fuse.limit},
+          {"held", fuse.held},
+          {"released_until", time_or_null(fuse.released_until)}};
+}
+
+}  // namespace roster::admin

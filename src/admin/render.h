@@ -1,0 +1,20 @@
+#pragma once
+
+#include "base/json.h"
+#include "directory/directory.h"
+
+namespace roster::admin {
+
+/// The admin API's JSON form of what the directory holds. Times are RFC 3339; absent means null or
+/// empty. No secret is ever among the members.
+json::object render(const directory::Org& org);
+json::object render(const directory::OrgSettings& settings);
+json::object render(const directory::Client& client);
+json::object render(const directory::TokenInfo& token, Timestamp now);
+json::object render(const directory::User& user);
+json::object render(const directory::Group& group);
+json::object render(const directory::Node& node, Seq head, Timestamp now);
+json::object render(const directory::AuditRow& row);
+json::object render(const directory::Directory::Fuse& fuse);
+
+}  // namespace roster::admin
