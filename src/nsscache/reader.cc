@@ -1,0 +1,456 @@
+#include "nsscache/reader.h"
+
+#include <string.h>
+#include <time.h>
+
+namespace roster::nsscache {
+namespace {
+
+constexpr std::int64_t kSecondsPerDay = 86400;
+
+std::int64_t wall_seconds() {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return now.tv_sec;
+}
+
+bool is_expired(const UserRecord& user, std::int64_t now_s) {
+  return user.valid_until != 0 && now_s >= user.valid_until;
+}
+
+/// Locked by the hub or this node, or past the end of its time.
+bool is_locked(const UserRecord& user) {
+  if ((user.flags & (kFlagLocked | kFlagDenied)) != 0) return true;
+  return user.valid_until != 0 && is_expired(user, wall_seconds());
+}
+
+/// Not for this node to answer, whatever the image says.
+bool is_served(const UserRecord& user) {
+  return (user.flags & (kFlagMasked | kFlagHidden)) == 0 && !is_never_served(user.uid) &&
+         !is_never_served(user.gid);
+}
+
+bool is_served(const GroupRecord& group) {
+  return (group.flags & (kFlagMasked | kFlagHidden)) == 0 && !is_never_served(group.gid);
+}
+
+/// Places strings one after the other; the caller has made sure that there is room.
+class StringSpace {
+ public:
+  explicit StringSpace(char* at) : at_(at) {}
+  char* put(const char* text, std::size_t bytes) {
+    char* start = at_;
+    memcpy(at_, text, bytes);
+    at_[bytes] = '\0';
+    at_ += bytes + 1;
+    return start;
+  }
+
+ private:
+  char* at_;
+};
+
+Answer fill_passwd(const UserRecord& user, struct passwd& result, char* buffer, std::size_t bytes) {
+  if (!is_served(user)) return Answer::kNotFound;
+  const bool locked = is_locked(user);
+  const char* shell = locked ? kNologinShell : user_shell(user);
+  const std::size_t shell_bytes = locked ? sizeof kNologinShell - 1 : user.shell_bytes;
+  const std::size_t needed = std::size_t{user.name_bytes} + user.gecos_bytes + user.home_bytes +
+                             shell_bytes + 4 + sizeof "x";
+  if (needed > bytes) return Answer::kTooSmall;
+  StringSpace space(buffer);
+  result.pw_name = space.put(user_name(user), user.name_bytes);
+  result.pw_gecos = space.put(user_gecos(user), user.gecos_bytes);
+  result.pw_dir = space.put(user_home(user), user.home_bytes);
+  result.pw_shell = space.put(shell, shell_bytes);
+  result.pw_passwd = space.put("x", 1);
+  result.pw_uid = user.uid;
+  result.pw_gid = user.gid;
+  return Answer::kFound;
+}
+
+/// Room for a group's strings: the array of members first, aligned.
+struct GroupSpace {
+  char** members;
+  char* strings;
+  bool fits;
+};
+
+GroupSpace divide(char* buffer, std::size_t bytes, std::uint64_t member_count,
+                  std::uint64_t string_bytes) {
+  const std::size_t padding = -reinterpret_cast<std::uintptr_t>(buffer) % alignof(char*);
+  const std::uint64_t array_bytes = (member_count + 1) * sizeof(char*);
+  if (padding + array_bytes + string_bytes > bytes) return {nullptr, nullptr, false};
+  auto* members = reinterpret_cast<char**>(buffer + padding);
+  return {members, buffer + padding + array_bytes, true};
+}
+
+void finish_group(struct group& result, const GroupSpace& space, std::size_t member_count,
+                  StringSpace& strings, const char* name, std::size_t name_bytes,
+                  std::uint32_t gid) {
+  space.members[member_count] = nullptr;
+  result.gr_mem = space.members;
+  result.gr_name = strings.put(name, name_bytes);
+  result.gr_passwd = strings.put("x", 1);
+  result.gr_gid = gid;
+}
+
+Answer fill_private_group(const UserRecord& user, struct group& result, char* buffer,
+                          std::size_t bytes) {
+  if (!is_served(user)) return Answer::kNotFound;
+  const GroupSpace space = divide(buffer, bytes, 0, user.name_bytes + 1u + sizeof "x");
+  if (!space.fits) return Answer::kTooSmall;
+  StringSpace strings(space.strings);
+  finish_group(result, space, 0, strings, user_name(user), user.name_bytes, user.gid);
+  return Answer::kFound;
+}
+
+/// The members of a group one by one: Visit(reference) -> false stops. False when the lists
+/// contradict each other or the visitor stopped.
+template <typename Visit>
+bool for_each_member(const MemberLists& lists, Visit&& visit) {
+  std::uint32_t removed = 0;
+  for (std::uint32_t i = 0; i < lists.base.count; ++i) {
+    const std::uint32_t reference = list_u32(lists.base, i);
+    if (removed < lists.removed.count && list_u32(lists.removed, removed) == reference) {
+      ++removed;
+      continue;
+    }
+    if (!visit(reference)) return false;
+  }
+  for (std::uint32_t i = 0; i < lists.added.count; ++i) {
+    if (!visit(list_u32(lists.added, i))) return false;
+  }
+  return removed == lists.removed.count;
+}
+
+struct MemberTotals {
+  bool sound;
+  std::uint64_t count;
+  std::uint64_t name_bytes;
+};
+
+/// Of the members whose time has not passed: only for groups that have members with an end.
+MemberTotals living_members(const Generation& generation, const MemberLists& lists,
+                            std::int64_t now_s) {
+  MemberTotals totals{true, 0, 0};
+  totals.sound = for_each_member(lists, [&](std::uint32_t reference) {
+    const UserRecord* user = member_user(generation, reference);
+    if (user == nullptr) return false;
+    if (is_expired(*user, now_s)) return true;
+    ++totals.count;
+    totals.name_bytes += user->name_bytes + 1u;
+    return true;
+  });
+  return totals;
+}
+
+Answer fill_group(const Generation& generation, const GroupHit& hit, struct group& result,
+                  char* buffer, std::size_t bytes) {
+  if (hit.group == nullptr) return fill_private_group(*hit.user, result, buffer, bytes);
+  const GroupRecord& group = *hit.group;
+  if (!is_served(group)) return Answer::kNotFound;
+  const bool expiring = (group.flags & kFlagExpiring) != 0;
+  const std::int64_t now_s = expiring ? wall_seconds() : 0;
+  MemberTotals totals{true, group.member_count, group.member_name_bytes};
+  const std::uint64_t own_bytes = group.name_bytes + 1u + sizeof "x";
+  if (!expiring && !divide(buffer, bytes, totals.count, totals.name_bytes + own_bytes).fits) {
+    return Answer::kTooSmall;
+  }
+  const MemberLists lists = find_members(generation, hit);
+  if (lists.found != Found::kYes) return Answer::kUnavailable;
+  if (expiring) totals = living_members(generation, lists, now_s);
+  if (!totals.sound) return Answer::kUnavailable;
+  const GroupSpace space = divide(buffer, bytes, totals.count, totals.name_bytes + own_bytes);
+  if (!space.fits) return Answer::kTooSmall;
+  StringSpace strings(space.strings);
+  std::uint64_t count = 0;
+  std::uint64_t left = totals.name_bytes;
+  const bool sound = for_each_member(lists, [&](std::uint32_t reference) {
+    if (expiring && is_expired(*member_user(generation, reference), now_s)) return true;
+    const char* name = member_name(generation, reference);
+    const std::size_t name_bytes = strnlen(name, kNameMax);
+    if (count == totals.count || name_bytes + 1 > left) return false;
+    left -= name_bytes + 1;
+    space.members[count++] = strings.put(name, name_bytes);
+    return true;
+  });
+  if (!sound || count != totals.count || left != 0) return Answer::kUnavailable;
+  finish_group(result, space, count, strings, group_name(group), group.name_bytes, group.gid);
+  return Answer::kFound;
+}
+
+Answer fill_shadow(const UserRecord& user, struct spwd& result, char* buffer, std::size_t bytes) {
+  if (!is_served(user)) return Answer::kNotFound;
+  if (user.name_bytes + 1u + sizeof "*" > bytes) return Answer::kTooSmall;
+  StringSpace space(buffer);
+  result.sp_namp = space.put(user_name(user), user.name_bytes);
+  result.sp_pwdp = space.put("*", 1);  // no password ever works; keys do not need one
+  result.sp_lstchg = -1;
+  result.sp_min = -1;
+  result.sp_max = -1;
+  result.sp_warn = -1;
+  result.sp_inact = -1;
+  result.sp_expire = -1;
+  if (is_locked(user)) {
+    // Day 1: sshd and pam_unix both refuse an account that expired, whatever authenticated it.
+    result.sp_expire = 1;
+  } else if (user.valid_until > 0) {
+    result.sp_expire = user.valid_until / kSecondsPerDay + (user.valid_until % kSecondsPerDay != 0);
+  }
+  result.sp_flag = ~0ul;
+  return Answer::kFound;
+}
+
+/// Fill(generation) under a lease on the current generation.
+template <typename Fill>
+Answer with_generation(Fill&& fill) {
+  LocalGeneration local;
+  const Lease lease = acquire_lease(local);
+  if (lease.generation == nullptr) return Answer::kUnavailable;
+  const Answer answer = fill(*lease.generation);
+  release_lease(lease, local);
+  return answer;
+}
+
+template <typename Hit, typename Fill>
+Answer answer_for(const Hit& hit, Fill&& fill) {
+  switch (hit.found) {
+    case Found::kYes:
+      return fill();
+    case Found::kNo:
+      return Answer::kNotFound;
+    case Found::kDamaged:
+      break;
+  }
+  return Answer::kUnavailable;
+}
+
+/// Length of a name from a caller; one byte more than kNameMax for anything longer.
+std::size_t name_length(const char* name) { return strnlen(name, kNameMax + 1); }
+
+template <typename... Key>
+Answer passwd_by(struct passwd& result, char* buffer, std::size_t bytes, Key... key) {
+  return with_generation([&](const Generation& generation) {
+    const UserHit hit = find_user(generation, key...);
+    return answer_for(hit, [&] { return fill_passwd(*hit.user, result, buffer, bytes); });
+  });
+}
+
+template <typename... Key>
+Answer group_by(struct group& result, char* buffer, std::size_t bytes, Key... key) {
+  return with_generation([&](const Generation& generation) {
+    const GroupHit hit = find_group(generation, key...);
+    return answer_for(hit, [&] { return fill_group(generation, hit, result, buffer, bytes); });
+  });
+}
+
+GidsResult copy_gids(const Generation& generation, const UserHit& hit, gid_t skip, gid_t* gids,
+                     std::size_t capacity) {
+  const UserRecord& user = *hit.user;
+  if (!is_served(user)) return {Answer::kNotFound, 0};
+  if (user.gid_count == 0 || is_locked(user)) return {Answer::kFound, 0};
+  const ListView list = gid_list(hit.in_delta ? generation.delta : generation.base, user);
+  if (list.items == nullptr) return {Answer::kUnavailable, 0};
+  std::size_t count = 0;
+  for (std::uint32_t i = 0; i < list.count; ++i) {
+    const std::uint32_t gid = list_u32(list, i);
+    if (gid == skip || is_never_served(gid)) continue;
+    if (count < capacity) gids[count] = gid;
+    ++count;
+  }
+  return {count <= capacity ? Answer::kFound : Answer::kTooSmall, count};
+}
+
+}  // namespace
+
+Answer read_passwd(const char* name, struct passwd& result, char* buffer, std::size_t bytes) {
+  return passwd_by(result, buffer, bytes, name, name_length(name));
+}
+
+Answer read_passwd(uid_t uid, struct passwd& result, char* buffer, std::size_t bytes) {
+  return passwd_by(result, buffer, bytes, std::uint32_t{uid});
+}
+
+Answer read_group(const char* name, struct group& result, char* buffer, std::size_t bytes) {
+  return group_by(result, buffer, bytes, name, name_length(name));
+}
+
+Answer read_group(gid_t gid, struct group& result, char* buffer, std::size_t bytes) {
+  return group_by(result, buffer, bytes, std::uint32_t{gid});
+}
+
+Answer read_shadow(const char* name, struct spwd& result, char* buffer, std::size_t bytes) {
+  return with_generation([&](const Generation& generation) {
+    const UserHit hit = find_user(generation, name, name_length(name));
+    return answer_for(hit, [&] { return fill_shadow(*hit.user, result, buffer, bytes); });
+  });
+}
+
+GidsResult read_gids(const char* name, gid_t skip, gid_t* gids, std::size_t capacity) {
+  GidsResult result{Answer::kUnavailable, 0};
+  const Answer answer = with_generation([&](const Generation& generation) {
+    const UserHit hit = find_user(generation, name, name_length(name));
+    return answer_for(hit, [&] {
+      result = copy_gids(generation, hit, skip, gids, capacity);
+      return result.answer;
+    });
+  });
+  result.answer = answer;
+  return result;
+}
+
+Answer open_enumeration(Enumeration& walk) {
+  close_enumeration(walk);
+  if (!map_generation(walk.mapped, nullptr, Parts::kNames)) return Answer::kUnavailable;
+  walk.stage = 0;
+  walk.next = 0;
+  walk.is_open = true;
+  return Answer::kFound;
+}
+
+void close_enumeration(Enumeration& walk) {
+  if (walk.is_open) unmap_generation(walk.mapped);
+  walk.is_open = false;
+}
+
+namespace {
+
+/// The user at (stage, next): stage 0 is the delta, 1 the base; kNo for one that does not count.
+UserHit user_of_walk(const Generation& generation, bool in_delta, std::uint32_t ordinal) {
+  const UserRecord* user = user_by_ordinal(in_delta ? generation.delta : generation.base, ordinal);
+  if (user == nullptr) return {Found::kDamaged, in_delta, nullptr};
+  const Found found = in_delta ? Found::kYes : is_current(generation, *user);
+  return {found, in_delta, user};
+}
+
+GroupHit group_of_walk(const Generation& generation, bool in_delta, std::uint32_t ordinal) {
+  const GroupRecord* group =
+      group_by_ordinal(in_delta ? generation.delta : generation.base, ordinal);
+  if (group == nullptr) return {Found::kDamaged, in_delta, nullptr, nullptr};
+  const Found found = in_delta ? Found::kYes : is_current(generation, *group);
+  return {found, in_delta, group, nullptr};
+}
+
+/// The private group of a user, unless a group of its own has that id.
+GroupHit private_group_of_walk(const Generation& generation, const UserHit& hit) {
+  if (hit.found != Found::kYes) return {hit.found, hit.in_delta, nullptr, nullptr};
+  const GroupHit by_id = find_group(generation, hit.user->gid);
+  if (by_id.found == Found::kYes && by_id.user != hit.user) {
+    return {Found::kNo, hit.in_delta, nullptr, nullptr};
+  }
+  return by_id;
+}
+
+/// Tries entries from where the walk stands until one is there to give.
+template <typename Next>
+Answer advance(Enumeration& walk, std::uint32_t stages, Next&& next) {
+  if (!walk.is_open) return Answer::kUnavailable;
+  const Generation& generation = walk.mapped.names;
+  for (; walk.stage < stages; ++walk.stage, walk.next = 0) {
+    const Image& image = walk.stage % 2 == 0 ? generation.delta : generation.base;
+    const std::uint32_t count =
+        walk.stage < 2 && stages == 4 ? image.header->group_count : image.header->user_count;
+    for (; walk.next < count; ++walk.next) {
+      const Answer answer = next(generation, walk.stage % 2 == 0);
+      if (answer == Answer::kNotFound) continue;
+      if (answer == Answer::kFound) ++walk.next;
+      return answer;
+    }
+  }
+  return Answer::kNotFound;
+}
+
+}  // namespace
+
+Answer next_passwd(Enumeration& walk, struct passwd& result, char* buffer, std::size_t bytes) {
+  return advance(walk, 2, [&](const Generation& generation, bool in_delta) {
+    const UserHit hit = user_of_walk(generation, in_delta, walk.next);
+    return answer_for(hit, [&] { return fill_passwd(*hit.user, result, buffer, bytes); });
+  });
+}
+
+Answer next_group(Enumeration& walk, struct group& result, char* buffer, std::size_t bytes) {
+  // Groups of the delta and the base, then the private groups of their users.
+  return advance(walk, 4, [&](const Generation& generation, bool in_delta) {
+    const GroupHit hit =
+        walk.stage < 2
+            ? group_of_walk(generation, in_delta, walk.next)
+            : private_group_of_walk(generation, user_of_walk(generation, in_delta, walk.next));
+    return answer_for(hit, [&] { return fill_group(generation, hit, result, buffer, bytes); });
+  });
+}
+
+namespace {
+
+bool is_stale(const Control& control, std::int64_t now_s) {
+  const std::uint64_t max_stale_s = __atomic_load_n(&control.max_stale_s, __ATOMIC_ACQUIRE);
+  if (max_stale_s == 0) return false;
+  const std::uint64_t contact_s = __atomic_load_n(&control.contact_s, __ATOMIC_ACQUIRE);
+  if (contact_s == 0) return true;
+  const auto now = static_cast<std::uint64_t>(now_s);
+  return now > contact_s && now - contact_s > max_stale_s;
+}
+
+bool holds(const KeyHead& key, std::int64_t now_s) {
+  return (key.not_before == 0 || now_s >= key.not_before) &&
+         (key.not_after == 0 || now_s < key.not_after);
+}
+
+/// Two passes, so that a damaged record gives no key at all: count first, then emit.
+template <typename Visit>
+bool for_each_key(const KeysRecord& record, Visit&& visit) {
+  const auto* bytes = reinterpret_cast<const char*>(&record);
+  std::size_t at = sizeof(KeysRecord);
+  for (std::uint32_t i = 0; i < record.key_count; ++i) {
+    if (record.record_bytes - at < sizeof(KeyHead)) return false;
+    KeyHead key;
+    memcpy(&key, bytes + at, sizeof key);
+    at += sizeof key;
+    const std::size_t strings = std::size_t{key.line_bytes} + key.fingerprint_bytes + 2;
+    const std::size_t padded = (strings + 7) / 8 * 8;
+    if (padded > record.record_bytes - at) return false;
+    visit(key, bytes + at, bytes + at + key.line_bytes + 1);
+    at += padded;
+  }
+  return true;
+}
+
+}  // namespace
+
+KeyAnswer read_keys(const char* directory, const KeyQuery& query,
+                    void (*emit)(void* context, const char* line, std::size_t bytes),
+                    void* context) {
+  MappedGeneration mapped;
+  if (!map_generation(mapped, directory, Parts::kNamesAndKeys)) return KeyAnswer::kUnavailable;
+  const auto finish = [&mapped](KeyAnswer answer) {
+    unmap_generation(mapped);
+    return answer;
+  };
+  const UserHit hit = find_user(mapped.names, query.name, name_length(query.name));
+  if (hit.found == Found::kDamaged) return finish(KeyAnswer::kUnavailable);
+  if (hit.found == Found::kNo || !is_served(*hit.user) || hit.user->uid != query.uid ||
+      (hit.user->flags & (kFlagLocked | kFlagDenied)) != 0 || is_expired(*hit.user, query.now_s)) {
+    return finish(KeyAnswer::kUnknown);
+  }
+  if (is_stale(mapped.control_page(), query.now_s)) return finish(KeyAnswer::kStale);
+  if (mapped.keys_delta.header == nullptr) return finish(KeyAnswer::kKnown);
+  const KeysHit keys = find_keys(mapped.keys_delta, mapped.keys_base, hit.user->n);
+  if (keys.found == Found::kNo) return finish(KeyAnswer::kKnown);
+  if (keys.found == Found::kDamaged) return finish(KeyAnswer::kUnavailable);
+  if (!for_each_key(*keys.keys, [](const KeyHead&, const char*, const char*) {})) {
+    return finish(KeyAnswer::kUnavailable);
+  }
+  const std::size_t wanted = query.fingerprint != nullptr ? strlen(query.fingerprint) : 0;
+  for_each_key(*keys.keys, [&](const KeyHead& key, const char* line, const char* fingerprint) {
+    if (!holds(key, query.now_s)) return;
+    if (query.fingerprint != nullptr &&
+        (key.fingerprint_bytes != wanted || memcmp(fingerprint, query.fingerprint, wanted) != 0)) {
+      return;
+    }
+    emit(context, line, key.line_bytes);
+  });
+  return finish(KeyAnswer::kKnown);
+}
+
+}  // namespace roster::nsscache
