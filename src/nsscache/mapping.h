@@ -49,9 +49,15 @@ struct Lease {
   int slot = -1;                           // of the process's table; -1: `local`
 };
 
+/// Room for a generation mapped for one call; left as it is while the table serves.
+union LocalGeneration {
+  LocalGeneration() {}
+  MappedGeneration mapped;
+};
+
 /// Pins the current generation of the process's table, or maps it for this call into `local`
 /// (during the first few calls of a process, and whenever the table has no place).
-Lease acquire_lease(MappedGeneration& local);
-void release_lease(const Lease& lease, MappedGeneration& local);
+Lease acquire_lease(LocalGeneration& local);
+void release_lease(const Lease& lease, LocalGeneration& local);
 
 }  // namespace roster::nsscache
