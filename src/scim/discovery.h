@@ -1,0 +1,23 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "base/json.h"
+
+namespace roster::scim {
+
+// Bodies of the discovery endpoints (RFC 7644 4). `base` is the URL in front of "/Users"; an empty
+// one leaves meta.location out.
+
+json::object service_provider_config(std::string_view base);
+
+json::object resource_types(std::string_view base);
+/// By name, e.g. "User". Nothing when there is no such type.
+std::optional<json::object> resource_type(std::string_view base, std::string_view name);
+
+json::object schemas(std::string_view base);
+/// By URN, without case.
+std::optional<json::object> schema(std::string_view base, std::string_view urn);
+
+}  // namespace roster::scim
