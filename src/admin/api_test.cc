@@ -64,7 +64,14 @@ class ApiTest : public ::testing::Test {
     return {response.status, parsed && parsed->is_object() ? parsed->get_object() : json::object{}};
   }
 
-  directory::Actor hub_{.scope = directory::Scope::kOperator, .name = "hub"};
+  static directory::Actor the_hub() {
+    directory::Actor actor;
+    actor.scope = directory::Scope::kOperator;
+    actor.name = "hub";
+    return actor;
+  }
+
+  const directory::Actor hub_ = the_hub();
   store::testing::TestDatabase database_;
   std::unique_ptr<directory::Directory> directory_;
   directory::OrgN acme_ = 0;
