@@ -75,13 +75,12 @@ TEST(FlattenTest, ALongChainNeedsNoStack) {
 
 // Against the definition: repeat "add all parents" until nothing changes.
 TEST(FlattenTest, RandomGraphsAgreeWithTheDefinition) {
-  std::mt19937 random(20261121);
+  std::mt19937 draw(20261121);
   for (int round = 0; round < 500; ++round) {
-    const std::uint64_t nodes = 1 + random() % 20;
+    const std::uint64_t nodes = 1 + draw() % 20;
     Edges edges;
-    for (std::uint64_t i = random() % 40; i > 0; --i)
-      edges[random() % nodes].push_back(random() % nodes);
-    const std::vector<std::uint64_t> direct = {random() % nodes, random() % nodes};
+    for (std::uint64_t i = draw() % 40; i > 0; --i) edges[draw() % nodes].push_back(draw() % nodes);
+    const std::vector<std::uint64_t> direct = {draw() % nodes, draw() % nodes};
     std::set<std::uint64_t> expected(direct.begin(), direct.end());
     for (std::size_t before = 0; before != expected.size();) {
       before = expected.size();
