@@ -69,12 +69,18 @@ using RowFn = std::function<Result<void>(const Row&)>;
 
 /// A transaction, or a savepoint inside a batch. Statements are prepared once per connection and
 /// cached by their text (least recently used, bounded).
+///
+/// An error from the engine ends the work on both engines: every later call returns it again, and a
+/// write that returns a value all the same fails with it. Use ON CONFLICT to go on after a clash.
+/// Texts with U+0000 or broken UTF-8 are kInvalidArgument. Integers are 64 bits wide; on PostgreSQL
+/// sum() of them is numeric, so cast it: CAST(sum(n) AS BIGINT).
 class Tx {
  public:
   virtual ~Tx() = default;
 
   /// Number of rows changed. kAlreadyExists for a uniqueness violation, kFailedPrecondition for a
   /// foreign key, kUnavailable when the engine cannot now (busy, full disk, lost connection).
+  /// A uniqueness error names the columns, never the values: "<statement>: taken: tbl(a, b)".
   template <typename... P>
   Result<std::int64_t> execute(const Statement& s, const P&... params) {
     std::array<Param, sizeof...(P)> bound{to_param(params)...};
@@ -106,6 +112,10 @@ class Tx {
   virtual Result<std::int64_t> execute_bound(const Statement& s, std::span<const Param> params) = 0;
   virtual Result<void> query_bound(const Statement& s, std::span<const Param> params,
                                    const RowFn& fn) = 0;
+
+  /// Several statements without parameters, such as a step of a schema. They must not begin or end
+  /// a transaction.
+  virtual Result<void> run_script(std::string_view sql) = 0;
 };
 
 /// What the owner of the data does around a batch of closures (see Database::write). All are called
@@ -155,7 +165,8 @@ class Database {
   /// Carries `fn` out durably: when this returns a value, it survived. `fn` shares a transaction
   /// with others but not their failures; it may run more than once, so it must have no effect
   /// outside its Tx and assign its result anew each time. kUnavailable when the queue or the disk
-  /// is full or the commit failed (then nothing of it is kept).
+  /// is full or the commit failed: then nothing of it is kept, except that the outcome is open when
+  /// the connection or the disk itself failed during COMMIT. Not to be called inside a write.
   template <typename Fn>
   auto write(Fn fn, Urgency urgency = Urgency::kNormal) -> std::invoke_result_t<Fn, Tx&> {
     std::invoke_result_t<Fn, Tx&> out = fail(Code::kInternal, "not run");
