@@ -539,15 +539,6 @@ bool element_holds(const FilterNode& node, const json::value& element) {
       [](const FilterNode&) { return false; });
 }
 
-bool node_uses(const FilterNode& node, std::string_view name) {
-  const auto names = [name](const std::optional<AttributeRef>& ref) {
-    return ref && ref->attribute != nullptr && ref->attribute->name == name;
-  };
-  return names(node.path) || names(node.comparison.path) ||
-         std::ranges::any_of(node.children,
-                             [name](const FilterNode& child) { return node_uses(child, name); });
-}
-
 void collect(const FilterNode& node, std::vector<const Comparison*>& out) {
   switch (node.kind) {
     case FilterNode::Kind::kAnd:
@@ -591,7 +582,15 @@ bool Filter::matches_element(const json::value& element) const {
   return element_holds(root_, element);
 }
 
-bool Filter::uses(std::string_view attribute) const { return node_uses(root_, attribute); }
+bool uses(const FilterNode& node, std::string_view attribute) {
+  const auto names = [attribute](const std::optional<AttributeRef>& ref) {
+    return ref && ref->attribute != nullptr && ref->attribute->name == attribute;
+  };
+  return names(node.path) || names(node.comparison.path) ||
+         std::ranges::any_of(node.children, [attribute](const FilterNode& child) {
+           return uses(child, attribute);
+         });
+}
 
 std::vector<const Comparison*> Filter::conjuncts() const {
   std::vector<const Comparison*> out;

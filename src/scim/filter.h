@@ -44,6 +44,9 @@ struct FilterNode {
   std::vector<FilterNode> children = {};  // kAnd, kOr: two or more; kNot, kValuePath: one
 };
 
+/// Whether any part of it compares this attribute (name as in its definition).
+bool uses(const FilterNode& node, std::string_view attribute);
+
 /// A filter (RFC 7644 3.4.2.2), checked against a resource type.
 ///
 /// The whole grammar, with URN-prefixed names, value paths (also followed by a sub-attribute) and
@@ -60,9 +63,6 @@ class Filter {
   bool matches(const json::object& resource) const;
   /// For filters of a value path: one element of the attribute.
   bool matches_element(const json::value& element) const;
-
-  /// Whether any part compares this attribute (name as in its definition).
-  bool uses(std::string_view attribute) const;
 
   /// Comparisons that must all hold for a resource to match; those inside value paths say that some
   /// value fulfils them. Valid as long as the filter.

@@ -209,8 +209,8 @@ TEST(Filter, ConjunctsAreWhatMustHold) {
     EXPECT_EQ(names, row.names) << row.filter;
   }
   const auto filter = Filter::parse(group_type(), R"(displayName eq "x" and members eq "y")");
-  EXPECT_TRUE(filter->uses("members"));
-  EXPECT_FALSE(filter->uses("externalId"));
+  EXPECT_TRUE(uses(filter->root(), "members"));
+  EXPECT_FALSE(uses(filter->root(), "externalId"));
   EXPECT_EQ(filter->conjuncts()[0]->literal.key, "x");
 }
 

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <unordered_set>
+
+#include "base/json.h"
+#include "directory/types.h"
+#include "provider/request.h"
+
+namespace roster::provider {
+
+/// Whether the person may log in now.
+bool may_log_in(const directory::User& user, Timestamp now);
+
+/// The whole resource in schema case, before the client's choice of attributes. What was not loaded
+/// is absent. To a reader, somebody who may not log in has no keys and a shell that ends at once.
+json::object render(const Call& call, const directory::User& user);
+json::object render(const Call& call, const directory::Group& group);
+
+/// One element of `members`.
+json::object render_member(const Call& call, const directory::Reference& member);
+
+}  // namespace roster::provider

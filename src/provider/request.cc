@@ -1,0 +1,186 @@
+#include "provider/request.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "base/log.h"
+#include "base/unicode.h"
+#include "http/respond.h"
+#include "http/router.h"
+#include "scim/error.h"
+#include "scim/schema.h"
+
+namespace roster::provider {
+namespace {
+
+using directory::Scope;
+
+std::string_view trim(std::string_view text) {
+  while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
+  while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
+  return text;
+}
+
+/// The tag without its weakness, in quotes.
+std::string_view opaque(std::string_view tag) {
+  tag = trim(tag);
+  if (tag.starts_with("W/")) tag.remove_prefix(2);
+  return tag;
+}
+
+}  // namespace
+
+Result<Target> parse_target(std::string_view path) {
+  const auto nothing = [] { return fail(Code::kNotFound, "there is no such endpoint"); };
+  const auto segments = http::decode_path(path);
+  if (!segments) return nothing();
+  const std::vector<std::string>& s = *segments;
+  Target target;
+  std::size_t at = 0;
+  if (s.size() >= 5 && s[0] == "api" && s[1] == "organizations" && s[3] == "scim" && s[4] == "v2") {
+    target.org = s[2];
+    at = 5;
+  } else if (s.size() >= 3 && s[0] == "scim" && s[1] == "v2") {
+    target.org = s[2];
+    at = 3;
+  } else {
+    return nothing();
+  }
+  if (s.size() > at + 2) return nothing();
+  if (s.size() > at) target.collection = s[at];
+  if (s.size() > at + 1) target.id = s[at + 1];
+  return target;
+}
+
+Result<directory::Actor> authenticate(directory::Directory& directory, const http::Request& request,
+                                      const http::Context& context) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string_view header = request.headers.get("Authorization");
+  if (header.size() <= kBearer.size() ||
+      !ascii_iequals(header.substr(0, kBearer.size()), kBearer)) {
+    return fail(Code::kUnauthenticated, "a bearer token is needed");
+  }
+  ASSIGN_OR_RETURN(directory::Actor actor,
+                   directory.authenticate(trim(header.substr(kBearer.size()))));
+  switch (actor.scope) {
+    case Scope::kScim:
+    case Scope::kRead:
+    case Scope::kAdmin:
+    case Scope::kOperator:
+      break;
+    case Scope::kJoin:
+    case Scope::kUser:
+      return fail(Code::kPermissionDenied, "this token is not for SCIM");
+  }
+  actor.remote = context.remote;
+  actor.request_id = context.request_id;
+  return actor;
+}
+
+Result<directory::Org> find_org(directory::Directory& directory, const directory::Actor& actor,
+                                std::string_view slug) {
+  const auto nothing = [] { return fail(Code::kNotFound, "there is no such organization"); };
+  auto org = directory.find_org(slug);
+  if (!org) {
+    const Code code = org.error().code;
+    if (code == Code::kNotFound || code == Code::kInvalidArgument) return nothing();
+    return std::unexpected(std::move(org).error());
+  }
+  if (actor.org && *actor.org != org->n) return nothing();
+  if (!actor.org && actor.scope != Scope::kOperator) return nothing();
+  return org;
+}
+
+Result<std::string> origin(const ScimOptions& options, const http::Request& request,
+                           const http::Context& context) {
+  if (!options.public_url.empty()) return options.public_url;
+  const std::string_view host = request.headers.get("Host");
+  const bool known = std::ranges::any_of(options.allowed_hosts, [host](const std::string& allowed) {
+    return ascii_iequals(allowed, host);
+  });
+  if (!known) {
+    return fail(Code::kInvalidArgument,
+                "this Host is not known to the server: set its public URL or allowed hosts");
+  }
+  return std::string(context.tls ? "https://" : "http://") + std::string(host);
+}
+
+Result<json::value> parse_body(const http::Request& request, std::size_t bytes_max) {
+  auto body = json::parse(request.body, {.bytes_max = bytes_max});
+  if (!body && body.error().code == Code::kInvalidArgument) {
+    body.error().keyword = scim::kInvalidSyntax;
+  }
+  return body;
+}
+
+bool has_json_type(const http::Request& request) {
+  const std::string_view header = request.headers.get("Content-Type");
+  const std::string_view type = trim(header.substr(0, header.find(';')));
+  return ascii_iequals(type, kScimType) || ascii_iequals(type, "application/json");
+}
+
+Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type) {
+  scim::Projection::Options options;
+  if (call.reader()) {
+    options.on_request_extension = scim::kCoreWeaveUserUrn;
+    options.additive_urns = true;
+  }
+  return scim::Projection::parse(type, call.query.get("attributes"),
+                                 call.query.get("excludedAttributes"), options);
+}
+
+std::string entity_tag(std::int64_t version) { return "W/\"" + std::to_string(version) + "\""; }
+
+Result<std::optional<std::int64_t>> if_match(const http::Request& request) {
+  constexpr std::int64_t kNoVersion = -1;
+  const std::string_view header = trim(request.headers.get("If-Match"));
+  if (header.empty() || header == "*") return std::nullopt;
+  if (header.find(',') != std::string_view::npos) {
+    return fail(Code::kInvalidArgument, "If-Match takes one entity tag", scim::kInvalidValue);
+  }
+  std::string_view tag = opaque(header);
+  if (tag.size() < 3 || tag.front() != '"' || tag.back() != '"') return kNoVersion;
+  tag = tag.substr(1, tag.size() - 2);
+  std::int64_t version = kNoVersion;
+  const char* end = tag.data() + tag.size();
+  const auto [stop, error] = std::from_chars(tag.data(), end, version);
+  return error == std::errc() && stop == end ? version : kNoVersion;
+}
+
+bool if_none_match(const http::Request& request, std::string_view tag) {
+  std::string_view rest = request.headers.get("If-None-Match");
+  if (trim(rest) == "*") return true;
+  while (!rest.empty()) {
+    const std::size_t comma = rest.find(',');
+    if (opaque(rest.substr(0, comma)) == opaque(tag)) return true;
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+http::Response json_answer(int status, const json::object& body) {
+  return http::json_response(status, body, kScimType);
+}
+
+http::Response error_answer(int status, std::string_view keyword, std::string_view detail) {
+  http::Response response = json_answer(status, scim::error_body(status, keyword, detail));
+  if (status == 401) response.headers.set("WWW-Authenticate", "Bearer realm=\"roster\"");
+  if (status == 503) response.headers.set("Retry-After", "1");
+  return response;
+}
+
+http::Response error_answer(const Error& error) {
+  const int status = scim::http_status(error);
+  if (status == 500) {
+    log::error("SCIM request failed", {{"code", code_name(error.code)}, {"error", error.message}});
+    return error_answer(status, "", "the server failed; its log has the reason");
+  }
+  std::string_view keyword = error.keyword;
+  if (keyword.empty() && status == 400) keyword = scim::kInvalidValue;
+  if (keyword.empty() && error.code == Code::kAlreadyExists) keyword = scim::kUniquenessTaken;
+  return error_answer(status, keyword, error.message);
+}
+
+}  // namespace roster::provider

@@ -1,0 +1,220 @@
+#include "provider/scim_service.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "provider/listing.h"
+#include "provider/request.h"
+#include "provider/resources.h"
+#include "scim/discovery.h"
+#include "scim/error.h"
+#include "scim/schema.h"
+
+namespace roster::provider {
+namespace {
+
+using directory::Directory;
+
+constexpr std::string_view kRoot = "/api/organizations/{org}/scim/v2";
+
+/// The functions of one resource type.
+struct Functions {
+  const scim::ResourceType& (*type)();
+  Result<http::Response> (*create)(Directory&, const Call&, const json::value&);
+  Result<http::Response> (*get)(Directory&, const Call&, std::string_view);
+  Result<http::Response> (*replace)(Directory&, const Call&, std::string_view, const json::value&);
+  Result<http::Response> (*patch)(Directory&, const Call&, std::string_view, const json::value&);
+  Result<http::Response> (*remove)(Directory&, const Call&, std::string_view);
+};
+constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,
+                                      replace_user,    patch_user,  delete_user};
+constexpr Functions kGroupFunctions = {scim::group_type, create_group, get_group,
+                                       replace_group,    patch_group,  delete_group};
+
+http::Response method_not_allowed(std::string_view allowed) {
+  http::Response response =
+      error_answer(405, "", "this endpoint takes only " + std::string(allowed));
+  response.headers.set("Allow", allowed);
+  return response;
+}
+
+/// What a target is, for choosing methods and for metrics.
+enum class Endpoint {
+  kUnknown,
+  kSearch,      // /.search, /Users/.search
+  kCollection,  // /Users
+  kResource,    // /Users/{id}
+  kDiscovery,   // /Schemas, /Schemas/{id}, ...
+  kMe,
+  kBulk,
+};
+
+Endpoint endpoint_of(const Target& target) {
+  constexpr std::string_view kSearchName = ".search";
+  const std::string& name = target.collection;
+  const bool item = target.id.has_value();
+  if (name == "Users" || name == "Groups") {
+    if (!item) return Endpoint::kCollection;
+    return *target.id == kSearchName ? Endpoint::kSearch : Endpoint::kResource;
+  }
+  if (name == "Schemas" || name == "ResourceTypes") return Endpoint::kDiscovery;
+  if (item) return Endpoint::kUnknown;
+  if (name == "ServiceProviderConfig") return Endpoint::kDiscovery;
+  if (name == kSearchName) return Endpoint::kSearch;
+  if (name == "Me") return Endpoint::kMe;
+  if (name == "Bulk") return Endpoint::kBulk;
+  return Endpoint::kUnknown;
+}
+
+std::string_view allowed_methods(Endpoint endpoint) {
+  switch (endpoint) {
+    case Endpoint::kSearch:
+      return "POST";
+    case Endpoint::kCollection:
+      return "GET, HEAD, POST";
+    case Endpoint::kResource:
+      return "GET, HEAD, PUT, PATCH, DELETE";
+    case Endpoint::kDiscovery:
+      return "GET, HEAD";
+    case Endpoint::kMe:
+    case Endpoint::kBulk:
+    case Endpoint::kUnknown:
+      break;
+  }
+  return "";
+}
+
+bool is_allowed(std::string_view methods, std::string_view method) {
+  while (!methods.empty()) {
+    const std::size_t comma = methods.find(", ");
+    if (methods.substr(0, comma) == method) return true;
+    if (comma == std::string_view::npos) break;
+    methods.remove_prefix(comma + 2);
+  }
+  return false;
+}
+
+/// A bounded set of names for metrics: never bytes from outside.
+std::string route_of(const Target& target, Endpoint endpoint) {
+  std::string route(kRoot);
+  if (endpoint == Endpoint::kUnknown) return route + "/{*other}";
+  if (!target.collection.empty()) route += "/" + target.collection;
+  if (target.id) route += endpoint == Endpoint::kSearch ? "/.search" : "/{id}";
+  return route;
+}
+
+Result<http::Response> discover(const Call& call, const Target& target) {
+  if (call.query.get("filter")) {
+    // RFC 7644 4: so that nobody takes the whole list for the filtered one.
+    return fail(Code::kPermissionDenied, "this endpoint takes no filter");
+  }
+  if (target.collection == "ServiceProviderConfig") {
+    return json_answer(200, scim::service_provider_config(call.base));
+  }
+  const bool schemas = target.collection == "Schemas";
+  if (!target.id) {
+    return json_answer(200, schemas ? scim::schemas(call.base) : scim::resource_types(call.base));
+  }
+  const auto found =
+      schemas ? scim::schema(call.base, *target.id) : scim::resource_type(call.base, *target.id);
+  if (!found) return fail(Code::kNotFound, "there is no such " + target.collection);
+  return json_answer(200, *found);
+}
+
+}  // namespace
+
+struct ScimService::Impl {
+  Result<http::Response> answer(const http::Request& request, http::Context& context);
+  Result<http::Response> run(const Call& call, const Target& target, Endpoint endpoint);
+  Result<http::Response> write(const Call& call, const Target& target, const Functions& functions);
+
+  Directory& directory;
+  ScimOptions options;
+  PageMemory pages;
+};
+
+Result<http::Response> ScimService::Impl::answer(const http::Request& request,
+                                                 http::Context& context) {
+  const auto target = parse_target(request.path);
+  const Endpoint endpoint = target ? endpoint_of(*target) : Endpoint::kUnknown;
+  context.route = route_of(target ? *target : Target{}, endpoint);
+  ASSIGN_OR_RETURN(directory::Actor actor, authenticate(directory, request, context));
+  if (!target) return std::unexpected(target.error());
+  ASSIGN_OR_RETURN(directory::Org org, find_org(directory, actor, target->org));
+  ASSIGN_OR_RETURN(std::string base, origin(options, request, context));
+  base += "/api/organizations/" + org.slug + "/scim/v2";
+  ASSIGN_OR_RETURN(http::Query query, http::Query::parse(request.query));
+  const Call call{.request = request,
+                  .query = std::move(query),
+                  .actor = std::move(actor),
+                  .org = std::move(org),
+                  .base = std::move(base),
+                  .now = options.clock()};
+  return run(call, *target, endpoint);
+}
+
+Result<http::Response> ScimService::Impl::run(const Call& call, const Target& target,
+                                              Endpoint endpoint) {
+  const std::string& method = call.request.method;
+  if (endpoint == Endpoint::kUnknown) return fail(Code::kNotFound, "there is no such endpoint");
+  if (endpoint == Endpoint::kMe || endpoint == Endpoint::kBulk) {
+    return fail(Code::kUnsupported, "this server does not offer /" + target.collection);
+  }
+  const std::string_view allowed = allowed_methods(endpoint);
+  if (!is_allowed(allowed, method)) return method_not_allowed(allowed);
+  if (endpoint == Endpoint::kDiscovery) return discover(call, target);
+
+  const Functions& functions = target.collection == "Groups" ? kGroupFunctions : kUserFunctions;
+  const bool reads = method == "GET" || method == "HEAD";
+  if (reads && endpoint == Endpoint::kResource) {
+    return functions.get(directory, call, *target.id);
+  }
+  if (reads) return answer_list(directory, pages, call, &functions.type(), nullptr);
+  if (endpoint == Endpoint::kSearch) {
+    if (!has_json_type(call.request)) return error_answer(415, "", "the body must be JSON");
+    ASSIGN_OR_RETURN(const json::value body, parse_body(call.request, options.user_body_bytes_max));
+    if (!body.is_object()) {
+      return fail(Code::kInvalidArgument, "the body must be a JSON object", scim::kInvalidSyntax);
+    }
+    const scim::ResourceType* type = target.collection == ".search" ? nullptr : &functions.type();
+    return answer_list(directory, pages, call, type, &body.get_object());
+  }
+  return write(call, target, functions);
+}
+
+Result<http::Response> ScimService::Impl::write(const Call& call, const Target& target,
+                                                const Functions& functions) {
+  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  const std::string& method = call.request.method;
+  if (method == "DELETE") return functions.remove(directory, call, *target.id);
+  if (!has_json_type(call.request)) {
+    return error_answer(415, "", "the body must be application/scim+json");
+  }
+  const bool users = &functions.type() == &scim::user_type();
+  ASSIGN_OR_RETURN(
+      const json::value body,
+      parse_body(call.request, users ? options.user_body_bytes_max : options.group_body_bytes_max));
+  if (method == "POST") return functions.create(directory, call, body);
+  if (method == "PUT") return functions.replace(directory, call, *target.id, body);
+  return functions.patch(directory, call, *target.id, body);
+}
+
+ScimService::ScimService(Directory& directory, ScimOptions options)
+    : impl_(
+          new Impl{.directory = directory, .options = std::move(options), .pages = PageMemory()}) {}
+
+ScimService::~ScimService() = default;
+
+http::Response ScimService::handle(const http::Request& request, http::Context& context) {
+  Result<http::Response> response = impl_->answer(request, context);
+  return response ? std::move(*response) : error_answer(response.error());
+}
+
+std::size_t ScimService::body_limit(std::string_view path) const {
+  const auto target = parse_target(path);
+  return target && target->collection == "Groups" ? impl_->options.group_body_bytes_max
+                                                  : impl_->options.user_body_bytes_max;
+}
+
+}  // namespace roster::provider

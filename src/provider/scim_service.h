@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.h"
+#include "directory/directory.h"
+#include "http/message.h"
+
+namespace roster::provider {
+
+struct ScimOptions {
+  /// "https://hub.example.org", without a path: what meta.location begins with. When empty, the
+  /// request's Host is used if it is one of `allowed_hosts` ("hub:8443"), else the answer is 400:
+  /// a client must not choose what others are sent to.
+  std::string public_url;
+  std::vector<std::string> allowed_hosts;
+  std::size_t user_body_bytes_max = 1 << 20;
+  std::size_t group_body_bytes_max = 16 << 20;  // a PUT of 10,000 members is 2.2 MB
+  Clock clock = system_now;
+};
+
+/// SCIM 2.0 (RFC 7643, 7644) for every organization of the hub, below
+/// /api/organizations/{org}/scim/v2 and its alias /scim/v2/{org}.
+///
+/// Tokens of scope scim provision; scope read may only read (writes are 501) and sees the form that
+/// nsscache's configuration for SUNK expects: the CoreWeave extension on request, flat POSIX
+/// attributes in groups, no keys and no login shell of people who may not log in. Scopes admin and
+/// operator may do everything. A token of another organization sees 404, as if there were none.
+///
+/// Thread-safe.
+class ScimService {
+ public:
+  /// `directory` outlives it.
+  ScimService(directory::Directory& directory, ScimOptions options);
+  ~ScimService();
+  ScimService(const ScimService&) = delete;
+  ScimService& operator=(const ScimService&) = delete;
+
+  http::Response handle(const http::Request& request, http::Context& context);
+
+  /// Largest body for a request, for the edge to refuse it before it is read.
+  std::size_t body_limit(std::string_view path) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace roster::provider
