@@ -1,0 +1,208 @@
+#include "agent/agent.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "agent/control.h"
+#include "agent/follow.h"
+#include "agent/local_rules.h"
+#include "agent/node_cache.h"
+#include "agent/notify.h"
+#include "agent/seed.h"
+#include "agent/state.h"
+#include "agent/status.h"
+#include "agent/watch.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+namespace roster::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kControlGrace{2'000};
+
+/// SIGTERM, SIGINT and SIGHUP as a file descriptor; blocked for every thread that starts later.
+Result<UniqueFd> take_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
+    return fail(Code::kInternal, "cannot block signals");
+  }
+  UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.valid()) return std::unexpected(errno_error("signalfd", errno));
+  return fd;
+}
+
+/// The agent's parts and the thread that looks after local files, signals and retired images.
+class Agent {
+ public:
+  Agent(const Config& config, StateDir state, UniqueFd signals, UniqueFd wake, Clock clock,
+        RandomBytes random)
+      : config_(config),
+        clock_(clock),
+        signals_(std::move(signals)),
+        wake_(std::move(wake)),
+        cache_(config, clock, metrics_,
+               [this](std::uint64_t generation) { published(generation); }),
+        status_(config.url),
+        rules_(config.local),
+        watch_({config.local.passwd, config.local.group, config.local.subuid, config.local.subgid,
+                config.local.deny}),
+        follower_(config, std::move(state), cache_, status_, metrics_, clock, std::move(random)) {}
+
+  Result<void> run(const std::optional<std::filesystem::path>& seed) {
+    ASSIGN_OR_RETURN(control_, create_control_server(config_, cache_, status_, metrics_, clock_));
+    look_at_rules(true);
+    RETURN_IF_ERROR(follower_.resume());
+    if (seed && cache_.generation() == 0) {
+      // A node can do without: it then waits for the hub.
+      if (auto loaded = load_seed(*seed, cache_); !loaded) {
+        log::warn("cannot use the seed", {{"error", loaded.error().message}});
+      }
+    }
+    control_->start();
+    if (cache_.generation() > 0) announce_ready();
+    retry_rules();
+    std::thread following([this] { follower_.run([this] { wake(); }); });
+    look_after();
+    notify_service_manager("STOPPING=1");
+    follower_.stop();
+    following.join();
+    control_->stop(kControlGrace);
+    return {};
+  }
+
+ private:
+  void published(std::uint64_t generation) {
+    if (control_) control_->notify(kGenerationKey, generation);
+    announce_ready();
+    wake();
+  }
+
+  void announce_ready() {
+    if (!announced_.exchange(true)) {
+      notify_service_manager("READY=1\nSTATUS=identities are being served");
+    }
+  }
+
+  void wake() {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(wake_.get(), &one, sizeof one);
+  }
+
+  void look_at_rules(bool force) {
+    const LocalRulesReader::Change change = rules_.refresh(force);
+    status_.set_rule_problems(rules_.problems());
+    if (!change.masks && !change.deny) return;
+    for (const std::string& problem : rules_.problems()) {
+      log::warn("local rules", {{"problem", problem}});
+    }
+    const auto set = cache_.set_rules(rules_.rules(), change.deny);
+    if (!set) log::warn("local rules wait for the disk", {{"error", set.error().message}});
+  }
+
+  void retry_rules() {
+    if (auto retried = cache_.retry_rules(); !retried) {
+      log::warn("local rules wait for the disk", {{"error", retried.error().message}});
+    }
+  }
+
+  /// How long nothing is due: until a retired file may go, else for ever.
+  int timeout_ms() {
+    const auto due = cache_.remove_retired();
+    if (!due) return -1;
+    const std::int64_t left = to_millis(*due) - to_millis(clock_());
+    return static_cast<int>(std::clamp<std::int64_t>(left, 1'000, 3'600'000));
+  }
+
+  /// True when it is time to stop.
+  bool take_signal() {
+    signalfd_siginfo info{};
+    while (read(signals_.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo != SIGHUP) return true;
+      look_at_rules(true);
+    }
+    return false;
+  }
+
+  /// Sleeps until a file changes, a signal comes, the follower has talked to the hub (which also
+  /// bounds how long a change is missed where inotify cannot see it), or a file is due.
+  void look_after() {
+    while (true) {
+      std::array<pollfd, 3> fds{
+          {{signals_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {watch_.fd(), POLLIN, 0}}};
+      if (poll(fds.data(), fds.size(), timeout_ms()) < 0 && errno != EINTR) {
+        log::error("poll failed", {{"errno", errno}});
+        return;
+      }
+      if (fds[0].revents != 0 && take_signal()) return;
+      const bool changed = fds[2].revents != 0 && watch_.drain();
+      if (changed) look_at_rules(true);
+      if (fds[1].revents == 0) continue;
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t taken = read(wake_.get(), &count, sizeof count);
+      watch_.rearm();
+      look_at_rules(false);
+      retry_rules();
+    }
+  }
+
+  const Config& config_;
+  const Clock clock_;
+  const UniqueFd signals_, wake_;
+  Metrics metrics_;
+  NodeCache cache_;
+  StatusBoard status_;
+  LocalRulesReader rules_;
+  FileWatch watch_;
+  Follower follower_;
+  std::unique_ptr<http::Server> control_;
+  std::atomic<bool> announced_{false};
+};
+
+}  // namespace
+
+Result<void> run_agent(const Config& config, const std::optional<std::filesystem::path>& seed,
+                       Clock clock, RandomBytes random) {
+  ASSIGN_OR_RETURN(StateDir state, StateDir::open(config.state_dir));
+  ASSIGN_OR_RETURN(UniqueFd signals, take_signals());
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return std::unexpected(errno_error("eventfd", errno));
+  Agent agent(config, std::move(state), std::move(signals), std::move(wake), std::move(clock),
+              std::move(random));
+  return agent.run(seed);
+}
+
+Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {
+  ASSIGN_OR_RETURN(StateDir state, StateDir::open(config.state_dir));
+  Metrics metrics;
+  NodeCache cache(config, clock, metrics, [](std::uint64_t) {});
+  StatusBoard status(config.url);
+  LocalRulesReader rules(config.local);
+  rules.refresh(true);
+  for (const std::string& problem : rules.problems()) {
+    log::warn("local rules", {{"problem", problem}});
+  }
+  RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
+  Follower follower(config, std::move(state), cache, status, metrics, clock, std::move(random));
+  RETURN_IF_ERROR(follower.resume());
+  RETURN_IF_ERROR(cache.retry_rules());
+  return follower.sync();
+}
+
+}  // namespace roster::agent

@@ -1,0 +1,334 @@
+#include "agent/node_cache.h"
+
+#include <grp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+
+namespace roster::agent {
+namespace {
+
+constexpr std::size_t kMaskedReportMax = 100;
+constexpr std::uint64_t kShrinkRecordsMin = 10;
+constexpr std::uint64_t kShrinkPercent = 20;
+
+/// Nothing when the group does not exist: the keys file is then the agent's own.
+std::optional<gid_t> find_gid(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  group entry{};
+  group* found = nullptr;
+  std::vector<char> buffer(64 << 10);
+  if (getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
+      found == nullptr) {
+    return std::nullopt;
+  }
+  return found->gr_gid;
+}
+
+bool lost_key(const posix::NodeUser& before, const posix::NodeUser& after) {
+  return !std::ranges::all_of(before.keys, [&after](const posix::NodeKey& key) {
+    return std::ranges::find(after.keys, key) != after.keys.end();
+  });
+}
+
+bool lost_access(const posix::NodeUser& before, const posix::NodeUser& after) {
+  return after.locked != before.locked || after.valid_until != before.valid_until ||
+         !std::ranges::includes(after.groups, before.groups) || lost_key(before, after);
+}
+
+bool is_suspicious(std::uint64_t before, std::uint64_t lost) {
+  return lost >= kShrinkRecordsMin && lost * 100 > before * kShrinkPercent;
+}
+
+std::unexpected<Error> goes_back(std::string_view what, std::uint64_t n) {
+  return fail(Code::kFailedPrecondition,
+              "the hub goes back: " + std::string(what) + " " + std::to_string(n) +
+                  " is older than what is published",
+              kGoesBack);
+}
+
+std::unexpected<Error> interrupted() {
+  return fail(Code::kFailedPrecondition, "a local rule took effect during the transfer",
+              kInterrupted);
+}
+
+}  // namespace
+
+NodeCache::NodeCache(const Config& config, Clock clock, Metrics& metrics, OnPublish on_publish)
+    : config_(config),
+      clock_(std::move(clock)),
+      on_publish_(std::move(on_publish)),
+      generation_gauge_(metrics.gauge("roster_agent_generation", "Published generation")),
+      users_gauge_(metrics.gauge("roster_agent_users", "People in the published generation")),
+      groups_gauge_(metrics.gauge("roster_agent_groups", "Groups in the published generation")),
+      masked_gauge_(metrics.gauge("roster_agent_masked_records",
+                                  "People and groups hidden by local accounts")),
+      denied_gauge_(metrics.gauge("roster_agent_denied_users", "People locked by the deny file")),
+      contact_gauge_(metrics.gauge("roster_agent_contact_timestamp_seconds",
+                                   "When the hub last confirmed the published generation")),
+      publish_seconds_(metrics.histogram("roster_agent_publish_seconds",
+                                         "Time to write and switch to a new generation")),
+      bytes_counter_(
+          metrics.counter("roster_agent_published_bytes_total", "Bytes of images written")),
+      merges_counter_(
+          metrics.counter("roster_agent_merges_total", "Publications with a new base")) {}
+
+Result<void> NodeCache::open(const std::string& org, const std::string& view) {
+  const std::lock_guard lock(mutex_);
+  if (publisher_ && org_ == org && view_ == view) return {};
+  publisher_.reset();
+  stage_ = Stage::kIdle;
+  nsscache::PublisherOptions options;
+  options.directory = config_.cache_dir;
+  options.org = org;
+  options.view = view;
+  options.publish_keys = config_.keys;
+  options.allow_any_filesystem = config_.allow_any_filesystem;
+  if (config_.keys) {
+    options.keys_group = find_gid(config_.keys_group);
+    if (!options.keys_group && !config_.keys_group.empty()) {
+      log::warn("group of the key helper does not exist; only the agent can read the keys file",
+                {{"group", config_.keys_group}});
+    }
+  }
+  ASSIGN_OR_RETURN(publisher_, nsscache::Publisher::open(std::move(options), clock_()));
+  org_ = org;
+  view_ = view;
+  publisher_->set_max_stale(std::chrono::ceil<std::chrono::seconds>(config_.max_stale));
+  publisher_->set_local_rules(rules_);
+  rules_unpublished_ =
+      publisher_->generation() > 0;  // the files may have changed while we were away
+  set_gauges_locked();
+  return {};
+}
+
+Result<void> NodeCache::begin(feed::Kind kind) {
+  const std::lock_guard lock(mutex_);
+  CHECK(publisher_);
+  forget_locked();
+  if (kind == feed::Kind::kSnapshot) RETURN_IF_ERROR(publisher_->begin_replace());
+  kind_ = kind;
+  stage_ = Stage::kCollecting;
+  takes_access_away_ = false;
+  return {};
+}
+
+Result<void> NodeCache::note_user_locked(const posix::NodeUser& user) {
+  highest_id_ = std::max({highest_id_, user.uid, user.gid});
+  if (kind_ == feed::Kind::kSnapshot) return {};
+  const auto before = publisher_->find_user(user.n);
+  if (!before) return {};
+  if (before->seq > user.seq) return goes_back("user", user.n);
+  takes_access_away_ |= lost_access(*before, user);
+  return {};
+}
+
+Result<void> NodeCache::apply_record_locked(feed::Message&& message) {
+  if (auto* user = std::get_if<posix::NodeUser>(&message)) {
+    RETURN_IF_ERROR(note_user_locked(*user));
+    return publisher_->upsert_user(std::move(*user));
+  }
+  if (auto* group = std::get_if<posix::NodeGroup>(&message)) {
+    highest_id_ = std::max(highest_id_, group->gid);
+    if (kind_ == feed::Kind::kDelta) {
+      const auto before = publisher_->find_group(group->n);
+      if (before && before->seq > group->seq) return goes_back("group", group->n);
+    }
+    return publisher_->upsert_group(std::move(*group));
+  }
+  takes_access_away_ = true;
+  if (const auto* gone = std::get_if<feed::UserGone>(&message)) {
+    return publisher_->remove_user(gone->n, gone->seq);
+  }
+  const auto* gone = std::get_if<feed::GroupGone>(&message);
+  CHECK(gone != nullptr);
+  return publisher_->remove_group(gone->n, gone->seq);
+}
+
+Result<void> NodeCache::apply(feed::Message message) {
+  const std::lock_guard lock(mutex_);
+  if (stage_ != Stage::kCollecting) return interrupted();
+  return apply_record_locked(std::move(message));
+}
+
+Result<void> NodeCache::check_shrinkage_locked() const {
+  ASSIGN_OR_RETURN(const nsscache::Shrinkage s, publisher_->shrinkage());
+  if (!is_suspicious(s.users_before, s.users_lost) &&
+      !is_suspicious(s.groups_before, s.groups_lost)) {
+    return {};
+  }
+  return fail(Code::kFailedPrecondition,
+              "the hub's snapshot would take away " + std::to_string(s.users_lost) + " of " +
+                  std::to_string(s.users_before) + " people and " + std::to_string(s.groups_lost) +
+                  " of " + std::to_string(s.groups_before) +
+                  " groups; confirm it at the hub or mend the hub",
+              kShrinks);
+}
+
+Result<void> NodeCache::complete(std::string cursor, std::string epoch, bool shrink_ok) {
+  const std::lock_guard lock(mutex_);
+  if (stage_ != Stage::kCollecting) return interrupted();
+  if (kind_ == feed::Kind::kSnapshot && !shrink_ok) {
+    if (auto checked = check_shrinkage_locked(); !checked) {
+      forget_locked();
+      return checked;
+    }
+  }
+  pending_cursor_ = std::move(cursor);
+  pending_epoch_ = std::move(epoch);
+  stage_ = Stage::kComplete;
+  return {};
+}
+
+void NodeCache::abort() {
+  const std::lock_guard lock(mutex_);
+  forget_locked();
+}
+
+void NodeCache::forget_locked() {
+  if (!publisher_ || stage_ == Stage::kIdle) return;
+  stage_ = Stage::kIdle;
+  if (auto discarded = publisher_->discard(); !discarded) {
+    log::error("cannot forget an unfinished transfer", {{"error", discarded.error().message}});
+  }
+  publisher_->set_local_rules(rules_);
+}
+
+Result<nsscache::PublishStats> NodeCache::publish() {
+  std::optional<nsscache::PublishStats> stats;
+  {
+    const std::lock_guard lock(mutex_);
+    // A rule that changed since complete() took the transfer along.
+    if (stage_ == Stage::kIdle) return nsscache::PublishStats{};
+    CHECK(stage_ == Stage::kComplete);
+    ASSIGN_OR_RETURN(stats, publish_locked());
+  }
+  if (stats->published) on_publish_(stats->generation);
+  return *stats;
+}
+
+Result<nsscache::PublishStats> NodeCache::publish_locked() {
+  const bool transfer = stage_ == Stage::kComplete;
+  const std::string cursor = transfer ? pending_cursor_ : publisher_->cursor();
+  const std::string epoch = transfer ? pending_epoch_ : publisher_->epoch();
+  const auto begin = std::chrono::steady_clock::now();
+  auto stats = publisher_->publish(cursor, epoch, clock_());
+  if (!stats) {
+    forget_locked();
+    Error error = std::move(stats.error());
+    if (error.code == Code::kAlreadyExists) error.keyword = kClash;
+    return std::unexpected(std::move(error));
+  }
+  stage_ = Stage::kIdle;
+  rules_unpublished_ = false;
+  publish_seconds_.observe(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  bytes_counter_.add(static_cast<double>(stats->bytes_written));
+  if (stats->merged) merges_counter_.add();
+  set_gauges_locked();
+  return *stats;
+}
+
+bool NodeCache::takes_access_away() const {
+  const std::lock_guard lock(mutex_);
+  return takes_access_away_;
+}
+
+std::uint32_t NodeCache::highest_id() const {
+  const std::lock_guard lock(mutex_);
+  return highest_id_;
+}
+
+Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
+  {
+    const std::lock_guard lock(mutex_);
+    rules_ = std::move(rules);
+    if (!publisher_) return {};
+    publisher_->set_local_rules(rules_);
+    if (publisher_->generation() == 0) return {};
+    rules_unpublished_ = true;
+    if (stage_ == Stage::kCollecting) {
+      if (!urgent) return {};
+      forget_locked();  // the transfer's next step notices
+    }
+  }
+  return retry_rules();
+}
+
+Result<void> NodeCache::retry_rules() {
+  std::optional<nsscache::PublishStats> stats;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!publisher_ || !rules_unpublished_ || stage_ == Stage::kCollecting) return {};
+    ASSIGN_OR_RETURN(stats, publish_locked());
+  }
+  if (stats->published) on_publish_(stats->generation);
+  return {};
+}
+
+void NodeCache::touch_contact() {
+  const std::lock_guard lock(mutex_);
+  if (!publisher_ || publisher_->generation() == 0) return;
+  const Timestamp now = clock_();
+  publisher_->touch_contact(now);
+  contact_gauge_.set(static_cast<double>(to_millis(now)) / 1000);
+}
+
+std::optional<Timestamp> NodeCache::remove_retired() {
+  const std::lock_guard lock(mutex_);
+  if (!publisher_) return std::nullopt;
+  return publisher_->remove_retired(clock_());
+}
+
+NodeCache::View NodeCache::view() const {
+  const std::lock_guard lock(mutex_);
+  View out;
+  if (!publisher_) return out;
+  out.generation = publisher_->generation();
+  out.org = org_;
+  out.view = view_;
+  out.cursor = publisher_->cursor();
+  out.epoch = publisher_->epoch();
+  out.counts = publisher_->counts();
+  out.contact = publisher_->contact();
+  out.masked = publisher_->masked(kMaskedReportMax);
+  out.denied_rules = rules_.denied_names.size() + rules_.denied_uids.size();
+  return out;
+}
+
+std::uint64_t NodeCache::generation() const {
+  const std::lock_guard lock(mutex_);
+  return publisher_ ? publisher_->generation() : 0;
+}
+
+bool NodeCache::is_masked_locked(const posix::NodeUser& user) const {
+  const auto masked_id = [this](std::uint32_t id) {
+    return std::ranges::binary_search(rules_.masked_ids, id) ||
+           std::ranges::any_of(rules_.masked_ranges, [id](const auto& range) {
+             return id >= range.first && id <= range.second;
+           });
+  };
+  return std::ranges::binary_search(rules_.masked_names, user.name.str()) || masked_id(user.uid) ||
+         masked_id(user.gid);
+}
+
+bool NodeCache::serves_user(std::string_view login) const {
+  const std::lock_guard lock(mutex_);
+  if (!publisher_ || publisher_->generation() == 0) return false;
+  const auto user = publisher_->find_user(login);
+  return user && !is_masked_locked(*user);
+}
+
+void NodeCache::set_gauges_locked() {
+  const nsscache::CacheCounts counts = publisher_->counts();
+  generation_gauge_.set(static_cast<double>(publisher_->generation()));
+  users_gauge_.set(static_cast<double>(counts.users));
+  groups_gauge_.set(static_cast<double>(counts.groups));
+  masked_gauge_.set(static_cast<double>(counts.masked_users + counts.masked_groups));
+  denied_gauge_.set(static_cast<double>(counts.denied_users));
+}
+
+}  // namespace roster::agent

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/config.h"
+#include "base/metrics.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "feed/messages.h"
+#include "nsscache/publisher.h"
+
+namespace roster::agent {
+
+/// Keyword of the error that a transfer gets when a local rule had to take effect in its midst; the
+/// transfer begins anew.
+inline constexpr std::string_view kInterrupted = "interrupted";
+/// Keywords of what is refused: an operator must look.
+inline constexpr std::string_view kShrinks = "shrinks";
+inline constexpr std::string_view kClash = "clash";
+inline constexpr std::string_view kGoesBack = "goes_back";
+
+/// The node's cache as the agent's threads share it: one transfer at a time is collected by the
+/// thread that follows the hub, while local rules take effect from another. Nothing of a transfer
+/// that is not complete is ever published. Thread-safe.
+class NodeCache {
+ public:
+  using OnPublish = std::function<void(std::uint64_t generation)>;
+
+  /// `on_publish` is called after each new generation, without the lock.
+  NodeCache(const Config& config, Clock clock, Metrics& metrics, OnPublish on_publish);
+
+  /// Opens the cache of this view; the same again is no work, another view closes the old one.
+  Result<void> open(const std::string& org, const std::string& view);
+
+  /// Collects into the published generation (delta) or into a replacement (snapshot). What an
+  /// unfinished transfer had collected is forgotten.
+  Result<void> begin(feed::Kind kind);
+  /// A record or removal. In a delta, kFailedPrecondition (kGoesBack) for a record that is older
+  /// than the published one.
+  Result<void> apply(feed::Message message);
+  /// All has come up to `cursor`. kFailedPrecondition (kShrinks) when a replacement takes away more
+  /// than 20 % and at least 10 records of a map without removals that explain it, unless
+  /// `shrink_ok`; the transfer is forgotten then.
+  Result<void> complete(std::string cursor, std::string epoch, bool shrink_ok);
+  void abort();
+  /// Publishes what is complete. On an error it is forgotten and readers keep what they have;
+  /// kAlreadyExists (kClash) when two records share a name or an id.
+  Result<nsscache::PublishStats> publish();
+
+  /// Whether the transfer locks somebody, removes somebody, or takes a group or a key from
+  /// somebody: then publishing does not wait.
+  bool takes_access_away() const;
+  /// Highest uid or gid that came since the start.
+  std::uint32_t highest_id() const;
+
+  /// New rules take effect at once when there is a generation. While a transfer is being collected,
+  /// `urgent` ones interrupt it, others take effect with it.
+  Result<void> set_rules(nsscache::LocalRules rules, bool urgent);
+  /// Publishes rules that could not be published before (full disk).
+  Result<void> retry_rules();
+
+  /// The hub confirmed that what is published is current.
+  void touch_contact();
+  /// When the next superseded file may be unlinked; does what is due.
+  std::optional<Timestamp> remove_retired();
+
+  struct View {
+    std::uint64_t generation = 0;
+    std::string org;
+    std::string view;
+    std::string cursor;
+    std::string epoch;
+    nsscache::CacheCounts counts;
+    std::optional<Timestamp> contact;
+    std::vector<std::string> masked;  // at most 100
+    std::size_t denied_rules = 0;
+  };
+  View view() const;
+  std::uint64_t generation() const;
+  /// Whether a login of this name resolves to a person of the published generation on this node.
+  bool serves_user(std::string_view login) const;
+
+ private:
+  enum class Stage { kIdle, kCollecting, kComplete };
+
+  Result<nsscache::PublishStats> publish_locked();
+  void forget_locked();
+  Result<void> apply_record_locked(feed::Message&& message);
+  Result<void> note_user_locked(const posix::NodeUser& user);
+  Result<void> check_shrinkage_locked() const;
+  void set_gauges_locked();
+  bool is_masked_locked(const posix::NodeUser& user) const;
+
+  const Config& config_;
+  const Clock clock_;
+  const OnPublish on_publish_;
+  Metrics::Gauge generation_gauge_, users_gauge_, groups_gauge_, masked_gauge_, denied_gauge_,
+      contact_gauge_;
+  Metrics::Histogram publish_seconds_;
+  Metrics::Counter bytes_counter_, merges_counter_;
+
+  mutable std::mutex mutex_;  // guards all below
+  std::optional<nsscache::Publisher> publisher_;
+  std::string org_, view_;
+  nsscache::LocalRules rules_;
+  bool rules_unpublished_ = false;
+  Stage stage_ = Stage::kIdle;
+  feed::Kind kind_ = feed::Kind::kDelta;
+  std::string pending_cursor_, pending_epoch_;
+  bool takes_access_away_ = false;
+  std::uint32_t highest_id_ = 0;
+};
+
+}  // namespace roster::agent

@@ -1,0 +1,82 @@
+#include "agent/state.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+
+#include "base/file.h"
+
+namespace roster::agent {
+namespace {
+
+constexpr std::size_t kFileBytesMax = 64 << 10;
+constexpr std::uint32_t kIdMax = 2147483647;
+
+}  // namespace
+
+Result<StateDir> StateDir::open(std::filesystem::path directory) {
+  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return std::unexpected(errno_error("mkdir " + directory.string(), errno));
+  }
+  struct stat info{};
+  if (stat(directory.c_str(), &info) != 0) {
+    return std::unexpected(errno_error("stat " + directory.string(), errno));
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return fail(Code::kFailedPrecondition, directory.string() + " is not a directory");
+  }
+  if ((info.st_mode & 022) != 0) {
+    return fail(Code::kPermissionDenied,
+                directory.string() + " is writable by others: make it 0700");
+  }
+  return StateDir(std::move(directory));
+}
+
+Result<std::optional<feed::Enrollment>> StateDir::load_enrollment() const {
+  const std::filesystem::path file = directory_ / "node.json";
+  auto text = read_private_file(file, kFileBytesMax);
+  if (!text) {
+    if (text.error().code == Code::kNotFound) return std::optional<feed::Enrollment>();
+    return std::unexpected(std::move(text.error()));
+  }
+  auto enrollment = feed::Enrollment::parse(*text);
+  if (!enrollment) {
+    return fail(Code::kDataLoss, file.string() + ": " + enrollment.error().message);
+  }
+  return std::optional(std::move(*enrollment));
+}
+
+Result<void> StateDir::save_enrollment(const feed::Enrollment& enrollment) const {
+  return write_file_atomic(directory_ / "node.json", enrollment.to_json(), 0600);
+}
+
+Result<void> StateDir::forget_enrollment() const {
+  const std::filesystem::path file = directory_ / "node.json";
+  if (unlink(file.c_str()) != 0 && errno != ENOENT) {
+    return std::unexpected(errno_error("unlink " + file.string(), errno));
+  }
+  return fsync_directory(directory_);
+}
+
+Result<std::uint32_t> StateDir::load_highest_id() const {
+  const std::filesystem::path file = directory_ / "highest-id";
+  auto text = read_file(file, kFileBytesMax);
+  if (!text) {
+    if (text.error().code == Code::kNotFound) return 0;
+    return std::unexpected(std::move(text.error()));
+  }
+  std::uint32_t id = 0;
+  const auto [end, code] = std::from_chars(text->data(), text->data() + text->size(), id);
+  if (code != std::errc() || *end != '\n' || id > kIdMax) {
+    return fail(Code::kDataLoss, file.string() + " does not hold an id");
+  }
+  return id;
+}
+
+Result<void> StateDir::save_highest_id(std::uint32_t id) const {
+  return write_file_atomic(directory_ / "highest-id", std::to_string(id) + "\n", 0600);
+}
+
+}  // namespace roster::agent

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "base/result.h"
+#include "feed/enrollment.h"
+
+namespace roster::agent {
+
+/// What a node must remember besides its cache, below a directory of mode 0700:
+///   node.json    the enrolment with credential and CA, 0600
+///   highest-id   the highest uid or gid ever seen
+/// Each is replaced as one step, so that a kill at any instant leaves the old or the new one.
+class StateDir {
+ public:
+  /// Makes the directory when it does not exist (its parent must).
+  static Result<StateDir> open(std::filesystem::path directory);
+
+  /// Nothing before enrolment. kPermissionDenied when others may read the file, kDataLoss when it
+  /// does not parse.
+  Result<std::optional<feed::Enrollment>> load_enrollment() const;
+  Result<void> save_enrollment(const feed::Enrollment& enrollment) const;
+  Result<void> forget_enrollment() const;
+
+  /// 0 before the first.
+  Result<std::uint32_t> load_highest_id() const;
+  Result<void> save_highest_id(std::uint32_t id) const;
+
+ private:
+  explicit StateDir(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  std::filesystem::path directory_;
+};
+
+}  // namespace roster::agent

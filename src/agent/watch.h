@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace roster::agent {
+
+/// Tells when one of a few files was written, replaced or removed, without polling: inotify(7) on
+/// their directories. A directory that does not exist yet is watched once `rearm` finds it.
+class FileWatch {
+ public:
+  explicit FileWatch(std::vector<std::filesystem::path> files);
+
+  /// To poll for reading; -1 when the kernel gives no inotify (then only the periodic look is
+  /// left).
+  int fd() const { return inotify_.get(); }
+  /// Takes what has come; true when one of the files may have changed.
+  bool drain();
+  /// Watches directories that were missing or were replaced.
+  void rearm();
+
+ private:
+  struct Directory {
+    std::filesystem::path path;
+    std::set<std::string> names;
+    int watch = -1;
+  };
+  UniqueFd inotify_;
+  std::vector<Directory> directories_;
+};
+
+}  // namespace roster::agent
