@@ -43,13 +43,13 @@ struct ClientOptions {
 
 struct ClientRequest {
   std::string method = "GET";
-  std::string target;  // below the URL's base path, with query, starting with '/'
-  Headers headers;
-  std::string body;
-  std::optional<std::chrono::milliseconds> timeout;
+  std::string target = "/";  // below the URL's base path, with query, starting with '/'
+  Headers headers = {};
+  std::string body = {};
+  std::optional<std::chrono::milliseconds> timeout = {};
   /// When set, a 2xx body is given here piece by piece and `ClientResponse::body` stays empty; an
   /// error from it ends the exchange.
-  std::function<Result<void>(std::string_view piece)> sink;
+  std::function<Result<void>(std::string_view piece)> sink = {};
 };
 
 struct ClientResponse {

@@ -33,7 +33,8 @@ class Headers {
 /// Query parameters, percent-decoded, in order. Names compare exactly; `get` gives the first.
 class Query {
  public:
-  /// kInvalidArgument for bad percent-encoding or more than 100 parameters.
+  /// application/x-www-form-urlencoded. kInvalidArgument for bad percent-encoding, text that is not
+  /// UTF-8 or holds U+0000, or more than 100 parameters.
   static Result<Query> parse(std::string_view text);
   std::optional<std::string_view> get(std::string_view name) const;
   const std::vector<std::pair<std::string, std::string>>& all() const { return items_; }
@@ -58,10 +59,11 @@ struct PeerCredentials {
 };
 
 struct Context {
-  std::string remote;  // "127.0.0.1:4711", "unix"
+  std::string remote;  // "127.0.0.1:4711", "[::1]:4711", "unix"
   std::optional<PeerCredentials> credentials;
   bool tls = false;
-  std::string request_id;  // for logs and audit
+  std::string request_id;  // made by the server, for logs and audit; sent back as X-Request-Id
+  std::string route;  // pattern that matched, for metrics: set by Router, never bytes from outside
   /// True when the handler is called again because a Wait's deadline passed.
   bool wait_expired = false;
   /// True at each call after the first for the same request.
@@ -98,7 +100,8 @@ struct Response {
   Body body;
 };
 
-/// Synchronous, called on a bounded pool of workers.
+/// Synchronous, called on a bounded pool of workers. What it throws becomes a 500.
+/// The edge owns Content-Length, Transfer-Encoding, Connection, Date and X-Request-Id.
 using Handler = std::function<Response(const Request&, Context&)>;
 
 }  // namespace roster::http

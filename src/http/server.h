@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/metrics.h"
 #include "base/result.h"
+#include "base/time.h"
 #include "http/message.h"
 
 namespace roster::http {
@@ -24,13 +28,16 @@ struct TlsFiles {
 struct ServerOptions {
   /// "HOST:PORT" ("127.0.0.1:0" picks a port, "[::1]:8443"), or "unix:/path".
   std::vector<std::string> listen;
-  std::optional<TlsFiles> tls;  // for the TCP listeners; nothing = plain
+  /// For the TCP listeners. Without it they are plain HTTP, and only loopback is accepted.
+  std::optional<TlsFiles> tls;
+  mode_t unix_mode = 0600;  // of unix sockets
   unsigned io_threads = 1;
   unsigned workers = 4;
   std::size_t queue_max = 256;          // requests waiting for a worker; beyond: 503 + Retry-After
   std::size_t connections_max = 20000;  // beyond: accepted, answered 503, closed
   std::size_t header_bytes_max = 16 << 10;           // 431
   std::size_t body_bytes_max = 16 << 20;             // 413; see body_limit
+  std::size_t body_memory_max = 256 << 20;           // all request bodies together; 503
   std::chrono::milliseconds header_timeout{10'000};  // 408, or close when nothing was sent
   std::chrono::milliseconds body_timeout{60'000};    // whole body; 408
   std::chrono::milliseconds idle_timeout{75'000};    // keep-alive
@@ -38,6 +45,8 @@ struct ServerOptions {
   std::chrono::milliseconds handshake_timeout{10'000};
   /// Smaller limit per request line, decided before the body is read.
   std::function<std::size_t(const std::string& method, const std::string& path)> body_limit;
+  Clock clock = system_now;            // for Date and request ids
+  RandomBytes random = system_random;  // for request ids
 };
 
 /// HTTP/1.1 server: TLS 1.2 and 1.3, keep-alive, limits, parked requests, graceful stop.
@@ -52,7 +61,8 @@ class Server {
   /// Real addresses, in the order of ServerOptions::listen, e.g. "127.0.0.1:40123".
   virtual std::vector<std::string> addresses() const = 0;
   virtual void start() = 0;
-  /// Wakes the parked requests with this key whose `after` is below `value`. Thread-safe, cheap.
+  /// Wakes the parked requests with this key whose `after` is below `value`, and those that are
+  /// about to park. Call it after the change is visible to handlers. Thread-safe, cheap.
   virtual void notify(const std::string& key, std::uint64_t value) = 0;
   /// New connections use the files' present content; the old one stays on an error.
   virtual Result<void> reload_certificate() = 0;

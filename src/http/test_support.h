@@ -1,0 +1,104 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/metrics.h"
+#include "http/server.h"
+
+// What the tests of this room share: certificates, and a peer that may misbehave.
+
+namespace roster::http::testing {
+
+struct IssuedCertificate {
+  std::string chain_pem;  // the server's own certificate, then its authority's
+  std::string key_pem;
+};
+
+/// A certificate authority made on the spot (P-256).
+class Authority {
+ public:
+  explicit Authority(const std::string& name);
+  ~Authority();
+  Authority(const Authority&) = delete;
+  Authority& operator=(const Authority&) = delete;
+
+  std::string pem() const;
+  /// Hex SHA-256 of the DER.
+  std::string sha256() const;
+  /// `alternatives`: as in openssl's subjectAltName, "DNS:localhost,IP:127.0.0.1".
+  IssuedCertificate issue(const std::string& alternatives) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A directory that goes away with the object.
+class TempDirectory {
+ public:
+  TempDirectory();
+  ~TempDirectory();
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void write_text(const std::filesystem::path& path, std::string_view text);
+
+/// A plain socket that sends exactly the bytes it is told to.
+class RawPeer {
+ public:
+  /// "127.0.0.1:1234" or "unix:/path".
+  explicit RawPeer(const std::string& address);
+  void send(std::string_view bytes) const;
+  /// Reads until `marker` has come, or the end, or five seconds.
+  std::string read_until(std::string_view marker);
+  /// Reads one answer with its Content-Length.
+  std::string read_answer();
+  /// Reads until the end; fails the test after five seconds.
+  std::string read_to_end();
+  /// Whether the peer closed within `time`.
+  bool closed_within(std::chrono::milliseconds time);
+  void shutdown_write() const;
+  void close() { fd_ = UniqueFd(); }
+  int fd() const { return fd_.get(); }
+
+ private:
+  std::string take(std::size_t bytes);
+  bool read_some(std::chrono::milliseconds time);
+  UniqueFd fd_;
+  std::string got_;
+  bool ended_ = false;
+};
+
+/// A started server on a loopback port.
+class RunningServer {
+ public:
+  explicit RunningServer(Handler handler, ServerOptions options = {});
+  ~RunningServer();
+  Server& operator*() { return *server; }
+  Server* operator->() { return server.get(); }
+  std::string address() const { return server->addresses().front(); }
+  std::string url() const { return "http://" + address(); }
+  /// Value of a series in the metrics' text, e.g. `roster_http_parked`; 0 when there is none.
+  double metric(std::string_view series) const;
+  /// Polls the metrics until the series has the value; false after five seconds.
+  bool await_metric(std::string_view series, double value) const;
+
+  Metrics metrics;
+  std::unique_ptr<Server> server;
+};
+
+/// Status code of a raw answer.
+int status_of(std::string_view answer);
+
+}  // namespace roster::http::testing
