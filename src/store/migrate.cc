@@ -22,6 +22,8 @@ constexpr std::string_view kPostgresTable =
     " name text NOT NULL,"
     " applied_at bigint NOT NULL DEFAULT (extract(epoch FROM now()) * 1000)::bigint"
     ")";
+// An index on a large table may take its time.
+constexpr std::string_view kPostgresPatience = "SET LOCAL statement_timeout = 0";
 constexpr Statement kNewest{"newest schema version",
                             "SELECT version, name FROM schema_version ORDER BY version DESC "
                             "LIMIT 1"};
@@ -66,7 +68,8 @@ Result<void> migrate(Database& database, std::span<const Migration> migrations) 
   const bool sqlite = database.engine() == Engine::kSqlite;
   for (const Migration& step : migrations.subspan(static_cast<std::size_t>(have.number))) {
     const std::string_view script = sqlite ? step.sqlite : step.postgres;
-    auto done = database.write([&step, script](Tx& tx) -> Result<void> {
+    auto done = database.write([&step, script, sqlite](Tx& tx) -> Result<void> {
+      if (!sqlite) RETURN_IF_ERROR(tx.run_script(kPostgresPatience));
       RETURN_IF_ERROR(tx.run_script(script));
       if (auto noted = tx.execute(kRecord, step.version, step.name); !noted) {
         return std::unexpected(std::move(noted).error());

@@ -1,9 +1,14 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <vector>
 
+#include "base/fd.h"
 #include "store/database.h"
 #include "store/testing/engines.h"
 
@@ -79,6 +84,57 @@ TEST_P(MigrateTest, AStepThatFailsLeavesNothingAndCanBeTakenAgain) {
   EXPECT_EQ(database->read(versions).value(), (std::vector<std::int64_t>{1}));
   const auto mended = migrate(*database, kSteps);
   EXPECT_TRUE(mended) << mended.error().message;
+}
+
+// Long enough to be killed in the middle of.
+constexpr Migration kLong[] = {
+    kSteps[0],
+    {2, "many names",
+     "CREATE TABLE many (n INTEGER PRIMARY KEY) STRICT;"
+     "WITH RECURSIVE i (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 30000)"
+     " INSERT INTO many SELECT n FROM i; CREATE INDEX many_n ON many (n)",
+     "CREATE TABLE many (n bigint PRIMARY KEY);"
+     "INSERT INTO many SELECT generate_series(1, 30000); CREATE INDEX many_n ON many (n)"},
+};
+
+[[noreturn]] void migrate_until_killed(testing::TestDatabase& database, int pipe_fd) {
+  database.reopen();
+  if (!migrate(*database, std::span(kLong).first(1))) ::_exit(1);
+  if (::write(pipe_fd, "1", 1) != 1) ::_exit(1);
+  if (!migrate(*database, kLong)) ::_exit(1);
+  ::pause();
+  ::_exit(1);
+}
+
+TEST_P(MigrateTest, AKillAtAnyMomentLeavesWholeSteps) {
+  for (int round = 0; round < 8; ++round) {
+    testing::TestDatabase database(GetParam());
+    database.close();
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const UniqueFd reader(ends[0]);
+    UniqueFd writer(ends[1]);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) migrate_until_killed(database, writer.get());
+    char byte = 0;
+    ASSERT_EQ(::read(reader.get(), &byte, 1), 1);
+    ::usleep(static_cast<useconds_t>(round) * 2000);  // another moment in each round
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+
+    database.reopen();
+    const auto mended = migrate(*database, kLong);
+    ASSERT_TRUE(mended) << mended.error().message;
+    constexpr Statement kMany{"many", "SELECT count(*) FROM many"};
+    const auto rows = database->read([kMany](Tx& tx) {
+      return tx.query_one(kMany, [](const Row& row) { return row.integer(0); });
+    });
+    ASSERT_TRUE(rows && *rows);
+    EXPECT_EQ(**rows, 30000);
+  }
 }
 
 }  // namespace

@@ -12,6 +12,10 @@ namespace {
 
 constexpr std::int64_t kFrameBytes = 4096 + 24;  // a page and its header in the log
 
+// While it waits for readers, a checkpoint that starts the log anew keeps writers out: rather it
+// gives up and comes again when the log has grown. A page of reading takes less.
+constexpr int kPatienceMs = 50;
+
 }  // namespace
 
 SqliteCheckpointer::SqliteCheckpointer(std::unique_ptr<SqliteConnection> connection,
@@ -23,8 +27,10 @@ SqliteCheckpointer::SqliteCheckpointer(std::unique_ptr<SqliteConnection> connect
                                     : std::make_unique<Metrics::Gauge>(metrics->gauge(
                                           "roster_store_wal_bytes",
                                           "Size of the part of the write-ahead log in use."))),
-      connection_(std::move(connection)),
-      thread_([this] { run(); }) {}
+      connection_(std::move(connection)) {
+  sqlite3_busy_timeout(connection_->handle(), kPatienceMs);
+  thread_ = std::thread([this] { run(); });
+}
 
 SqliteCheckpointer::~SqliteCheckpointer() {
   {

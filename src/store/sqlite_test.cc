@@ -3,8 +3,13 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -124,6 +129,98 @@ TEST(Sqlite, TheLogStaysBounded) {
     largest = std::max(largest, std::filesystem::file_size(path.string() + "-wal"));
   }
   EXPECT_LT(largest, 12u << 20);
+}
+
+constexpr Statement kInsert{"insert", "INSERT INTO r (n, x) VALUES ($1, $2)"};
+constexpr Statement kCount{"count", "SELECT count(*) FROM r"};
+
+Result<std::int64_t> insert(Database& database, std::int64_t n, const std::string& x) {
+  return database.write([n, &x](Tx& tx) { return tx.execute(kInsert, n, x); });
+}
+std::int64_t count(Database& database) {
+  const auto found = database.read(
+      [](Tx& tx) { return tx.query_one(kCount, [](const Row& row) { return row.integer(0); }); });
+  return found && *found ? **found : -1;
+}
+
+/// No file may grow beyond `bytes` (EFBIG): to SQLite an I/O error that is not a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const struct rlimit now = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &now);
+  }
+  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  struct rlimit before_ = {};
+};
+
+TEST(Sqlite, AnIoErrorFailsTheWriteAndNothingElse) {
+  testing::TestDatabase database(Engine::kSqlite);
+  ASSERT_TRUE(migrate(*database, kSchema));
+  const std::string small(100, 's');
+  const std::string large(2 << 20, 'l');
+  ASSERT_TRUE(insert(*database, 1, small));
+  for (int round = 0; round < 3; ++round) {
+    {
+      const FileSizeLimit limit(1 << 20);
+      const auto failed = insert(*database, 100, large);
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code, Code::kUnavailable) << failed.error().message;
+      EXPECT_THAT(failed.error().message, HasSubstr("I/O"));
+      EXPECT_TRUE(insert(*database, 10 + round, small));  // fits: others go on
+    }
+    EXPECT_EQ(count(*database), 2 + round);
+  }
+  database.reopen();
+  EXPECT_EQ(count(*database), 4);
+  EXPECT_TRUE(insert(*database, 100, large));
+}
+
+// An operator's sqlite3 shell that forgot a transaction: writes fail after the bound, then go on.
+TEST(Sqlite, AForeignWriterIsWaitedForInBoundedTime) {
+  testing::TempDirectory directory;
+  const auto path = directory.path() / "roster.db";
+  auto database = open_sqlite(
+      {.path = path, .busy_timeout = std::chrono::milliseconds(20), .reserve_bytes = 0});
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(migrate(**database, kSchema));
+  sqlite3* shell = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &shell), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(shell, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const auto busy = insert(**database, 1, "x");
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.error().code, Code::kUnavailable);
+  EXPECT_EQ(count(**database), 0);
+  ASSERT_EQ(sqlite3_exec(shell, "ROLLBACK", nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_TRUE(insert(**database, 1, "x"));
+  sqlite3_close(shell);
+}
+
+// A checkpoint that waited for a reader with the writer's lock in hand would stop all writes.
+TEST(Sqlite, AnOverlongReadDoesNotStopWrites) {
+  testing::TempDirectory directory;
+  auto database = open_sqlite({.path = directory.path() / "roster.db",
+                               .reserve_bytes = 0,
+                               .checkpoint_bytes = 64 << 10,
+                               .wal_bytes_max = 64 << 10});
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(migrate(**database, kSchema));
+  const std::string x(8000, 'x');
+  const auto held = (*database)->read([&database, &x](Tx& tx) -> Result<void> {
+    RETURN_IF_ERROR(tx.query(kCount, [](const Row&) -> Result<void> { return {}; }));
+    for (int n = 0; n < 50; ++n) {
+      const auto start = std::chrono::steady_clock::now();
+      EXPECT_TRUE(insert(**database, n, x));
+      EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    }
+    return {};
+  });
+  EXPECT_TRUE(held);
+  EXPECT_EQ(count(**database), 50);
 }
 
 TEST(Sqlite, CommitsAreCounted) {

@@ -304,7 +304,8 @@ void Writer::answer_batch(Batch& batch, const Attempt& attempt) {
       job.answer.set_value(std::move(job.result));
     } else {
       // Also a closure's own error is void: it may rest on rows that were not committed.
-      job.answer.set_value(fail(attempt.answer, "not committed: " + attempt.error.message));
+      job.answer.set_value(
+          fail(attempt.answer, "the write was not confirmed: " + attempt.error.message));
     }
   }
   if (attempt.committed || batch.empty()) return;

@@ -16,6 +16,7 @@ namespace roster::store::testing {
 class PostgresServer {
  public:
   /// The one of this program, started at the first call. kNotFound when the package is missing.
+  /// The kernel stops it with the thread that started it: first call it from a test's own thread.
   static Result<PostgresServer*> shared();
 
   ~PostgresServer();
