@@ -17,5 +17,6 @@ Result<std::vector<posix::NodeKey>> decode_keys(const KeysRecord& record);
 /// Ordinal of the record with this number; records are in order of their numbers. kNone when there
 /// is none.
 std::uint32_t ordinal_of_user(const Image& image, std::uint64_t n);
+std::uint32_t ordinal_of_group(const Image& image, std::uint64_t n);
 
 }  // namespace roster::nsscache

@@ -259,6 +259,20 @@ GroupHit lookup_group(const Generation& generation, const Key& key) {
   return {Found::kYes, answer.user_in_delta, nullptr, user};
 }
 
+template <typename Key>
+UserHit user_in(const Image& image, const Key& key) {
+  const Entries entries = scan(image, key, kWantUser);
+  if (entries.damaged) return {Found::kDamaged, false, nullptr};
+  return {entries.user != nullptr ? Found::kYes : Found::kNo, false, entries.user};
+}
+
+template <typename Key>
+GroupHit group_in(const Image& image, const Key& key) {
+  const Entries entries = scan(image, key, kWantGroup);
+  if (entries.damaged) return {Found::kDamaged, false, nullptr, nullptr};
+  return {entries.group != nullptr ? Found::kYes : Found::kNo, false, entries.group, nullptr};
+}
+
 }  // namespace
 
 Image parse_image(const void* data, std::uint64_t bytes, const char (&magic)[8]) {
@@ -329,6 +343,20 @@ GroupHit find_group(const Generation& generation, const char* name, std::size_t 
 
 GroupHit find_group(const Generation& generation, std::uint32_t gid) {
   return lookup_group(generation, IdKey{gid});
+}
+
+UserHit find_user_in(const Image& image, const char* name, std::size_t bytes) {
+  return user_in(image, NameKey{name, bytes});
+}
+
+UserHit find_user_in(const Image& image, std::uint32_t uid) { return user_in(image, IdKey{uid}); }
+
+GroupHit find_group_in(const Image& image, const char* name, std::size_t bytes) {
+  return group_in(image, NameKey{name, bytes});
+}
+
+GroupHit find_group_in(const Image& image, std::uint32_t gid) {
+  return group_in(image, IdKey{gid});
 }
 
 const UserRecord* user_at(const Image& image, std::uint32_t place) {

@@ -71,6 +71,12 @@ UserHit find_user(const Generation& generation, std::uint32_t uid);
 GroupHit find_group(const Generation& generation, const char* name, std::size_t bytes);
 GroupHit find_group(const Generation& generation, std::uint32_t gid);
 
+/// The same in one file alone, private groups left out.
+UserHit find_user_in(const Image& image, const char* name, std::size_t bytes);
+UserHit find_user_in(const Image& image, std::uint32_t uid);
+GroupHit find_group_in(const Image& image, const char* name, std::size_t bytes);
+GroupHit find_group_in(const Image& image, std::uint32_t gid);
+
 /// Records of one file by place or ordinal; null when damaged or out of range.
 const UserRecord* user_at(const Image& image, std::uint32_t place);
 const GroupRecord* group_at(const Image& image, std::uint32_t place);

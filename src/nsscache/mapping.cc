@@ -13,6 +13,11 @@
 #include <atomic>
 
 namespace roster::nsscache {
+
+#ifdef ROSTER_NSSCACHE_TESTING
+bool testing::keep_addresses = false;
+#endif
+
 namespace {
 
 constexpr const char* kDirectories[] = {"/var/lib/roster/cache", "/run/roster/cache"};
@@ -64,7 +69,9 @@ struct Directory {
 // A path chosen by the environment would let a user invent accounts for a program that runs with
 // more power than they have.
 const char* directory_of_environment() {
+#ifndef ROSTER_NSSCACHE_TESTING
   if (getuid() == 0 || geteuid() == 0) return nullptr;
+#endif
   const char* path = secure_getenv("ROSTER_CACHE_DIR");
   return path != nullptr && path[0] == '/' ? path : nullptr;
 }
@@ -84,16 +91,19 @@ Mapping map_file(const Directory& directory, const char* name, std::uint64_t byt
   return {static_cast<const std::uint8_t*>(data), bytes};
 }
 
-// Tests replace unmapping by taking away every permission, so that a use after it is a crash.
 void unmap(Mapping& mapping) {
   if (mapping.data == nullptr) return;
   void* data = const_cast<std::uint8_t*>(mapping.data);
-#ifdef ROSTER_NSSCACHE_UNMAP_TO_PROT_NONE
-  mmap(data, mapping.bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-       0);
-#else
-  munmap(data, mapping.bytes);
+#ifdef ROSTER_NSSCACHE_TESTING
+  // A use after this must crash, and not find whatever is mapped here next.
+  if (testing::keep_addresses) {
+    mmap(data, mapping.bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+         -1, 0);
+    mapping = {};
+    return;
+  }
 #endif
+  munmap(data, mapping.bytes);
   mapping = {};
 }
 
@@ -371,5 +381,18 @@ void release_lease(const Lease& lease, LocalGeneration& local) {
     unmap_generation(local.mapped);
   }
 }
+
+#ifdef ROSTER_NSSCACHE_TESTING
+void testing::forget_process_state() {
+  for (Slot& slot : slots) {
+    if (slot.state.load() != kFree) unmap_generation(slot.mapped);
+    slot.state.store(kFree);
+  }
+  current.store(-1);
+  calls.store(0);
+  checked_s.store(-1);
+  failed_s.store(-1);
+}
+#endif
 
 }  // namespace roster::nsscache

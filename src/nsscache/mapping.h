@@ -60,4 +60,13 @@ union LocalGeneration {
 Lease acquire_lease(LocalGeneration& local);
 void release_lease(const Lease& lease, LocalGeneration& local);
 
+#ifdef ROSTER_NSSCACHE_TESTING
+/// Only in the variant of the reader that tests link; that one also honours ROSTER_CACHE_DIR as
+/// root.
+namespace testing {
+extern bool keep_addresses;   // unmapping leaves an inaccessible range in place
+void forget_process_state();  // as in a process that has just begun; one thread only
+}  // namespace testing
+#endif
+
 }  // namespace roster::nsscache

@@ -35,11 +35,12 @@ struct PublisherOptions {
 /// What this node itself decides about names and ids. A user or group whose name or id (for a user:
 /// login, uid or primary gid) is masked is never answered; a denied user is served as locked.
 struct LocalRules {
-  std::vector<std::string> masked_names;
-  std::vector<std::uint32_t> masked_ids;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> masked_ranges;  // first and last, inclusive
-  std::vector<std::string> denied_names;
-  std::vector<std::uint32_t> denied_uids;
+  std::vector<std::string> masked_names{};
+  std::vector<std::uint32_t> masked_ids{};
+  std::vector<std::pair<std::uint32_t, std::uint32_t>>
+      masked_ranges{};  // first and last, inclusive
+  std::vector<std::string> denied_names{};
+  std::vector<std::uint32_t> denied_uids{};
 };
 
 struct PublishStats {
@@ -104,7 +105,9 @@ class Publisher {
   Result<void> remove_group(std::uint64_t n, Seq seq);
 
   /// From here until publish() or discard(), upserts describe the whole content, records in any
-  /// order, each at most once; what does not come is gone. Records are spooled to an unlinked file.
+  /// order; what does not come is gone. Of records with one number the last counts, and a removal
+  /// takes back what came before it: a snapshot is followed by the delta since it was begun.
+  /// Records are spooled to an unlinked file.
   Result<void> begin_replace();
   bool replacing() const;
   /// What publish() would take away; only while replacing.
