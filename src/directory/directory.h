@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,7 +23,13 @@ struct Options {
   RandomBytes random = system_random;
   /// How often last-use stamps of tokens and nodes reach the disk (they never make a read a write).
   std::chrono::milliseconds stamp_interval{60'000};
+  /// How long a node's credential lives after its last contact.
+  std::chrono::milliseconds node_ttl{std::chrono::days{30}};
+  /// A node not seen for this long may be replaced by one that enrols with its name.
+  std::chrono::milliseconds node_stale{std::chrono::minutes{10}};
 };
+
+struct KeyPlan;
 
 /// People, groups, POSIX identities, keys, clients, tokens, nodes, changes and audit of every
 /// organization: the only writer of these rows. Thread-safe; every method is one transaction.
@@ -30,7 +38,10 @@ class Directory {
  public:
   /// Migrates the schema and installs the batch hooks that number changes. `database` outlives it.
   static Result<std::unique_ptr<Directory>> open(store::Database& database, Options options = {});
+  /// Flushes the stamps. No call may be under way.
   ~Directory();
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
 
   /// Called after each commit that changed something, with the organization and its new head.
   /// On the writer's thread: must be quick. Set once, before the first write.
@@ -38,7 +49,7 @@ class Directory {
 
   // --- organizations (operator) -------------------------------------------------------------
   /// kInvalidArgument for a bad slug ([a-z0-9-]{1,63}), kAlreadyExists when taken. Gets the next
-  /// free block of ids and the built-in views.
+  /// free block of ids. Built-in views need no rows.
   Result<Org> create_org(const Actor& actor, std::string_view slug);
   Result<std::vector<Org>> list_orgs();
   Result<Org> find_org(std::string_view slug);
@@ -180,7 +191,12 @@ class Directory {
   /// Identities that became tombstones: what explains a shrink. Numbers only.
   Result<std::vector<std::uint64_t>> tombstones(OrgN org, std::uint64_t after_n, std::size_t limit);
   /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`.
+  /// Org::epoch is a decimal number from 1 to 2^62.
   Result<Org> new_epoch(OrgN org, std::uint32_t highest_id);
+  /// Only the second half: no id up to `highest_id`, which a node has seen, is given out again. For
+  /// every node that comes with a cursor of another epoch. Ids that cannot come from this
+  /// organization are ignored.
+  Result<void> lift_ids(OrgN org, std::uint32_t highest_id);
 
   // --- audit --------------------------------------------------------------------------------
   Result<std::vector<AuditRow>> list_audit(OrgN org, Seq after, std::size_t limit);
@@ -203,6 +219,14 @@ class Directory {
 
   /// Last-use stamps and acknowledgements now, e.g. before stopping.
   Result<void> flush_stamps();
+
+ private:
+  struct Impl;
+  explicit Directory(std::unique_ptr<Impl> impl);
+  Result<User> change_keys(
+      const Actor& actor, OrgN org, std::string_view id, store::Urgency urgency,
+      const std::function<Result<KeyPlan>(store::Tx&, const User&)>& make_plan);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace roster::directory

@@ -1,0 +1,207 @@
+#include "directory/group_rows.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/unicode.h"
+#include "directory/external_ids.h"
+#include "directory/impl.h"
+#include "directory/query.h"
+#include "directory/schema.h"
+
+namespace roster::directory {
+namespace {
+
+using store::Row;
+using store::Statement;
+using store::Tx;
+
+constexpr std::size_t kDisplayNameBytesMax = 1024;
+constexpr std::size_t kKeyBytesMax = 2048;
+
+#define ROSTER_GROUP_COLUMNS                                                             \
+  "SELECT g.n, g.id, g.owner_client, g.member_count, g.version, g.created, g.modified, " \
+  "g.name_key, g.doc, p.number, p.name, p.state, c.name "
+#define ROSTER_GROUP_TABLES \
+  "FROM grp g JOIN posix_id p ON p.n = g.n LEFT JOIN client c ON c.n = g.owner_client "
+
+constexpr Statement kById{
+    "group.by_id", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES "WHERE g.org = $1 AND g.id = $2"};
+constexpr Statement kByKey{"group.by_key", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES
+                           "WHERE g.org = $1 AND g.name_key = $2"};
+constexpr Statement kByPosixName{
+    "group.by_posix_name", ROSTER_GROUP_COLUMNS
+    "FROM posix_id p JOIN grp g ON g.n = p.n LEFT JOIN client c ON c.n = g.owner_client "
+    "WHERE p.org = $1 AND p.name = $2"};
+constexpr Statement kAfter{"group.after", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES
+                           "WHERE g.org = $1 AND g.id > $2 ORDER BY g.id LIMIT $3"};
+
+const SetStatement& by_number() {
+  static const SetStatement statement(
+      "group.by_number", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES "WHERE g.n IN ", 0, "");
+  return statement;
+}
+
+#undef ROSTER_GROUP_COLUMNS
+#undef ROSTER_GROUP_TABLES
+
+const SetStatement& user_members() {
+  static const SetStatement statement(
+      "group.user_members",
+      "SELECT m.group_n, m.member_n, u.id, u.user_name, p.name FROM member m "
+      "JOIN usr u ON u.n = m.member_n JOIN posix_id p ON p.n = u.n "
+      "WHERE m.kind = 1 AND m.group_n IN ",
+      0, "");
+  return statement;
+}
+
+const SetStatement& group_members() {
+  static const SetStatement statement(
+      "group.group_members",
+      "SELECT m.group_n, m.member_n, g.id, g.display_name, p.name FROM member m "
+      "JOIN grp g ON g.n = m.member_n JOIN posix_id p ON p.n = g.n "
+      "WHERE m.kind = 2 AND m.group_n IN ",
+      0, "");
+  return statement;
+}
+
+std::unexpected<Error> invalid(std::string_view reason) {
+  return fail(Code::kInvalidArgument, "displayName: " + std::string(reason), "invalidValue");
+}
+
+GroupRecord read_group(const Row& row) {
+  GroupRecord record;
+  Group& group = record.group;
+  group.n = row.integer(0);
+  group.id = row.text(1);
+  record.owner = row.integer(2);
+  group.member_count = row.integer(3);
+  group.version = row.integer(4);
+  group.created = from_millis(row.integer(5));
+  group.modified = from_millis(row.integer(6));
+  record.name_key = row.text(7);
+  record.doc_text = row.text(8);
+  group.posix =
+      PosixIdentity{static_cast<std::uint64_t>(group.n), static_cast<std::uint32_t>(row.integer(9)),
+                    std::string(row.text(10)), static_cast<IdentityState>(row.integer(11))};
+  group.owner = row.text_or_null(12).value_or("");
+  return record;
+}
+
+Result<GroupRecord> finish_record(GroupRecord record) {
+  auto doc = json::parse(record.doc_text);
+  if (!doc || !doc->is_object()) {
+    return fail(Code::kDataLoss, "the stored document of group " + record.group.id + " is damaged");
+  }
+  record.group.doc = std::move(doc->get_object());
+  return record;
+}
+
+template <typename... P>
+Result<std::optional<GroupRecord>> load_one(Tx& tx, const Statement& statement,
+                                            const P&... params) {
+  ASSIGN_OR_RETURN(std::optional<GroupRecord> found,
+                   tx.query_one(statement, read_group, params...));
+  if (!found) return found;
+  ASSIGN_OR_RETURN(GroupRecord record, finish_record(std::move(*found)));
+  return std::optional(std::move(record));
+}
+
+store::RowFn append_to(std::vector<GroupRecord>& groups) {
+  return [&groups](const Row& row) -> Result<void> {
+    ASSIGN_OR_RETURN(GroupRecord record, finish_record(read_group(row)));
+    groups.push_back(std::move(record));
+    return {};
+  };
+}
+
+}  // namespace
+
+Result<GroupColumns> group_columns(json::object doc) {
+  GroupColumns columns;
+  const std::optional<std::string_view> name = json::find_string(doc, "displayName");
+  if (!name || name->empty()) return invalid("it is required");
+  if (name->size() > kDisplayNameBytesMax) {
+    return invalid("longer than " + std::to_string(kDisplayNameBytesMax) + " bytes");
+  }
+  if (has_control_characters(*name)) return invalid("it has control characters");
+  columns.display_name = *name;
+  auto key = case_key(columns.display_name);
+  if (!key) return invalid(key.error().message);
+  if (key->empty() || key->size() > kKeyBytesMax) {
+    return invalid("it cannot be compared with others");
+  }
+  columns.name_key = std::move(*key);
+  columns.doc_text = json::canonical(doc);
+  columns.doc = std::move(doc);
+  return columns;
+}
+
+Result<GroupRecord> group_by_id(Tx& tx, OrgN org, std::string_view id) {
+  ASSIGN_OR_RETURN(std::optional<GroupRecord> found, load_one(tx, kById, org, id));
+  if (!found) return fail(Code::kNotFound, "there is no group with this id");
+  return std::move(*found);
+}
+
+Result<std::optional<GroupRecord>> group_by_key(Tx& tx, OrgN org, std::string_view key) {
+  return load_one(tx, kByKey, org, key);
+}
+
+Result<std::optional<GroupRecord>> group_by_posix_name(Tx& tx, OrgN org, std::string_view name) {
+  return load_one(tx, kByPosixName, org, name);
+}
+
+Result<std::vector<GroupRecord>> groups_by_number(Tx& tx, std::span<const std::int64_t> numbers) {
+  std::vector<GroupRecord> groups;
+  RETURN_IF_ERROR(by_number().query(tx, {}, numbers, append_to(groups)));
+  std::ranges::sort(groups, {},
+                    [](const GroupRecord& r) -> const std::string& { return r.group.id; });
+  return groups;
+}
+
+Result<std::vector<GroupRecord>> groups_after(Tx& tx, OrgN org, std::string_view after_id,
+                                              std::size_t limit) {
+  std::vector<GroupRecord> groups;
+  RETURN_IF_ERROR(tx.query(kAfter, append_to(groups), org, after_id, limit));
+  return groups;
+}
+
+Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
+                              Load load) {
+  std::vector<std::int64_t> numbers;
+  std::unordered_map<std::int64_t, Group*> by_n;
+  for (GroupRecord& record : groups) {
+    numbers.push_back(record.group.n);
+    by_n.emplace(record.group.n, &record.group);
+  }
+  RETURN_IF_ERROR(load_external_ids(
+      tx, actor, row::kGroup, numbers,
+      [&by_n](GroupN n, std::string&& value) { by_n.at(n)->external_id = std::move(value); }));
+  if (!load.members) return {};
+  const auto append = [&by_n](bool is_group) {
+    return [&by_n, is_group](const Row& row) -> Result<void> {
+      by_n.at(row.integer(0))
+          ->members.push_back({std::string(row.text(2)), std::string(row.text(3)),
+                               std::string(row.text(4)), is_group});
+      return {};
+    };
+  };
+  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, append(false)));
+  return group_members().query(tx, {}, numbers, append(true));
+}
+
+Result<std::vector<MemberRow>> members_of(Tx& tx, GroupN group) {
+  std::vector<MemberRow> members;
+  const std::int64_t numbers[] = {group};
+  const auto append = [&members](int kind) {
+    return [&members, kind](const Row& row) -> Result<void> {
+      members.push_back({kind, row.integer(1), std::string(row.text(2))});
+      return {};
+    };
+  };
+  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, append(row::kUser)));
+  RETURN_IF_ERROR(group_members().query(tx, {}, numbers, append(row::kGroup)));
+  return members;
+}
+
+}  // namespace roster::directory

@@ -1,0 +1,446 @@
+#include <map>
+#include <utility>
+
+#include "base/unicode.h"
+#include "directory/candidates.h"
+#include "directory/external_ids.h"
+#include "directory/group_rows.h"
+#include "directory/identity.h"
+#include "directory/impl.h"
+#include "directory/schema.h"
+
+namespace roster::directory {
+namespace {
+
+using store::Statement;
+using store::Tx;
+
+constexpr std::size_t kPageMax = 1000;
+
+constexpr Statement kInsertGroup{
+    "group.insert",
+    "INSERT INTO grp (n, org, id, display_name, name_key, owner_client, member_count, version, "
+    "created, modified, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8, $9)"};
+constexpr Statement kGroupWithKey{"group.with_key",
+                                  "SELECT n FROM grp WHERE org = $1 AND name_key = $2"};
+constexpr Statement kUpdateGroup{
+    "group.update",
+    "UPDATE grp SET display_name = $2, name_key = $3, owner_client = $4, "
+    "member_count = member_count + $5, version = version + 1, modified = $6, doc = $7 "
+    "WHERE n = $1"};
+constexpr Statement kSetMemberCount{"group.set_member_count",
+                                    "UPDATE grp SET member_count = $2 WHERE n = $1"};
+constexpr Statement kBumpGroup{"group.bump",
+                               "UPDATE grp SET version = version + 1, modified = $2 WHERE n = $1"};
+constexpr Statement kDeleteGroup{"group.delete", "DELETE FROM grp WHERE n = $1"};
+constexpr Statement kDeleteMembers{"group.delete_members", "DELETE FROM member WHERE group_n = $1"};
+constexpr Statement kLeaveParents{
+    "group.leave_parents",
+    "UPDATE grp SET member_count = member_count - 1, version = version + 1, modified = $2 "
+    "WHERE n IN (SELECT group_n FROM member WHERE member_n = $1 AND kind = 2)"};
+constexpr Statement kDeleteMemberships{"group.delete_memberships",
+                                       "DELETE FROM member WHERE member_n = $1 AND kind = 2"};
+constexpr Statement kInsertMember{
+    "member.insert",
+    "INSERT INTO member (group_n, kind, member_n) VALUES ($1, $2, $3) "
+    "ON CONFLICT (group_n, kind, member_n) DO NOTHING"};
+constexpr Statement kDeleteMember{
+    "member.delete", "DELETE FROM member WHERE group_n = $1 AND kind = $2 AND member_n = $3"};
+constexpr Statement kUserMemberByName{
+    "member.user_by_name",
+    "SELECT u.id FROM usr u JOIN member m ON m.group_n = $3 AND m.kind = 1 AND m.member_n = u.n "
+    "WHERE u.org = $1 AND u.user_name_key = $2"};
+constexpr Statement kGroupMemberByName{
+    "member.group_by_name",
+    "SELECT g.id FROM grp g JOIN member m ON m.group_n = $3 AND m.kind = 2 AND m.member_n = g.n "
+    "WHERE g.org = $1 AND g.name_key = $2"};
+
+std::string group_target(const Group& group) { return "group/" + group.id; }
+
+std::unexpected<Error> name_taken() {
+  return fail(Code::kAlreadyExists, "displayName: another group has it", "uniqueness");
+}
+
+json::value or_null(const std::optional<std::string>& text) {
+  return text ? json::value(*text) : json::value(nullptr);
+}
+
+Result<void> check_version(const Group& group, std::optional<std::int64_t> if_version) {
+  if (!if_version || *if_version == group.version) return {};
+  return fail(Code::kVersionMismatch,
+              "the group has version " + std::to_string(group.version) + " by now");
+}
+
+/// Set operations on the members of one group, and what is left of them in the end.
+class MemberEdit {
+ public:
+  MemberEdit(Tx& tx, OrgN org, GroupN group) : tx_(tx), org_(org), group_(group) {}
+
+  Result<void> apply(const MemberOp& op) {
+    switch (op.kind) {
+      case MemberOp::Kind::kAdd:
+        return add_all(op.ids);
+      case MemberOp::Kind::kRemove:
+        return remove_all(op.ids);
+      case MemberOp::Kind::kReplaceAll:
+        return replace_all(op.ids);
+      case MemberOp::Kind::kRemoveAll:
+        return replace_all({});
+    }
+    check_failed("an unknown operation on members", std::source_location::current());
+  }
+
+  bool empty() const { return net_.empty(); }
+
+  std::int64_t count_change() const {
+    std::int64_t change = 0;
+    for (const auto& [member, net] : net_) change += net.joined ? 1 : -1;
+    return change;
+  }
+
+  std::vector<ChangeRow> changes() const {
+    std::vector<ChangeRow> rows;
+    for (const auto& [member, net] : net_) {
+      const bool user = member.first == row::kUser;
+      const int kind = net.joined ? (user ? row::kUserJoined : row::kGroupJoined)
+                                  : (user ? row::kUserLeft : row::kGroupLeft);
+      rows.push_back({kind, member.second, group_});
+    }
+    return rows;
+  }
+
+  void describe(Diff& diff) const {
+    std::vector<std::string> joined;
+    std::vector<std::string> left;
+    for (const auto& [member, net] : net_) (net.joined ? joined : left).push_back(net.id);
+    diff.sets("members", joined, left);
+  }
+
+ private:
+  using Member = std::pair<int, std::int64_t>;  // kind, number
+  struct Net {
+    bool joined = false;
+    std::string id;
+  };
+
+  Result<Member> resolve(std::string_view id) {
+    ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx_, org_, id));
+    if (!found) {
+      return fail(Code::kInvalidArgument, "members: there is no user or group " + std::string(id),
+                  "invalidValue");
+    }
+    if (found->kind == row::kGroup && found->n == group_) {
+      return fail(Code::kInvalidArgument, "members: a group is not a member of itself",
+                  "invalidValue");
+    }
+    return Member{found->kind, found->n};
+  }
+
+  /// An addition undoes a removal before it, and the other way round.
+  void note(const Member& member, bool joined, std::string_view id) {
+    const auto [at, fresh] = net_.try_emplace(member, Net{joined, std::string(id)});
+    if (!fresh && at->second.joined != joined) net_.erase(at);
+  }
+
+  Result<void> add(const Member& member, std::string_view id) {
+    ASSIGN_OR_RETURN(const std::int64_t added,
+                     tx_.execute(kInsertMember, group_, member.first, member.second));
+    if (added > 0) note(member, true, id);
+    return {};
+  }
+
+  Result<void> remove(const Member& member, std::string_view id) {
+    ASSIGN_OR_RETURN(const std::int64_t removed,
+                     tx_.execute(kDeleteMember, group_, member.first, member.second));
+    if (removed > 0) note(member, false, id);
+    return {};
+  }
+
+  Result<void> add_all(std::span<const std::string> ids) {
+    for (const std::string& id : ids) {
+      ASSIGN_OR_RETURN(const Member member, resolve(id));
+      RETURN_IF_ERROR(add(member, id));
+    }
+    return {};
+  }
+
+  /// Who does not exist is no member: identity providers remove people after deleting them.
+  Result<void> remove_all(std::span<const std::string> ids) {
+    for (const std::string& id : ids) {
+      ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx_, org_, id));
+      if (found) RETURN_IF_ERROR(remove({found->kind, found->n}, id));
+    }
+    return {};
+  }
+
+  Result<void> replace_all(std::span<const std::string> ids) {
+    std::map<Member, std::string_view> wanted;
+    for (const std::string& id : ids) {
+      ASSIGN_OR_RETURN(const Member member, resolve(id));
+      wanted.emplace(member, id);
+    }
+    ASSIGN_OR_RETURN(const std::vector<MemberRow> current, members_of(tx_, group_));
+    for (const MemberRow& row : current) {
+      if (wanted.erase({row.kind, row.n}) > 0) continue;
+      RETURN_IF_ERROR(remove({row.kind, row.n}, row.id));
+    }
+    for (const auto& [member, id] : wanted) RETURN_IF_ERROR(add(member, id));
+    return {};
+  }
+
+  Tx& tx_;
+  const OrgN org_;
+  const GroupN group_;
+  std::map<Member, Net> net_;
+};
+
+Result<GroupRecord> load_current(Tx& tx, const Actor& actor, OrgN org, std::string_view id) {
+  ASSIGN_OR_RETURN(GroupRecord record, group_by_id(tx, org, id));
+  RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, {}));
+  return record;
+}
+
+/// What a write leaves of a group, when it leaves anything.
+struct GroupPlan {
+  GroupColumns next;
+  std::optional<std::optional<std::string>> external_id;  // when it changes
+  bool doc_changes = false;
+};
+
+Result<GroupPlan> plan_update(Tx& tx, OrgN org, const GroupRecord& current, GroupInput input) {
+  GroupPlan plan;
+  if (input.external_id) {
+    RETURN_IF_ERROR(check_external_id(*input.external_id));
+    if (*input.external_id != current.group.external_id) plan.external_id = *input.external_id;
+  }
+  ASSIGN_OR_RETURN(plan.next, group_columns(std::move(input.doc)));
+  plan.doc_changes = plan.next.doc_text != current.doc_text;
+  if (plan.next.name_key != current.name_key) {
+    ASSIGN_OR_RETURN(const auto taken,
+                     tx.query_one(kGroupWithKey, integer_column, org, plan.next.name_key));
+    if (taken) return name_taken();
+  }
+  return plan;
+}
+
+}  // namespace
+
+Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupInput& input,
+                                      std::span<const std::string> member_ids) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  const std::optional<std::string> external = input.external_id.value_or(std::nullopt);
+  RETURN_IF_ERROR(check_external_id(external));
+  ASSIGN_OR_RETURN(const GroupColumns columns, group_columns(input.doc));
+  return impl_->db.write([this, &actor, org, &columns, &external,
+                          member_ids](Tx& tx) -> Result<Group> {
+    const Timestamp now = impl_->now();
+    ASSIGN_OR_RETURN(const auto taken,
+                     tx.query_one(kGroupWithKey, integer_column, org, columns.name_key));
+    if (taken) return name_taken();
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
+    const ClientN client = actor.client.value_or(row::kNoClient);
+    ASSIGN_OR_RETURN(const Identity identity, allocate_identity(tx, *rules,
+                                                                {.org = org,
+                                                                 .kind = row::kGroup,
+                                                                 .wanted = columns.display_name,
+                                                                 .key = columns.name_key,
+                                                                 .external_id = external,
+                                                                 .client = client,
+                                                                 .active = true,
+                                                                 .home = std::nullopt,
+                                                                 .now = now}));
+    const auto n = static_cast<GroupN>(identity.posix.n);
+    const std::string id = impl_->uuids.next();
+    RETURN_IF_ERROR(tx.execute(kInsertGroup, n, org, id, columns.display_name, columns.name_key,
+                               client, 0, to_millis(now), columns.doc_text));
+    if (external) RETURN_IF_ERROR(set_external_id(tx, row::kGroup, client, n, external));
+    MemberEdit members(tx, org, n);
+    RETURN_IF_ERROR(members.apply({MemberOp::Kind::kAdd, {member_ids.begin(), member_ids.end()}}));
+    if (!members.empty()) RETURN_IF_ERROR(tx.execute(kSetMemberCount, n, members.count_change()));
+
+    ASSIGN_OR_RETURN(GroupRecord record, load_current(tx, actor, org, id));
+    JournalEntry entry = journal_entry(actor, org, now, "group.create", group_target(record.group));
+    Diff diff;
+    diff.compare({}, columns.doc);
+    diff.set("posix", nullptr,
+             json::object{{"name", identity.posix.name}, {"number", identity.posix.number}});
+    if (external) diff.set("externalId", nullptr, json::value(*external));
+    members.describe(diff);
+    entry.diff = diff.text();
+    entry.changes = members.changes();
+    entry.changes.insert(entry.changes.begin(), {row::kGroupChanged, n, 0});
+    entry.groups = 1;
+    impl_->journal->add(std::move(entry));
+    return std::move(record.group);
+  });
+}
+
+Result<Group> Directory::get_group(const Actor& actor, OrgN org, std::string_view id, Load load) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  return impl_->db.read([&actor, org, id, load](Tx& tx) -> Result<Group> {
+    ASSIGN_OR_RETURN(GroupRecord record, group_by_id(tx, org, id));
+    RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, load));
+    return std::move(record.group);
+  });
+}
+
+Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org,
+                                           std::span<const Condition> conditions,
+                                           std::string_view after_id, std::size_t limit,
+                                           Load load) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  limit = std::min(limit, kPageMax);
+  return impl_->db.read(
+      [&actor, org, conditions, after_id, limit, load](Tx& tx) -> Result<Page<Group>> {
+        Page<Group> page;
+        std::vector<GroupRecord> records;
+        ASSIGN_OR_RETURN(const auto candidates,
+                         find_candidates(tx, row::kGroup, actor, org, conditions));
+        if (candidates) {
+          const CandidatePage chosen = candidate_page(*candidates, after_id, limit);
+          ASSIGN_OR_RETURN(records, groups_by_number(tx, chosen.numbers));
+          page.more = chosen.more;
+        } else {
+          ASSIGN_OR_RETURN(records, groups_after(tx, org, after_id, limit + 1));
+          page.more = records.size() > limit;
+          if (page.more) records.pop_back();
+        }
+        RETURN_IF_ERROR(load_group_parts(tx, actor, records, load));
+        page.items.reserve(records.size());
+        for (GroupRecord& record : records) page.items.push_back(std::move(record.group));
+        return page;
+      });
+}
+
+Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_view id,
+                                      std::optional<std::int64_t> if_version,
+                                      const GroupEdit& edit) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  return impl_->db.write([this, &actor, org, id, if_version, &edit](Tx& tx) -> Result<Group> {
+    ASSIGN_OR_RETURN(GroupRecord current, load_current(tx, actor, org, id));
+    Group& group = current.group;
+    RETURN_IF_ERROR(check_version(group, if_version));
+    RETURN_IF_ERROR(check_owner(actor, current.owner));
+    ASSIGN_OR_RETURN(GroupChange change, edit(group));
+    ASSIGN_OR_RETURN(const GroupPlan plan, plan_update(tx, org, current, std::move(change.input)));
+    MemberEdit members(tx, org, group.n);
+    for (const MemberOp& op : change.members) RETURN_IF_ERROR(members.apply(op));
+    if (!plan.doc_changes && !plan.external_id && members.empty()) return std::move(group);
+
+    const Timestamp now = impl_->now();
+    const bool adopts = current.owner == row::kNoClient && actor.client;
+    RETURN_IF_ERROR(tx.execute(kUpdateGroup, group.n, plan.next.display_name, plan.next.name_key,
+                               adopts ? *actor.client : current.owner, members.count_change(),
+                               to_millis(now), plan.next.doc_text));
+    if (plan.external_id) {
+      RETURN_IF_ERROR(set_external_id(tx, row::kGroup, acting_client(actor, current.owner), group.n,
+                                      *plan.external_id));
+    }
+    const bool own_change = plan.doc_changes || plan.external_id;
+    JournalEntry entry = journal_entry(
+        actor, org, now, own_change ? "group.update" : "group.members", group_target(group));
+    Diff diff;
+    diff.compare(group.doc, plan.next.doc);
+    if (plan.external_id) {
+      diff.set("externalId", or_null(group.external_id), or_null(*plan.external_id));
+    }
+    members.describe(diff);
+    entry.diff = diff.text();
+    entry.changes = members.changes();
+    if (own_change) entry.changes.insert(entry.changes.begin(), {row::kGroupChanged, group.n, 0});
+    impl_->journal->add(std::move(entry));
+    ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
+    return std::move(updated.group);
+  });
+}
+
+Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_view id,
+                                     std::optional<std::int64_t> if_version) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  return impl_->db.write(
+      [this, &actor, org, id, if_version](Tx& tx) -> Result<void> {
+        const Timestamp now = impl_->now();
+        ASSIGN_OR_RETURN(const GroupRecord current, group_by_id(tx, org, id));
+        const Group& group = current.group;
+        RETURN_IF_ERROR(check_version(group, if_version));
+        RETURN_IF_ERROR(check_owner(actor, current.owner));
+        const ClientN client = acting_client(actor, current.owner);
+        ASSIGN_OR_RETURN(const std::optional<std::string> external,
+                         external_id(tx, row::kGroup, client, group.n));
+        RETURN_IF_ERROR(tx.execute(kLeaveParents, group.n, to_millis(now)));
+        RETURN_IF_ERROR(tx.execute(kDeleteMemberships, group.n));
+        RETURN_IF_ERROR(tx.execute(kDeleteMembers, group.n));
+        RETURN_IF_ERROR(remove_external_ids(tx, org, row::kGroup, group.n));
+        RETURN_IF_ERROR(tx.execute(kDeleteGroup, group.n));
+        RETURN_IF_ERROR(bury_identity(tx, group.posix->n,
+                                      {group.id, current.name_key, client, external}, false, now));
+        JournalEntry entry = journal_entry(actor, org, now, "group.delete", group_target(group));
+        Diff diff;
+        diff.compare(group.doc, {});
+        entry.diff = diff.text();
+        // One change: a number that no group explains has no effect on the nodes, so the members'
+        // records need not be sent again.
+        entry.changes = {{row::kGroupChanged, group.n, 0}};
+        entry.groups = -1;
+        impl_->journal->add(std::move(entry));
+        return {};
+      },
+      store::Urgency::kRevocation);
+}
+
+Result<Group> Directory::find_group(OrgN org, std::string_view name_or_id, Load load) {
+  return impl_->db.read([org, name_or_id, load](Tx& tx) -> Result<Group> {
+    ASSIGN_OR_RETURN(std::optional<GroupRecord> found, group_by_posix_name(tx, org, name_or_id));
+    if (!found) {
+      const auto key = case_key(name_or_id);
+      if (key) {
+        ASSIGN_OR_RETURN(found, group_by_key(tx, org, *key));
+      }
+    }
+    if (!found) {
+      ASSIGN_OR_RETURN(found, group_by_id(tx, org, name_or_id));
+    }
+    RETURN_IF_ERROR(load_group_parts(tx, Actor{}, {&*found, 1}, load));
+    return std::move(found->group);
+  });
+}
+
+Result<Group> Directory::rename_group(const Actor& actor, OrgN org, std::string_view id,
+                                      const posix::GroupName& name) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  return impl_->db.write([this, &actor, org, id, &name](Tx& tx) -> Result<Group> {
+    ASSIGN_OR_RETURN(GroupRecord current, load_current(tx, actor, org, id));
+    const Group& group = current.group;
+    if (group.posix->name == name.str()) return std::move(current.group);
+    const Timestamp now = impl_->now();
+    RETURN_IF_ERROR(rename_identity(tx, org, *group.posix, name.str(), now));
+    RETURN_IF_ERROR(tx.execute(kBumpGroup, group.n, to_millis(now)));
+    JournalEntry entry = journal_entry(actor, org, now, "group.rename", group_target(group));
+    Diff diff;
+    diff.set("posix.name", json::value(group.posix->name), json::value(name.str()));
+    entry.diff = diff.text();
+    entry.changes = {{row::kGroupChanged, group.n, 0}};
+    impl_->journal->add(std::move(entry));
+    ASSIGN_OR_RETURN(GroupRecord renamed, load_current(tx, actor, org, id));
+    return std::move(renamed.group);
+  });
+}
+
+Result<std::vector<std::string>> Directory::member_ids_by_display(OrgN org,
+                                                                  std::string_view group_id,
+                                                                  std::string_view display) {
+  return impl_->db.read([org, group_id, display](Tx& tx) -> Result<std::vector<std::string>> {
+    ASSIGN_OR_RETURN(const GroupRecord group, group_by_id(tx, org, group_id));
+    std::vector<std::string> ids;
+    const auto key = case_key(display);
+    if (!key) return ids;
+    for (const Statement* statement : {&kUserMemberByName, &kGroupMemberByName}) {
+      ASSIGN_OR_RETURN(std::optional<std::string> id,
+                       tx.query_one(*statement, text_column, org, *key, group.group.n));
+      if (id) ids.push_back(std::move(*id));
+    }
+    return ids;
+  });
+}
+
+}  // namespace roster::directory

@@ -1,0 +1,413 @@
+#include "directory/identity.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "directory/schema.h"
+#include "posix/id_ranges.h"
+#include "posix/names.h"
+#include "posix/reserved_names.h"
+
+namespace roster::directory {
+namespace {
+
+using store::Row;
+using store::Statement;
+using store::Tx;
+
+constexpr std::uint32_t kHomeSuffixesMax = 1000;
+
+constexpr Statement kTakeNumber{
+    "identity.take_number",
+    "UPDATE id_block SET next = next + 1 WHERE n = "
+    "(SELECT n FROM id_block WHERE org = $1 AND next <= last ORDER BY n LIMIT 1) "
+    "RETURNING next - 1"};
+constexpr Statement kAllBlocks{"identity.all_blocks",
+                               "SELECT n, org, first, last, next FROM id_block ORDER BY n"};
+constexpr Statement kInsertBlock{
+    "identity.insert_block",
+    "INSERT INTO id_block (org, first, last, next) VALUES ($1, $2, $3, $4)"};
+constexpr Statement kSetNext{"identity.set_next", "UPDATE id_block SET next = $2 WHERE n = $1"};
+constexpr Statement kNumberTaken{"identity.number_taken",
+                                 "SELECT n FROM posix_id WHERE org = $1 AND number = $2"};
+constexpr Statement kNumberBetween{
+    "identity.number_between",
+    "SELECT n FROM posix_id WHERE org = $1 AND number >= $2 AND number <= $3 LIMIT 1"};
+constexpr Statement kByName{
+    "identity.by_name",
+    "SELECT n, next_suffix, kind, holder FROM posix_id WHERE org = $1 AND name = $2"};
+constexpr Statement kSetNextSuffix{"identity.set_next_suffix",
+                                   "UPDATE posix_id SET next_suffix = $2 WHERE n = $1"};
+constexpr Statement kInsert{"identity.insert",
+                            "INSERT INTO posix_id (org, kind, number, name, state, home, created) "
+                            "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING n"};
+constexpr Statement kInsertFormerName{
+    "identity.insert_former_name",
+    "INSERT INTO posix_id (org, kind, name, state, holder, created) "
+    "VALUES ($1, 3, $2, 3, $3, $4)"};
+constexpr Statement kSetName{"identity.set_name", "UPDATE posix_id SET name = $2 WHERE n = $1"};
+constexpr Statement kWaitingExternal{
+    "identity.waiting_external",
+    "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external "
+    "FROM posix_id WHERE org = $1 AND bound_external = $2 AND kind = $3"};
+constexpr Statement kWaitingKey{
+    "identity.waiting_key",
+    "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external "
+    "FROM posix_id WHERE org = $1 AND bound_key = $2 AND kind = $3"};
+constexpr Statement kBind{
+    "identity.bind",
+    "UPDATE posix_id SET state = $2, home = $3, bound_client = NULL, bound_external = NULL, "
+    "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL WHERE n = $1"};
+constexpr Statement kHomeOwner{"identity.home_owner",
+                               "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3"};
+constexpr Statement kHomeInside{
+    "identity.home_inside",
+    "SELECT n FROM posix_id WHERE org = $1 AND home >= $2 AND home < $3 AND n <> $4 LIMIT 1"};
+constexpr Statement kSetHome{"identity.set_home", "UPDATE posix_id SET home = $2 WHERE n = $1"};
+constexpr Statement kLock{"identity.lock",
+                          "UPDATE posix_id SET state = 2, left_at = $2 WHERE n = $1"};
+constexpr Statement kUnlock{"identity.unlock",
+                            "UPDATE posix_id SET state = 1, left_at = NULL WHERE n = $1"};
+constexpr Statement kBury{
+    "identity.bury",
+    "UPDATE posix_id SET state = 3, bound_id = $2, bound_key = $3, bound_client = $4, "
+    "bound_external = $5, freed = $6, left_at = COALESCE(left_at, $7) WHERE n = $1"};
+
+struct Block {
+  std::int64_t n;
+  OrgN org;
+  std::uint32_t first;
+  std::uint32_t last;
+  std::uint32_t next;
+};
+
+Result<std::vector<Block>> all_blocks(Tx& tx) {
+  std::vector<Block> blocks;
+  RETURN_IF_ERROR(tx.query(kAllBlocks, [&blocks](const Row& row) -> Result<void> {
+    blocks.push_back({row.integer(0), row.integer(1), static_cast<std::uint32_t>(row.integer(2)),
+                      static_cast<std::uint32_t>(row.integer(3)),
+                      static_cast<std::uint32_t>(row.integer(4))});
+    return {};
+  }));
+  return blocks;
+}
+
+std::int64_t integer_at_0(const Row& row) { return row.integer(0); }
+
+/// The next number of the organization that nobody has, not even an import.
+Result<std::uint32_t> take_number(Tx& tx, OrgN org) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<std::int64_t> number,
+                     tx.query_one(kTakeNumber, integer_at_0, org));
+    if (!number) {
+      RETURN_IF_ERROR(add_id_block(tx, org));
+      continue;
+    }
+    ASSIGN_OR_RETURN(const auto taken, tx.query_one(kNumberTaken, integer_at_0, org, *number));
+    if (!taken) return static_cast<std::uint32_t>(*number);
+  }
+}
+
+struct NameRow {
+  std::int64_t n;
+  std::uint32_t next_suffix;
+  std::int64_t kind;
+  std::optional<std::int64_t> holder;
+};
+
+Result<std::optional<NameRow>> find_name(Tx& tx, OrgN org, std::string_view name) {
+  return tx.query_one(
+      kByName,
+      [](const Row& row) {
+        return NameRow{row.integer(0), static_cast<std::uint32_t>(row.integer(1)), row.integer(2),
+                       row.integer_or_null(3)};
+      },
+      org, name);
+}
+
+/// Names are never freed, so the smallest free suffix of a base only rises: it is kept in the row
+/// that has the base as its name, and the thousandth "john" costs no more than the second.
+Result<std::string> allocate_name(Tx& tx, OrgN org, int kind, std::string_view wanted,
+                                  std::uint32_t number) {
+  std::string base = posix::propose_name(wanted);
+  if (base.empty()) base = (kind == row::kUser ? 'u' : 'g') + std::to_string(number);
+  ASSIGN_OR_RETURN(const std::optional<NameRow> holder, find_name(tx, org, base));
+  if (!holder && !posix::is_reserved_name(base)) return base;
+  for (std::uint32_t suffix = holder ? holder->next_suffix : 2;; ++suffix) {
+    std::string name = posix::with_suffix(base, suffix);
+    if (posix::is_reserved_name(name)) continue;
+    ASSIGN_OR_RETURN(const std::optional<NameRow> taken, find_name(tx, org, name));
+    if (taken) continue;
+    if (holder) RETURN_IF_ERROR(tx.execute(kSetNextSuffix, holder->n, suffix + 1));
+    return name;
+  }
+}
+
+/// An identity without a resource: reserved, or a tombstone.
+struct Waiting {
+  Identity identity;
+  std::int64_t state;
+  std::optional<std::int64_t> client;
+  std::int64_t freed;
+};
+
+/// Of those bound to this externalId or name. An externalId that is known and another says that it
+/// is not the same person, whatever the name.
+Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
+                                            const IdentityRequest& request, std::string_view value,
+                                            bool tombstones) {
+  std::optional<Waiting> best;
+  RETURN_IF_ERROR(tx.query(
+      statement,
+      [&](const Row& row) -> Result<void> {
+        Waiting found{{{static_cast<std::uint64_t>(row.integer(0)),
+                        static_cast<std::uint32_t>(row.integer(1)), std::string(row.text(2)),
+                        IdentityState::kActive},
+                       row.text_or_null(3).value_or("")},
+                      row.integer(4),
+                      row.integer_or_null(5),
+                      row.integer(6)};
+        if (found.state == row::kTombstone && !tombstones) return {};
+        const bool same_client = !found.client || *found.client == request.client;
+        const std::optional<std::string> external_id = row.text_or_null(7);
+        if (&statement == &kWaitingExternal ? !same_client
+                                            : same_client && external_id && request.external_id &&
+                                                  *external_id != *request.external_id) {
+          return {};
+        }
+        // What an import reserved comes first, then who left last.
+        const auto rank = [](const Waiting& w) { return std::pair(-w.state, w.freed); };
+        if (!best || rank(found) > rank(*best)) best = std::move(found);
+        return {};
+      },
+      request.org, value, request.kind));
+  return best;
+}
+
+Result<std::optional<Waiting>> find_waiting(Tx& tx, const Rules& rules,
+                                            const IdentityRequest& request) {
+  const bool tombstones = rules.settings.rebind_deleted;
+  if (request.external_id) {
+    ASSIGN_OR_RETURN(auto found,
+                     best_waiting(tx, kWaitingExternal, request, *request.external_id, tombstones));
+    if (found) return found;
+  }
+  return best_waiting(tx, kWaitingKey, request, request.key, tombstones);
+}
+
+Result<bool> home_is_free(Tx& tx, OrgN org, std::uint64_t n, std::string_view home) {
+  for (std::size_t end = home.size(); end > 0 && end != std::string_view::npos;
+       end = home.rfind('/', end - 1)) {
+    ASSIGN_OR_RETURN(const auto owner,
+                     tx.query_one(kHomeOwner, integer_at_0, org, home.substr(0, end), n));
+    if (owner) return false;
+  }
+  // '0' is the character after '/': all paths inside.
+  const std::string inside = std::string(home) + '/';
+  const std::string beyond = std::string(home) + '0';
+  ASSIGN_OR_RETURN(const auto inner,
+                   tx.query_one(kHomeInside, integer_at_0, org, inside, beyond, n));
+  return !inner;
+}
+
+Error home_taken(std::string_view home) {
+  return {Code::kInvalidArgument,
+          "sunkPreferredHomeDirectory: " + std::string(home) +
+              " is, or was, another person's home, lies inside one or holds one",
+          "invalidValue"};
+}
+
+Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest& request,
+                              Identity identity) {
+  const std::uint64_t n = identity.posix.n;
+  if (request.kind == row::kUser) {
+    if (request.home) {
+      ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, n, *request.home));
+      if (!free) return std::unexpected(home_taken(*request.home));
+      identity.home = *request.home;
+    } else if (identity.home.empty()) {
+      ASSIGN_OR_RETURN(identity.home, default_home(tx, request.org, rules, n, identity.posix.name,
+                                                   identity.posix.number));
+    }
+  }
+  identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
+  const std::optional<std::string_view> home =
+      identity.home.empty() ? std::nullopt : std::optional<std::string_view>(identity.home);
+  RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked, home));
+  return identity;
+}
+
+}  // namespace
+
+Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityRequest& request) {
+  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
+  if (waiting) return bind_waiting(tx, rules, request, std::move(waiting->identity));
+
+  Identity identity;
+  identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
+  ASSIGN_OR_RETURN(identity.posix.number, take_number(tx, request.org));
+  ASSIGN_OR_RETURN(identity.posix.name, allocate_name(tx, request.org, request.kind, request.wanted,
+                                                      identity.posix.number));
+  std::optional<std::string_view> home;
+  if (request.kind == row::kUser) {
+    if (request.home) {
+      ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, 0, *request.home));
+      if (!free) return std::unexpected(home_taken(*request.home));
+      identity.home = *request.home;
+    } else {
+      ASSIGN_OR_RETURN(identity.home, default_home(tx, request.org, rules, 0, identity.posix.name,
+                                                   identity.posix.number));
+    }
+    home = identity.home;
+  }
+  ASSIGN_OR_RETURN(
+      const std::optional<std::int64_t> n,
+      tx.query_one(kInsert, integer_at_0, request.org, request.kind, identity.posix.number,
+                   identity.posix.name, request.active ? row::kActive : row::kLocked, home,
+                   to_millis(request.now)));
+  CHECK(n);
+  identity.posix.n = static_cast<std::uint64_t>(*n);
+  return identity;
+}
+
+Result<void> add_id_block(Tx& tx, OrgN org) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
+  std::vector<posix::IdBlock> taken;
+  for (const Block& block : blocks) taken.push_back({block.first, block.last});
+  ASSIGN_OR_RETURN(const posix::IdBlock next, posix::next_block(taken));
+  RETURN_IF_ERROR(tx.execute(kInsertBlock, org, next.first, next.last, next.first));
+  return {};
+}
+
+namespace {
+
+/// How far beyond the slices in use an id may lie and still be believed to come from a slice that
+/// this hub gave out and forgot when it was restored. Keeps a lying node from taking slices far
+/// off.
+constexpr std::size_t kSlicesAhead = 8;
+
+struct Lift {
+  std::vector<std::pair<std::int64_t, std::uint32_t>> next;  // block -> new next
+  std::optional<posix::IdBlock> claim;
+};
+
+Lift plan_lift(const std::vector<Block>& blocks, OrgN org, std::uint32_t highest) {
+  Lift lift;
+  const Block* holder = nullptr;
+  std::size_t slices = 0;
+  for (const Block& block : blocks) {
+    if (block.first >= posix::kSliceSpace.first) ++slices;
+    if (posix::IdBlock{block.first, block.last}.contains(highest)) holder = &block;
+  }
+  if (holder == nullptr) {
+    if (!posix::kSliceSpace.contains(highest)) return lift;
+    const std::uint32_t index = (highest - posix::kSliceSpace.first) / posix::kSliceSize;
+    if (index >= slices + kSlicesAhead) return lift;
+    const std::uint32_t first = posix::kSliceSpace.first + index * posix::kSliceSize;
+    lift.claim = posix::IdBlock{first, first + posix::kSliceSize - 1};
+  } else if (holder->org != org) {
+    return lift;
+  }
+  for (const Block& block : blocks) {
+    if (block.org != org || (holder != nullptr && block.n > holder->n)) continue;
+    const std::uint32_t next = &block == holder ? highest + 1 : block.last + 1;
+    if (block.next < next) lift.next.emplace_back(block.n, next);
+  }
+  return lift;
+}
+
+}  // namespace
+
+/// Whether somebody has an id of the organization's newest block. If nobody does, the block may
+/// itself be such a claim, and a second one in a row is not believed.
+Result<bool> newest_block_in_use(Tx& tx, const std::vector<Block>& blocks, OrgN org) {
+  const Block* newest = nullptr;
+  for (const Block& block : blocks) {
+    if (block.org == org) newest = &block;
+  }
+  if (newest == nullptr) return false;
+  ASSIGN_OR_RETURN(const auto somebody,
+                   tx.query_one(kNumberBetween, integer_at_0, org, newest->first, newest->last));
+  return somebody.has_value();
+}
+
+Result<void> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
+  const Lift lift = plan_lift(blocks, org, highest);
+  if (lift.claim) {
+    ASSIGN_OR_RETURN(const bool in_use, newest_block_in_use(tx, blocks, org));
+    if (!in_use) return {};
+  }
+  for (const auto& [block, next] : lift.next) RETURN_IF_ERROR(tx.execute(kSetNext, block, next));
+  if (lift.claim) {
+    RETURN_IF_ERROR(
+        tx.execute(kInsertBlock, org, lift.claim->first, lift.claim->last, highest + 1));
+  }
+  return {};
+}
+
+Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, std::string_view name,
+                             Timestamp now) {
+  if (posix::is_reserved_name(name)) {
+    return fail(Code::kInvalidArgument,
+                "the name " + std::string(name) + " is reserved for accounts of the nodes");
+  }
+  ASSIGN_OR_RETURN(const std::optional<NameRow> taken, find_name(tx, org, name));
+  const auto n = static_cast<std::int64_t>(identity.n);
+  if (!taken) {
+    RETURN_IF_ERROR(tx.execute(kSetName, n, name));
+    RETURN_IF_ERROR(tx.execute(kInsertFormerName, org, identity.name, n, to_millis(now)));
+    return {};
+  }
+  if (taken->kind != row::kFormerName || taken->holder != n) {
+    return fail(Code::kAlreadyExists, "the name " + std::string(name) + " is, or was, another's",
+                "uniqueness");
+  }
+  // Back to a name of its own: the two rows swap theirs, by way of one that nobody can have.
+  RETURN_IF_ERROR(tx.execute(kSetName, taken->n, ""));
+  RETURN_IF_ERROR(tx.execute(kSetName, n, name));
+  RETURN_IF_ERROR(tx.execute(kSetName, taken->n, identity.name));
+  return {};
+}
+
+Result<void> set_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home) {
+  ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, n, home));
+  if (!free) return std::unexpected(home_taken(home));
+  RETURN_IF_ERROR(tx.execute(kSetHome, n, home));
+  return {};
+}
+
+Result<std::string> default_home(Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,
+                                 std::string_view login, std::uint32_t number) {
+  ASSIGN_OR_RETURN(const posix::LoginName name, posix::LoginName::parse(login));
+  const std::string base = rules.home_template.expand(name, number);
+  std::string home = base;
+  for (std::uint32_t suffix = 2; suffix < kHomeSuffixesMax; ++suffix) {
+    ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, n, home));
+    if (free) return home;
+    home = base + std::to_string(suffix);
+  }
+  return fail(Code::kFailedPrecondition,
+              "every home like " + base + " is, or was, another person's, or lies inside one");
+}
+
+Result<void> lock_identity(Tx& tx, std::uint64_t n, Timestamp now) {
+  RETURN_IF_ERROR(tx.execute(kLock, n, to_millis(now)));
+  return {};
+}
+
+Result<void> unlock_identity(Tx& tx, std::uint64_t n) {
+  RETURN_IF_ERROR(tx.execute(kUnlock, n));
+  return {};
+}
+
+Result<void> bury_identity(Tx& tx, std::uint64_t n, const Binding& binding, bool left_now,
+                           Timestamp now) {
+  const std::optional<std::int64_t> left = left_now ? std::optional(to_millis(now)) : std::nullopt;
+  RETURN_IF_ERROR(tx.execute(kBury, n, binding.id, binding.key, binding.client, binding.external_id,
+                             to_millis(now), left));
+  return {};
+}
+
+}  // namespace roster::directory

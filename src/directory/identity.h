@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "directory/settings.h"
+#include "directory/types.h"
+#include "store/database.h"
+
+namespace roster::directory {
+
+/// Who asks for a POSIX identity.
+struct IdentityRequest {
+  OrgN org = 0;
+  int kind = 0;             // row::kUser, row::kGroup
+  std::string_view wanted;  // userName or displayName
+  std::string_view key;     // its case key
+  std::optional<std::string_view> external_id;
+  ClientN client = 0;  // whose externalId
+  bool active = true;
+  std::optional<std::string_view> home;  // asked for, already parsed; users only
+  Timestamp now{};
+};
+
+struct Identity {
+  PosixIdentity posix;
+  std::string home;  // of users
+};
+
+/// The identity for a new resource: a reserved one that waits for its externalId or userName; the
+/// tombstone of the same person when the organization wants that; else a new one with the next
+/// number and a free name. kFailedPrecondition when all ids of the hub are given out,
+/// kInvalidArgument (keyword "invalidValue") when the home is another's.
+Result<Identity> allocate_identity(store::Tx& tx, const Rules& rules,
+                                   const IdentityRequest& request);
+
+/// Gives an organization its first or next block of ids.
+Result<void> add_id_block(store::Tx& tx, OrgN org);
+
+/// Makes sure that no id up to `highest` is given out (again) in this organization: `highest` was
+/// seen on a node. A block that holds it goes on above it, and blocks filled before that one count
+/// as full. An id of a slice that nobody has, close to those in use, takes that slice; anything
+/// else does not come from here and changes nothing.
+Result<void> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
+
+/// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
+/// has or had it, kInvalidArgument when it is reserved for local accounts.
+Result<void> rename_identity(store::Tx& tx, OrgN org, const PosixIdentity& identity,
+                             std::string_view name, Timestamp now);
+
+/// Moves the home. kInvalidArgument (keyword "invalidValue") when it is another's, lies inside
+/// another's or around it; deleted people's homes count.
+Result<void> set_home(store::Tx& tx, OrgN org, std::uint64_t n, std::string_view home);
+
+/// The home from the template, or the first of home2, home3, ... that is nobody's.
+Result<std::string> default_home(store::Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,
+                                 std::string_view login, std::uint32_t number);
+
+Result<void> lock_identity(store::Tx& tx, std::uint64_t n, Timestamp now);
+Result<void> unlock_identity(store::Tx& tx, std::uint64_t n);
+
+/// What a deleted resource was bound to, for those who come back.
+struct Binding {
+  std::string_view id;
+  std::string_view key;
+  ClientN client = 0;
+  std::optional<std::string_view> external_id;
+};
+/// `left_now`: an active person, who counts as a leaver.
+Result<void> bury_identity(store::Tx& tx, std::uint64_t n, const Binding& binding, bool left_now,
+                           Timestamp now);
+
+}  // namespace roster::directory

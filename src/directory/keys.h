@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "directory/types.h"
+#include "store/database.h"
+
+namespace roster::directory {
+
+/// What a write does to a user's keys.
+struct KeyPlan {
+  std::vector<KeyInput> add;        // new, or with another name or time than the stored one
+  std::vector<std::string> remove;  // fingerprints
+  std::vector<std::string> added;   // fingerprints of what is new, for the diff
+  bool empty() const { return add.empty() && remove.empty(); }
+};
+
+/// From `current` to: exactly `wanted` for `source`, and all keys of others. A wanted key that
+/// another source has already written stays that one's.
+/// kInvalidArgument (keyword "invalidValue") when that makes more than 100.
+Result<KeyPlan> plan_keys(const std::vector<SshKeyRow>& current, std::string_view source,
+                          const std::vector<KeyInput>& wanted);
+
+/// As plan_keys, but what `source` has besides stays too.
+Result<KeyPlan> plan_added_keys(const std::vector<SshKeyRow>& current, std::string_view source,
+                                const std::vector<KeyInput>& added);
+
+Result<void> apply_keys(store::Tx& tx, UserN user, ClientN source, const KeyPlan& plan,
+                        Timestamp now);
+Result<void> remove_all_keys(store::Tx& tx, UserN user);
+
+/// Keys of many users, each user's in order of fingerprint.
+Result<void> load_keys(store::Tx& tx, std::span<const std::int64_t> users,
+                       const std::function<void(UserN, SshKeyRow&&)>& fn);
+
+/// The source of keys that no client wrote.
+inline constexpr std::string_view kManualSource = "manual";
+
+}  // namespace roster::directory

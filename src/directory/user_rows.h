@@ -1,0 +1,56 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "directory/settings.h"
+#include "directory/types.h"
+#include "store/database.h"
+
+namespace roster::directory {
+
+/// What the columns of a user's row are made from: the document alone.
+struct UserColumns {
+  json::object doc;  // with `active`
+  std::string doc_text;
+  std::string user_name;
+  std::string user_name_key;
+  bool active = true;
+  std::string gecos;
+  bool home_changes = false;         // against the document before
+  std::optional<std::string> home;   // asked for; checked, when it changes
+  std::optional<std::string> shell;  // likewise
+};
+
+/// `before`: the stored document, or null for a new user. A home or shell that stands in it already
+/// is not checked again: rules that became stricter must not keep anybody from being deactivated.
+/// kInvalidArgument (keyword "invalidValue") naming the attribute that is missing or not allowed.
+Result<UserColumns> user_columns(json::object doc, const json::object* before, const Rules& rules);
+
+/// A user with what only the directory needs.
+struct UserRecord {
+  User user;
+  ClientN owner = 0;
+  std::string user_name_key;
+  std::string doc_text;
+  std::string home;
+};
+
+/// Each kNotFound when there is none.
+Result<UserRecord> user_by_id(store::Tx& tx, OrgN org, std::string_view id);
+Result<std::optional<UserRecord>> user_by_key(store::Tx& tx, OrgN org, std::string_view key);
+Result<std::optional<UserRecord>> user_by_login(store::Tx& tx, OrgN org, std::string_view login);
+/// In order of id.
+Result<std::vector<UserRecord>> users_by_number(store::Tx& tx,
+                                                std::span<const std::int64_t> numbers);
+Result<std::vector<UserRecord>> users_after(store::Tx& tx, OrgN org, std::string_view after_id,
+                                            std::size_t limit);
+
+/// Fills in externalIds as `actor` sees them, and what `load` asks for: one query each.
+Result<void> load_user_parts(store::Tx& tx, const Actor& actor, std::span<UserRecord> users,
+                             Load load);
+
+}  // namespace roster::directory
