@@ -1,0 +1,74 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/ids.h"
+#include "base/metrics.h"
+#include "base/time.h"
+#include "directory/directory.h"
+#include "feed/messages.h"
+#include "http/message.h"
+#include "hub/access.h"
+#include "hub/delta_cache.h"
+#include "hub/feed_query.h"
+#include "hub/node_tracker.h"
+
+namespace roster::hub {
+
+/// Key under which parked requests for an organization's changes wait; the value is its head.
+std::string feed_wait_key(std::string_view org_slug);
+
+struct FeedOptions {
+  Clock clock = system_now;
+  RandomBytes random = system_random;
+  /// Rows of change that one part reads: one short read transaction.
+  std::size_t part_changes_max = 1'000;
+  std::size_t cache_bytes_max = 64 << 20;
+};
+
+/// `GET /api/organizations/{org}/feed` (feed/FORMAT.md 3.1, 3.2). Thread-safe.
+class FeedServer {
+ public:
+  FeedServer(directory::Directory& directory, NodeTracker& tracker, Metrics& metrics,
+             FeedOptions options);
+
+  http::Response serve(const http::Request& request, http::Context& context,
+                       std::string_view org_slug);
+
+ private:
+  /// Why a cursor cannot be continued.
+  struct Refusal {
+    std::string_view label;  // of roster_feed_resets_total
+    std::string reason;
+  };
+
+  Result<std::optional<Refusal>> check(const NodeAccess& access, const feed::Cursor& cursor,
+                                       const FeedQuery& query);
+  Result<Refusal> diverged(const NodeAccess& access, const FeedQuery& query);
+  void acknowledge(const NodeAccess& access, const feed::Cursor& cursor, const FeedQuery& query);
+  http::Response reset(const Refusal& refusal);
+  Result<http::Response> changes(const NodeAccess& access, const feed::Cursor& cursor,
+                                 const FeedQuery& query);
+  std::chrono::milliseconds parking_time(std::chrono::seconds wait) const;
+
+  directory::Directory& directory_;
+  NodeTracker& tracker_;
+  Metrics& metrics_;
+  const FeedOptions options_;
+  DeltaCache cache_;
+  Metrics::Counter rendered_;
+  Metrics::Counter served_;
+
+  std::mutex mutex_;  // guards renewed_
+  /// Organizations that got a new epoch from this process.
+  std::set<directory::OrgN> renewed_;
+};
+
+}  // namespace roster::hub

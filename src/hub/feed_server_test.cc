@@ -1,0 +1,323 @@
+#include "hub/feed_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "hub/test_hub.h"
+
+namespace roster::hub {
+namespace {
+
+using testing::decode_stream;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::Stream;
+using testing::TestHub;
+
+TEST(Feed, TellsAChangeOnceAndThenHasNothing) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::uint64_t before = hub.org().seq.value;
+  const auto ada = hub.add_user("ada", 2);
+  const auto staff = hub.add_group("staff", {ada.id});
+
+  const auto answer = hub.feed("view=default&since=" + hub.cursor(before), node);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(answer.headers.get("Content-Type"), "application/x-ndjson");
+  const Stream delta = decode_stream(answer.body);
+  EXPECT_EQ(delta.head.org, "acme");
+  EXPECT_EQ(delta.head.view, "default");
+  EXPECT_EQ(delta.head.kind, feed::Kind::kDelta);
+  EXPECT_TRUE(delta.head.keys);
+  ASSERT_EQ(delta.users.size(), 1U);
+  EXPECT_EQ(delta.users[0].name.str(), "ada");
+  EXPECT_EQ(delta.users[0].n, ada.posix->n);
+  EXPECT_EQ(delta.users[0].keys.size(), 2U);
+  ASSERT_EQ(delta.groups.size(), 1U);
+  EXPECT_EQ(delta.users[0].groups, std::vector{staff.posix->n});
+  EXPECT_TRUE(delta.end.final);
+  EXPECT_EQ(delta.end.cursor, hub.cursor(hub.org().seq.value));
+
+  const Stream empty = decode_stream(hub.feed("since=" + delta.end.cursor, node).body);
+  EXPECT_THAT(empty.users, IsEmpty());
+  EXPECT_EQ(empty.end.cursor, delta.end.cursor);
+}
+
+TEST(Feed, ComputeNodesNeverSeeKeys) {
+  TestHub hub;
+  const std::string node = hub.enroll("c1", "compute");
+  const std::string since = hub.cursor(hub.org().seq.value, "compute");
+  hub.add_user("ada", 3);
+  const auto answer = hub.feed("since=" + since, node);
+  const Stream delta = decode_stream(answer.body);
+  ASSERT_EQ(delta.users.size(), 1U);
+  EXPECT_THAT(delta.users[0].keys, IsEmpty());
+  EXPECT_FALSE(delta.head.keys);
+  EXPECT_EQ(answer.body.find("ssh-ed25519"), std::string::npos);
+}
+
+TEST(Feed, DeletedPeopleAreRemovalsAndLockedOnesStay) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const auto ada = hub.add_user("ada", 1);
+  const auto bob = hub.add_user("bob", 1);
+  const std::string since = hub.cursor(hub.org().seq.value);
+  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), hub.org().n, ada.id, std::nullopt));
+  ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), hub.org().n, bob.id, false));
+  const Stream delta = decode_stream(hub.feed("since=" + since, node).body);
+  EXPECT_EQ(delta.gone, std::vector{ada.posix->n});
+  ASSERT_EQ(delta.users.size(), 1U);
+  EXPECT_EQ(delta.users[0].name.str(), "bob");
+  EXPECT_TRUE(delta.users[0].locked);
+}
+
+// Would catch: a wake that is lost between the handler's look and the parking.
+TEST(Feed, ParkedRequestsWakeWithTheCommit) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  for (int i = 0; i < 20; ++i) {
+    const std::string since = hub.cursor(hub.org().seq.value);
+    auto parked = std::async(std::launch::async,
+                             [&] { return hub.feed("since=" + since + "&wait=30", node); });
+    const auto began = std::chrono::steady_clock::now();
+    hub.add_user("user" + std::to_string(i));
+    const Stream delta = decode_stream(parked.get().body);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+    ASSERT_EQ(delta.users.size(), 1U);
+    EXPECT_EQ(delta.users[0].name.str(), "user" + std::to_string(i));
+  }
+}
+
+TEST(Feed, NothingForALongTimeIsAHeartbeat) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::string since = hub.cursor(hub.org().seq.value);
+  const auto answer = hub.feed("since=" + since + "&wait=1", node);
+  EXPECT_EQ(answer.status, 200);
+  const Stream delta = decode_stream(answer.body);
+  EXPECT_THAT(delta.users, IsEmpty());
+  EXPECT_EQ(delta.end.cursor, since);
+}
+
+TEST(Feed, ANodeDeletedWhileItIsParkedGetsNothingMore) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::string since = hub.cursor(hub.org().seq.value);
+  auto parked =
+      std::async(std::launch::async, [&] { return hub.feed("since=" + since + "&wait=30", node); });
+  ASSERT_TRUE(hub.directory().delete_node(TestHub::operator_actor(), hub.org().n, "hpc", "login1"));
+  hub.add_user("ada");
+  EXPECT_EQ(parked.get().status, 401);
+}
+
+TEST(Feed, CredentialsOfOthersOpenNothing) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::string foreign = hub.enroll("login1", "default", "other");
+  const std::string join = hub.join_token("default");
+  const std::string query = "?since=" + hub.cursor(0);
+  const struct {
+    const char* what;
+    std::string target;
+    std::string bearer;
+    int status;
+  } cases[] = {
+      {"nothing", "/api/organizations/acme/feed" + query, "", 401},
+      {"no token of ours", "/api/organizations/acme/feed" + query, "secret", 401},
+      {"a join token", "/api/organizations/acme/feed" + query, join, 401},
+      {"a mangled credential", "/api/organizations/acme/feed" + query, node + "x", 401},
+      {"another organization's node", "/api/organizations/acme/feed" + query, foreign, 403},
+      {"its own at another", "/api/organizations/other/feed" + query, node, 403},
+      {"an organization that is none", "/api/organizations/none/feed" + query, node, 403},
+      {"the hub's own rows", "/api/organizations//feed" + query, node, 400},
+      {"another view", "/api/organizations/acme/feed" + query + "&view=login", node, 403},
+      {"a view that is none", "/api/organizations/acme/feed" + query + "&view=x", node, 403},
+      {"a foreign snapshot", "/api/organizations/acme/feed/snapshot", foreign, 403},
+      {"no snapshot", "/api/organizations/acme/feed/snapshot", "", 401},
+      {"another view's snapshot", "/api/organizations/acme/feed/snapshot?view=login", node, 403},
+      {"a bad query", "/api/organizations/acme/feed?since=a&from=b", node, 400},
+  };
+  for (const auto& c : cases) {
+    const auto answer = hub.get(c.target, c.bearer);
+    EXPECT_EQ(answer.status, c.status) << c.what << ": " << answer.body;
+  }
+}
+
+TEST(Feed, CursorsThatCannotBeContinuedAreReset) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  hub.add_user("ada");
+  const std::string epoch = hub.org().epoch;
+  const std::string foreign_epoch = "x" + hub.cursor(0);
+  for (const std::string& cursor :
+       {std::string("nonsense"), std::string("1"), std::string("e.01."), foreign_epoch}) {
+    const auto answer = hub.feed("since=" + cursor, node);
+    EXPECT_EQ(answer.status, 409) << cursor;
+    EXPECT_THAT(decode_stream(answer.body).reset, ::testing::Not(IsEmpty())) << cursor;
+  }
+  EXPECT_EQ(hub.org().epoch, epoch) << "a cursor of another history is no sign of a restore";
+}
+
+// A credential in wrong hands: it may make its own node start over, and the others once.
+TEST(Feed, LiesAboutTheFutureMakeOneNewEpochAtMost) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  hub.add_user("ada");
+  const std::string epoch = hub.org().epoch;
+  const auto lie = [&] {
+    std::string cursor = hub.cursor(0);
+    cursor += "deadbeef";                               // "EPOCH.0.deadbeef"
+    cursor.replace(cursor.find(".0."), 3, ".900000.");  // "EPOCH.900000.deadbeef"
+    return hub.feed("since=" + cursor, node);
+  };
+  EXPECT_EQ(lie().status, 409);
+  const std::string renewed = hub.org().epoch;
+  EXPECT_NE(renewed, epoch);
+  EXPECT_EQ(lie().status, 409);
+  std::string wrong_tag = hub.cursor(hub.org().seq.value);
+  wrong_tag.back() = wrong_tag.back() == '0' ? '1' : '0';
+  EXPECT_EQ(hub.feed("since=" + wrong_tag, node).status, 409);
+  EXPECT_EQ(hub.org().epoch, renewed);
+  EXPECT_THAT(hub.metrics().render(), HasSubstr("roster_feed_epochs_total{org=\"acme\"} 1"));
+}
+
+TEST(Feed, ALieIsNoAcknowledgement) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::string cursor = hub.cursor(hub.org().seq.value);
+  hub.feed("since=" + cursor, node);
+  std::string lie = hub.cursor(0);
+  lie.replace(lie.find(".0."), 3, ".900000.ab");
+  hub.feed("since=" + lie, node);
+  ASSERT_TRUE(hub.directory().flush_stamps());
+  const auto nodes = hub.directory().list_nodes(hub.org().n);
+  ASSERT_TRUE(nodes);
+  EXPECT_LE((*nodes)[0].acknowledged, hub.org().seq);
+}
+
+TEST(Feed, OnlySinceAcknowledges) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  hub.add_user("ada");
+  const Seq head = hub.org().seq;
+  const auto acknowledged = [&] {
+    EXPECT_TRUE(hub.directory().flush_stamps());
+    return (*hub.directory().list_nodes(hub.org().n))[0].acknowledged;
+  };
+  hub.feed("from=" + hub.cursor(head.value), node);
+  EXPECT_LT(acknowledged(), head);
+  hub.feed("since=" + hub.cursor(head.value), node);
+  EXPECT_EQ(acknowledged(), head);
+}
+
+/// Reads all parts of a delta, with a write between each two of them.
+std::map<std::uint64_t, std::string> read_parts(TestHub& hub, const std::string& since,
+                                                const std::string& node, std::string& cursor) {
+  std::map<std::uint64_t, std::string> names;
+  std::string more;
+  std::uint64_t head = 0;
+  for (int part = 0; part < 100; ++part) {
+    const auto answer = hub.feed("since=" + since + more, node);
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    const Stream stream = decode_stream(answer.body);
+    if (part == 0) head = stream.head.head.value;
+    EXPECT_EQ(stream.head.head.value, head);
+    EXPECT_LE(stream.users.size(), 3U);
+    for (const auto& user : stream.users) names[user.n] = user.name.str();
+    if (stream.end.final) {
+      EXPECT_GT(part, 1);
+      cursor = stream.end.cursor;
+      return names;
+    }
+    more = "&more=" + stream.end.more;
+    hub.add_user("meanwhile" + std::to_string(part));
+  }
+  ADD_FAILURE() << "no end";
+  return names;
+}
+
+TEST(Feed, LongDeltasComeInPartsThatAgreeOnTheirHead) {
+  testing::TestOptions options;
+  options.feed.part_changes_max = 3;
+  TestHub hub(options);
+  const std::string node = hub.enroll("login1");
+  const std::string since = hub.cursor(hub.org().seq.value);
+  std::set<std::string> expected;
+  for (int i = 0; i < 10; ++i) {
+    hub.add_user("user" + std::to_string(i));
+    expected.insert("user" + std::to_string(i));
+  }
+  std::string cursor;
+  auto names = read_parts(hub, since, node, cursor);
+  for (const std::string& name : expected) {
+    EXPECT_TRUE(std::ranges::any_of(names, [&](const auto& item) { return item.second == name; }))
+        << name;
+  }
+  // What was written meanwhile comes with the next delta.
+  for (const auto& [n, name] : read_parts(hub, cursor, node, cursor)) names[n] = name;
+  EXPECT_TRUE(std::ranges::any_of(names, [](const auto& i) { return i.second == "meanwhile0"; }));
+}
+
+TEST(Feed, ContinuationsOutsideOfTheirDeltaAreRefused) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  for (int i = 0; i < 5; ++i) hub.add_user("user" + std::to_string(i));
+  const std::uint64_t head = hub.org().seq.value;
+  const std::string since = "since=" + hub.cursor(head - 2);
+  EXPECT_EQ(hub.feed(since + "&more=1~" + std::to_string(head), node).status, 400);
+  EXPECT_EQ(hub.feed(since + "&more=" + std::to_string(head - 1) + "~900000", node).status, 400);
+}
+
+TEST(Feed, ADeltaIsRenderedOnceForAllNodes) {
+  TestHub hub;
+  const std::string one = hub.enroll("login1");
+  const std::string two = hub.enroll("login2");
+  const std::string since = hub.cursor(hub.org().seq.value);
+  hub.add_user("ada");
+  EXPECT_EQ(hub.feed("since=" + since, one).body, hub.feed("since=" + since, two).body);
+  const std::string metrics = hub.metrics().render();
+  EXPECT_THAT(metrics, HasSubstr("roster_feed_parts_rendered_total 1"));
+  EXPECT_THAT(metrics, HasSubstr("roster_feed_parts_served_total 2"));
+}
+
+/// The story of a hub that was set back: what the node saw since is not given to anybody else.
+TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  hub.add_user("before");
+  hub.stop();
+  const auto database = hub.data_dir() / "roster.db";
+  const auto backup = hub.data_dir() / "backup.db";
+  std::filesystem::copy_file(database, backup);
+  hub.start();
+  std::uint32_t highest = 0;
+  for (int i = 0; i < 5; ++i) highest = hub.add_user("lost" + std::to_string(i)).posix->number;
+  const std::string cursor = hub.cursor(hub.org().seq.value);
+  const std::string epoch = hub.org().epoch;
+  ASSERT_EQ(hub.feed("since=" + cursor, node).status, 200);
+
+  hub.stop();
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(database.string() + suffix);
+  }
+  std::filesystem::copy_file(backup, database);
+  hub.start();
+  ASSERT_EQ(hub.org().epoch, epoch);
+  const auto answer = hub.feed("since=" + cursor + "&highest_id=" + std::to_string(highest), node);
+  EXPECT_EQ(answer.status, 409);
+  EXPECT_NE(hub.org().epoch, epoch);
+  EXPECT_GT(hub.add_user("after").posix->number, highest);
+  // The next cursor is of the new history, and the old one stays refused.
+  EXPECT_EQ(hub.feed("since=" + hub.cursor(hub.org().seq.value), node).status, 200);
+  EXPECT_EQ(hub.feed("since=" + cursor, node).status, 409);
+}
+
+}  // namespace
+}  // namespace roster::hub

@@ -1,0 +1,120 @@
+#include "hub/hub.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "feed/enrollment.h"
+
+namespace roster::hub {
+namespace {
+
+FeedOptions feed_options(const HubOptions& options) {
+  FeedOptions feed = options.feed;
+  feed.clock = options.clock;
+  feed.random = options.random;
+  return feed;
+}
+
+HealthOptions health_options(const HubOptions& options) {
+  return {.check_store = options.check_store,
+          .data_dir = options.data_dir,
+          .metrics_public = options.metrics_public,
+          .clock = options.clock};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Hub>> Hub::create(directory::Directory& directory, Metrics& metrics,
+                                         HubOptions options) {
+  std::unique_ptr<Hub> hub(new Hub(directory, metrics, options));
+  SnapshotOptions snapshots = options.snapshots;
+  snapshots.directory = options.data_dir / "snapshots";
+  snapshots.clock = options.clock;
+  snapshots.random = options.random;
+  ASSIGN_OR_RETURN(hub->snapshots_,
+                   Snapshots::create(
+                       directory, metrics,
+                       [self = hub.get()](const std::string& key, std::uint64_t value) {
+                         self->notify(key, value);
+                       },
+                       std::move(snapshots)));
+  return hub;
+}
+
+Hub::Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options)
+    : directory_(directory),
+      metrics_(metrics),
+      feed_(directory, tracker_, metrics, feed_options(options)),
+      enrollment_(directory, metrics, options.clock, options.ca_pem),
+      health_(directory, tracker_, metrics, health_options(options)) {}
+
+void Hub::add_routes(http::Router& router) {
+  using http::Context;
+  using http::Params;
+  using http::Request;
+  router.add("GET", "/api/organizations/{org}/feed",
+             [this](const Request& request, Context& context, const Params& params) {
+               return feed_.serve(request, context, params.get("org"));
+             });
+  router.add("GET", "/api/organizations/{org}/feed/snapshot",
+             [this](const Request& request, Context& context, const Params& params) {
+               return snapshots_->serve(request, context, params.get("org"));
+             });
+  router.add("POST", feed::kEnrollPath,
+             [this](const Request& request, Context& context, const Params&) {
+               return enrollment_.enroll(request, context);
+             });
+  router.add("POST", feed::kRenewPath,
+             [this](const Request& request, Context& context, const Params&) {
+               return enrollment_.renew(request, context);
+             });
+  router.add("GET", "/healthz", [this](const Request& request, Context& context, const Params&) {
+    return health_.live(request, context);
+  });
+  router.add("GET", "/readyz", [this](const Request& request, Context& context, const Params&) {
+    return health_.ready(request, context);
+  });
+  router.add("GET", "/metrics", [this](const Request& request, Context& context, const Params&) {
+    return health_.metrics(request, context);
+  });
+}
+
+void Hub::attach(Snapshots::Notify notify) {
+  const std::lock_guard lock(mutex_);
+  notify_ = std::move(notify);
+}
+
+void Hub::committed(const std::string& slug, Seq head) {
+  metrics_
+      .counter("roster_commits_total", "Commits that changed something, by organization.",
+               {{"org", slug}})
+      .add();
+  notify(feed_wait_key(slug), head.value);
+}
+
+void Hub::notify(const std::string& key, std::uint64_t value) {
+  const std::lock_guard lock(mutex_);
+  if (notify_) notify_(key, value);
+}
+
+void Hub::tick() {
+  const auto orgs = directory_.list_orgs();
+  if (!orgs) return;
+  for (const directory::Org& org : *orgs) {
+    const auto fuse = directory_.fuse(org.n);
+    if (!fuse) continue;
+    bool& held = held_[org.n];
+    if (held == fuse->held) continue;
+    held = fuse->held;
+    if (held) {
+      log::warn(
+          "unusually many people left: irreversible effects are held until the fuse is "
+          "released",
+          {{"org", org.slug}, {"leavers", fuse->leavers}, {"limit", fuse->limit}});
+    } else {
+      log::info("the fuse is not holding any more", {{"org", org.slug}});
+    }
+  }
+}
+
+}  // namespace roster::hub

@@ -1,0 +1,119 @@
+#include "hub/render.h"
+
+#include <optional>
+#include <utility>
+
+#include "base/encoding.h"
+#include "hub/feed_query.h"
+
+namespace roster::hub {
+namespace {
+
+std::string tag_text(std::uint64_t tag) {
+  std::string bytes(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<char>(tag >> (8 * (7 - i)));
+  return hex_encode(bytes);
+}
+
+}  // namespace
+
+Result<feed::Cursor> cursor_at(directory::Directory& directory, directory::OrgN org,
+                               std::string_view epoch, Seq seq) {
+  feed::Cursor cursor{.epoch = std::string(epoch), .seq = seq, .tag = {}};
+  if (seq.value == 0) return cursor;
+  ASSIGN_OR_RETURN(const auto tag, directory.change_tag(org, seq));
+  if (tag) cursor.tag = tag_text(*tag);
+  return cursor;
+}
+
+void RecordWriter::add_change(std::string& out, directory::Directory::FeedUser&& user) {
+  const std::uint64_t n = user.record.n;
+  const Seq seq = user.record.seq;
+  std::optional<posix::NodeUser> shown;
+  if (!user.gone) shown = project(view_, std::move(user.record));
+  if (!shown) {
+    feed::append(out, feed::UserGone{.n = n, .seq = seq});
+    ++counts_.gone;
+    return;
+  }
+  feed::append(out, *shown);
+  ++counts_.users;
+}
+
+void RecordWriter::add_change(std::string& out, directory::Directory::FeedGroup&& group) {
+  if (group.gone) {
+    feed::append(out, feed::GroupGone{.n = group.record.n, .seq = group.record.seq});
+    ++counts_.gone;
+    return;
+  }
+  feed::append(out, group.record);
+  ++counts_.groups;
+}
+
+void RecordWriter::add_present(std::string& out, directory::Directory::FeedUser&& user) {
+  const std::uint64_t n = user.record.n;
+  std::optional<posix::NodeUser> shown;
+  if (!user.gone) shown = project(view_, std::move(user.record));
+  if (!shown) {
+    hidden_users_.push_back(n);
+    return;
+  }
+  feed::append(out, *shown);
+  ++counts_.users;
+}
+
+void RecordWriter::add_present(std::string& out, directory::Directory::FeedGroup&& group) {
+  if (group.gone) {
+    hidden_groups_.push_back(group.record.n);
+    return;
+  }
+  feed::append(out, group.record);
+  ++counts_.groups;
+}
+
+void RecordWriter::add_removals(std::string& out, Seq head) {
+  for (const std::uint64_t n : hidden_groups_) {
+    feed::append(out, feed::GroupGone{.n = n, .seq = head});
+  }
+  for (const std::uint64_t n : hidden_users_) {
+    feed::append(out, feed::UserGone{.n = n, .seq = head});
+  }
+  counts_.gone += hidden_groups_.size() + hidden_users_.size();
+}
+
+void RecordWriter::add_tombstone(std::string& out, std::uint64_t n, Seq head) {
+  feed::append(out, feed::GroupGone{.n = n, .seq = head});
+  feed::append(out, feed::UserGone{.n = n, .seq = head});
+  counts_.gone += 2;
+}
+
+Result<RenderedPart> render_part(directory::Directory& directory, const NodeAccess& access,
+                                 Seq after, Seq head, std::size_t changes_max) {
+  ASSIGN_OR_RETURN(directory::Directory::ChangePage page,
+                   directory.changes(access.org.n, after, changes_max));
+  if (head.value == 0) head = page.head;
+  RenderedPart part{.bytes = {}, .head = head};
+  feed::append(part.bytes, feed::Head{.epoch = access.epoch,
+                                      .org = access.org.slug,
+                                      .view = access.view.name,
+                                      .kind = feed::Kind::kDelta,
+                                      .head = head,
+                                      .keys = access.view.with_keys});
+  RecordWriter writer(access.view);
+  for (auto& group : page.groups) writer.add_change(part.bytes, std::move(group));
+  for (auto& user : page.users) writer.add_change(part.bytes, std::move(user));
+  feed::End end;
+  end.counts = writer.counts();
+  end.final = !page.more || page.next >= head;
+  if (end.final) {
+    ASSIGN_OR_RETURN(const feed::Cursor cursor,
+                     cursor_at(directory, access.org.n, access.epoch, head));
+    end.cursor = cursor.encode();
+  } else {
+    end.more = Continuation{.reached = page.next, .head = head}.encode();
+  }
+  feed::append(part.bytes, end);
+  return part;
+}
+
+}  // namespace roster::hub
