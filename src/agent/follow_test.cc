@@ -1,1 +1,663 @@
+#include "agent/follow.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "agent/seed.h"
+#include "agent/testing/fake_hub.h"
+#include "base/file.h"
+#include "base/json.h"
+
+namespace roster::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::FakeHub;
+
+/// One node: directories of its own, the follower, and what tests ask of them.
+class Node {
+ public:
+  explicit Node(const FakeHub& hub) {
+    std::string pattern = ::testing::TempDir() + "node.XXXXXX";
+    CHECK(mkdtemp(pattern.data()) != nullptr);
+    root_ = pattern;
+    config_.url = hub.url();
+    config_.node_name = "n1";
+    config_.join_token_file = root_ / "join";
+    config_.state_dir = root_ / "state";
+    config_.cache_dir = root_ / "cache";
+    config_.keys_group.clear();
+    config_.allow_any_filesystem = true;
+    config_.heartbeat = milliseconds(20'000);
+    config_.backoff_min = milliseconds(2);
+    config_.backoff_max = milliseconds(20);
+    CHECK(write_file_atomic(config_.join_token_file, hub.join_token(), 0600));
+    boot();
+  }
+  ~Node() {
+    halt();
+    follower_.reset();
+    cache_.reset();
+    std::filesystem::remove_all(root_);
+  }
+
+  /// As after a restart: memory is new, disk is what it was.
+  void boot() {
+    halt();
+    follower_.reset();
+    cache_.reset();
+    cache_ = std::make_unique<NodeCache>(config_, system_now, metrics_, [this](std::uint64_t g) {
+      {
+        const std::lock_guard lock(mutex_);
+        generation_ = g;
+      }
+      published_.notify_all();
+    });
+    status_ = std::make_unique<StatusBoard>(config_.url);
+    follower_ = std::make_unique<Follower>(config_, *StateDir::open(config_.state_dir), *cache_,
+                                           *status_, metrics_, system_now, system_random);
+    resumed_ = follower_->resume();
+  }
+  void start() {
+    thread_ = std::thread([this] { follower_->run([] {}); });
+  }
+  void halt() {
+    if (!thread_.joinable()) return;
+    follower_->stop();
+    thread_.join();
+  }
+
+  Result<void> sync() { return follower_->sync(); }
+  bool serves(std::string_view login) const { return cache_->serves_user(login); }
+  bool wait_until_serves(std::string_view login, bool served = true) {
+    std::unique_lock lock(mutex_);
+    return published_.wait_for(lock, std::chrono::seconds(10), [this, login, served] {
+      return cache_->serves_user(login) == served;
+    });
+  }
+  NodeCache::View view() const { return cache_->view(); }
+  json::object status() const {
+    return json::parse(status_->to_json(cache_->view(), system_now()))->get_object();
+  }
+  std::string phase() const { return std::string(*json::find_string(status(), "phase")); }
+
+  Config config_;
+  std::filesystem::path root_;
+  Metrics metrics_;
+  Result<void> resumed_;
+  std::unique_ptr<NodeCache> cache_;
+  std::unique_ptr<StatusBoard> status_;
+  std::unique_ptr<Follower> follower_;
+
+ private:
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable published_;
+  std::uint64_t generation_ = 0;
+};
+
+/// Twenty people and two groups.
+void fill(FakeHub& hub) {
+  hub.put_group(1, "ml", 10900);
+  hub.put_group(2, "hpc", 10901);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    hub.put_user(100 + i, "user" + std::to_string(i), static_cast<std::uint32_t>(10000 + i), {1});
+  }
+}
+
+TEST(Follow, EnrolsTakesASnapshotAndGoesOnByDeltas) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  const auto first = node.sync();
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_TRUE(node.serves("user1"));
+  EXPECT_EQ(node.view().counts.users, 20U);
+  EXPECT_EQ(node.view().counts.groups, 2U);
+  EXPECT_EQ(node.phase(), "following");
+  EXPECT_EQ(hub.count_requests("since="), 0U) << "nothing published yet, nothing to acknowledge";
+  EXPECT_EQ(hub.count_requests("from="), 1U) << "the delta since the snapshot was begun";
+
+  hub.put_user(200, "new", 10200, {1, 2});
+  hub.remove_user(101);
+  ASSERT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("new"));
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(hub.count_requests("snapshot"), 2U) << "HEAD and GET, once";
+  EXPECT_EQ(hub.count_requests("since="), 1U);
+
+  const std::uint64_t generation = node.view().generation;
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(node.view().generation, generation) << "no change, no generation";
+  EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=10901"));
+}
+
+TEST(Follow, AChangeArrivesWhileParkedAndStopIsPrompt) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  node.start();
+  ASSERT_TRUE(node.wait_until_serves("user20"));
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = "live" + std::to_string(i);
+    hub.put_user(static_cast<std::uint64_t>(300 + i), name, static_cast<std::uint32_t>(10300 + i));
+    ASSERT_TRUE(node.wait_until_serves(name)) << name;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  node.halt();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+}
+
+TEST(Follow, ARestartContinuesWithoutASnapshot) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  node.boot();
+  ASSERT_TRUE(node.resumed_);
+  EXPECT_TRUE(node.serves("user3")) << "served before the hub is asked";
+  hub.put_user(200, "new", 10200);
+  ASSERT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("new"));
+  EXPECT_EQ(hub.count_requests("enroll"), 1U);
+  EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), 1U);
+}
+
+TEST(Follow, PartsBecomeVisibleTogether) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.set_part_records(7);
+  for (std::uint64_t i = 0; i < 30; ++i) {
+    hub.put_user(400 + i, "part" + std::to_string(i), static_cast<std::uint32_t>(10400 + i));
+  }
+  const std::uint64_t generation = node.view().generation;
+  // The third part breaks off: nothing of the first two may show.
+  int parts = 0;
+  hub.set_intercept([&parts](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.query.contains("more=") || ++parts < 2) return std::nullopt;
+    http::Response broken;
+    broken.status = 500;
+    return broken;
+  });
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(node.view().generation, generation);
+  EXPECT_FALSE(node.serves("part0"));
+  hub.set_intercept({});
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(node.view().generation, generation + 1);
+  EXPECT_TRUE(node.serves("part0"));
+  EXPECT_TRUE(node.serves("part29"));
+}
+
+TEST(Follow, HubDownKeepsServingAndComesBack) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.set_intercept([](const http::Request&) -> std::optional<http::Response> {
+    http::Response busy;
+    busy.status = 503;
+    return busy;
+  });
+  const auto down = node.sync();
+  ASSERT_FALSE(down);
+  EXPECT_EQ(down.error().code, Code::kUnavailable);
+  EXPECT_EQ(node.phase(), "unreachable");
+  EXPECT_TRUE(node.serves("user1"));
+  hub.set_intercept({});
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(node.phase(), "following");
+}
+
+TEST(Follow, ARestoredHubMeansANewEpochExplainedByRemovals) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const std::uint64_t backup = hub.seq();
+  hub.put_user(200, "after", 10777);
+  ASSERT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("after"));
+  hub.restore_to(backup, "e2");
+  ASSERT_TRUE(node.sync());
+  EXPECT_FALSE(node.serves("after"));
+  EXPECT_EQ(node.view().epoch, "e2");
+  EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=10901"));
+}
+
+TEST(Follow, TheHighestIdIsNeverForgotten) {
+  FakeHub hub;
+  fill(hub);
+  hub.put_user(500, "high", 2'000'000'000);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.remove_user(500);
+  ASSERT_TRUE(node.sync());
+  node.boot();
+  ASSERT_TRUE(node.sync());
+  EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=2000000000"));
+}
+
+TEST(Follow, ASnapshotThatShrinksIsRefusedUntilConfirmed) {
+  FakeHub hub;
+  fill(hub);
+  for (std::uint64_t i = 21; i <= 40; ++i) {
+    hub.put_user(100 + i, "user" + std::to_string(i), static_cast<std::uint32_t>(10000 + i), {1});
+  }
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.lose_users(120);
+  hub.restore_to(hub.seq(), "e2");
+  const auto refused = node.sync();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().keyword, kShrinks);
+  EXPECT_EQ(node.phase(), "refused");
+  EXPECT_TRUE(node.serves("user40"));
+  EXPECT_EQ(node.view().counts.users, 40U);
+  const std::size_t downloads = hub.count_requests("GET /api/organizations/acme/feed/snapshot");
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), downloads)
+      << "the same file is not fetched again";
+  node.boot();
+  EXPECT_FALSE(node.sync()) << "a restart forgets nothing";
+  EXPECT_TRUE(node.serves("user40"));
+  hub.set_shrink_ok(true);
+  const auto confirmed = node.sync();
+  ASSERT_TRUE(confirmed) << confirmed.error().message;
+  EXPECT_FALSE(node.serves("user40"));
+  EXPECT_EQ(node.view().counts.users, 19U);
+}
+
+TEST(Follow, RemovalsExplainAShrink) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  for (std::uint64_t i = 1; i <= 15; ++i) hub.remove_user(100 + i);
+  hub.restore_to(hub.seq(), "e2");
+  const auto synced = node.sync();
+  ASSERT_TRUE(synced) << synced.error().message;
+  EXPECT_EQ(node.view().counts.users, 5U);
+}
+
+std::string replace(std::string text, std::string_view what, std::string_view with) {
+  const std::size_t at = text.find(what);
+  if (at != std::string::npos) text.replace(at, what.size(), with);
+  return text;
+}
+
+struct Lie {
+  const char* name;
+  FakeHub::Rewrite rewrite;
+};
+
+std::vector<Lie> delta_lies() {
+  return {
+      {"garbage", [](std::string) { return std::string("\x01\x02garbage\n"); }},
+      {"nothing", [](std::string) { return std::string(); }},
+      {"cut", [](std::string s) { return s.substr(0, s.size() / 2); }},
+      {"no end", [](std::string s) { return s.substr(0, s.rfind("{\"t\":\"end\"")); }},
+      {"a record skipped",
+       [](std::string s) {
+         const std::size_t at = s.find("{\"t\":\"user\"");
+         return s.erase(at, s.find('\n', at) + 1 - at);
+       }},
+      {"a record twice",
+       [](std::string s) {
+         const std::size_t at = s.find("{\"t\":\"user\"");
+         return s.insert(at, s.substr(at, s.find('\n', at) + 1 - at));
+       }},
+      {"another organization",
+       [](std::string s) { return replace(s, "\"org\":\"acme\"", "\"org\":\"evil\""); }},
+      {"another view",
+       [](std::string s) { return replace(s, "\"view\":\"login\"", "\"view\":\"all\""); }},
+      {"another epoch without a reset",
+       [](std::string s) { return replace(s, "\"epoch\":\"e1\"", "\"epoch\":\"e9\""); }},
+      {"a snapshot for a delta",
+       [](std::string s) { return replace(s, "\"kind\":\"delta\"", "\"kind\":\"snapshot\""); }},
+      {"a cursor that goes back",
+       [](std::string s) {
+         const std::size_t at = s.find("\"cursor\":\"") + 10;
+         return s.replace(at, s.find('"', at) - at, "e1.1.aa");
+       }},
+      {"a record that goes back",
+       [](std::string s) {
+         return replace(s, "\"n\":101,\"seq\":", "\"n\":101,\"seq\":1,\"x\":");
+       }},
+      {"uid 0", [](std::string s) { return replace(s, "\"uid\":10001", "\"uid\":0"); }},
+      {"a colon in the home",
+       [](std::string s) { return replace(s, "/home/user1", "/home/:0:0:/root"); }},
+      {"another's name",
+       [](std::string s) { return replace(s, "\"name\":\"user1\"", "\"name\":\"user2\""); }},
+      {"another's id", [](std::string s) { return replace(s, "\"uid\":10001", "\"uid\":10002"); }},
+      {"an older protocol", [](std::string s) { return replace(s, "\"v\":1", "\"v\":2"); }},
+  };
+}
+
+// Whatever the hub sends, what is served stays as it was, and an honest hub is followed again.
+TEST(LyingHub, ADeltaNeverDamagesWhatIsServed) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  for (const Lie& lie : delta_lies()) {
+    hub.put_user(101, "user1", 10001, {2});
+    const NodeCache::View before = node.view();
+    hub.set_rewrite(lie.rewrite, {});
+    const auto refused = node.sync();
+    EXPECT_FALSE(refused) << lie.name;
+    const NodeCache::View after = node.view();
+    EXPECT_EQ(after.generation, before.generation) << lie.name;
+    EXPECT_EQ(after.cursor, before.cursor) << lie.name;
+    EXPECT_EQ(after.counts.users, 20U) << lie.name;
+    EXPECT_TRUE(node.serves("user1") && node.serves("user2")) << lie.name;
+    hub.set_rewrite({}, {});
+    const auto honest = node.sync();
+    ASSERT_TRUE(honest) << lie.name << ": " << honest.error().message;
+    EXPECT_GT(node.view().generation, before.generation) << lie.name;
+  }
+}
+
+TEST(LyingHub, ASnapshotNeverDamagesWhatIsServed) {
+  std::vector<Lie> lies = delta_lies();
+  std::erase_if(lies, [](const Lie& lie) {
+    const std::set<std::string> other{"a snapshot for a delta", "a record that goes back",
+                                      "another epoch without a reset", "a cursor that goes back"};
+    return other.contains(lie.name);
+  });
+  for (const Lie& lie : lies) {
+    FakeHub hub;
+    fill(hub);
+    Node node(hub);
+    ASSERT_TRUE(node.sync());
+    hub.restore_to(hub.seq(), "e2");
+    const NodeCache::View before = node.view();
+    hub.set_rewrite({}, lie.rewrite);
+    EXPECT_FALSE(node.sync()) << lie.name;
+    EXPECT_EQ(node.view().generation, before.generation) << lie.name;
+    EXPECT_EQ(node.view().cursor, before.cursor) << lie.name;
+    EXPECT_TRUE(node.serves("user1") && node.serves("user20")) << lie.name;
+    hub.set_rewrite({}, {});
+    const auto honest = node.sync();
+    ASSERT_TRUE(honest) << lie.name << ": " << honest.error().message;
+    EXPECT_EQ(node.view().epoch, "e2") << lie.name;
+  }
+}
+
+TEST(LyingHub, AnswersOfWrongKindsAreErrors) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const NodeCache::View before = node.view();
+  for (const int status : {200, 204, 206, 301, 400, 401, 403, 404, 418, 429, 500, 502, 503}) {
+    hub.put_user(101, "user1", 10001, {2});
+    hub.set_intercept([status](const http::Request&) -> std::optional<http::Response> {
+      http::Response response;
+      response.status = status;
+      response.headers.set("Content-Type", "text/html");
+      if (status != 204) response.body = std::string("<html>maintenance</html>");
+      return response;
+    });
+    EXPECT_FALSE(node.sync()) << status;
+    EXPECT_EQ(node.view().generation, before.generation) << status;
+  }
+  hub.set_intercept({});
+  ASSERT_TRUE(node.sync());
+}
+
+TEST(LyingHub, RecordsWithoutProgressAreNotTakenForEver) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.put_user(101, "user1", 10001, {2});
+  const std::string position = node.view().cursor;
+  hub.set_rewrite(
+      [position](std::string s) {
+        const std::size_t at = s.find("\"cursor\":\"") + 10;
+        return s.replace(at, s.find('"', at) - at, position);
+      },
+      {});
+  const auto repeated = node.sync();
+  ASSERT_FALSE(repeated);
+  EXPECT_EQ(node.phase(), "refused");
+}
+
+// A hub that answers at once with nothing must not make nodes spin.
+TEST(LyingHub, AHubThatDoesNotParkIsAskedSlowly) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  node.config_.backoff_min = milliseconds(50);
+  node.config_.backoff_max = milliseconds(200);
+  node.boot();
+  ASSERT_TRUE(node.sync());
+  const std::string stream = [&hub, &node] {
+    std::string out;
+    feed::append(out, feed::Head{.epoch = hub.epoch(),
+                                 .org = "acme",
+                                 .view = "login",
+                                 .kind = feed::Kind::kDelta,
+                                 .head = Seq{hub.seq()},
+                                 .keys = true});
+    feed::End end;
+    end.cursor = node.view().cursor;
+    feed::append(out, end);
+    return out;
+  }();
+  std::mutex mutex;
+  std::condition_variable asked;
+  int count = 0;
+  hub.set_intercept([&](const http::Request&) -> std::optional<http::Response> {
+    {
+      const std::lock_guard lock(mutex);
+      ++count;
+    }
+    asked.notify_all();
+    http::Response response;
+    response.body = stream;
+    return response;
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  node.start();
+  {
+    std::unique_lock lock(mutex);
+    ASSERT_TRUE(asked.wait_for(lock, std::chrono::seconds(10), [&count] { return count >= 5; }));
+  }
+  EXPECT_GT(std::chrono::steady_clock::now() - begin, milliseconds(25 + 50 + 100 + 100));
+  node.halt();
+}
+
+TEST(Snapshot, ACutTransferIsTakenUpAgain) {
+  FakeHub hub;
+  fill(hub);
+  for (std::uint64_t i = 0; i < 3000; ++i) {
+    hub.put_user(1000 + i, "bulk" + std::to_string(i), static_cast<std::uint32_t>(20000 + i));
+  }
+  Node node(hub);
+  hub.set_snapshot_cuts(4);
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(node.view().counts.users, 3020U);
+  EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), 5U);
+}
+
+TEST(Snapshot, AnotherFileInTheMidstStartsOver) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  hub.set_snapshot_cuts(1);
+  bool changed = false;
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (request.headers.has("Range") && !std::exchange(changed, true)) {
+      hub.put_user(200, "new", 10200);
+    }
+    return std::nullopt;
+  });
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(node.view().generation, 0U);
+  ASSERT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("new"));
+}
+
+TEST(Totals, ADifferenceBringsOneSnapshot) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.put_user(200, "new", 10200);
+  hub.set_totals(feed::Totals{.users = 77, .groups = 2});
+  ASSERT_TRUE(node.sync());
+  const std::size_t downloads = hub.count_requests("GET /api/organizations/acme/feed/snapshot");
+  EXPECT_EQ(downloads, 2U);
+  hub.put_user(201, "newer", 10201);
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), downloads)
+      << "at most once an hour";
+}
+
+TEST(Enrolment, TheCredentialIsRenewedAtHalfLife) {
+  FakeHub hub;
+  fill(hub);
+  hub.set_credential_life(milliseconds(3'000'000), milliseconds(3'600'000));
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(hub.count_requests("renew"), 1U);
+  const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+  ASSERT_TRUE(stored && *stored);
+  EXPECT_EQ((*stored)->credential.expose(), hub.credential());
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(hub.count_requests("renew"), 1U) << "not more often than once a minute";
+}
+
+TEST(Enrolment, ARefusedCredentialJoinsAnew) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
+    if (request.headers.get("Authorization") != "Bearer rsn_1") return std::nullopt;
+    http::Response refused;
+    refused.status = 401;
+    return refused;
+  });
+  const auto refused = node.sync();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnauthenticated);
+  EXPECT_TRUE(node.serves("user1"));
+  const auto again = node.sync();
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(hub.count_requests("enroll"), 2U);
+}
+
+TEST(Enrolment, WithoutATokenOrWithAWrongOneItSaysSo) {
+  FakeHub hub;
+  Node node(hub);
+  std::filesystem::remove(node.config_.join_token_file);
+  EXPECT_EQ(node.sync().error().code, Code::kNotFound);
+  ASSERT_TRUE(write_file_atomic(node.config_.join_token_file, "hunter2", 0600));
+  EXPECT_FALSE(node.sync());
+  ASSERT_TRUE(write_file_atomic(node.config_.join_token_file, hub.join_token(), 0644));
+  EXPECT_EQ(node.sync().error().code, Code::kPermissionDenied);
+  EXPECT_EQ(hub.requests().size(), 0U) << "nothing was sent";
+}
+
+TEST(Enrolment, AnotherOrganizationIsRefused) {
+  FakeHub hub;
+  Node node(hub);
+  node.config_.org = "other";
+  node.boot();
+  const auto refused = node.sync();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+  EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "node.json"));
+}
+
+TEST(LocalRules, DenyTakesEffectWithoutTheHubAndInterruptsATransfer) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  nsscache::LocalRules rules;
+  rules.denied_names = {"user3"};
+  rules.masked_names = {"user4"};
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  EXPECT_EQ(node.view().counts.denied_users, 1U);
+  EXPECT_EQ(node.view().counts.masked_users, 1U);
+  EXPECT_FALSE(node.serves("user4"));
+  EXPECT_TRUE(node.serves("user3")) << "locked, but the name resolves";
+
+  const std::uint64_t generation = node.view().generation;
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  ASSERT_TRUE(node.cache_->apply(feed::UserGone{.n = 101, .seq = Seq{99}}));
+  rules.denied_uids = {10005};
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  EXPECT_EQ(node.view().generation, generation + 1);
+  EXPECT_EQ(node.view().counts.denied_users, 2U);
+  EXPECT_TRUE(node.serves("user1")) << "nothing of the unfinished transfer";
+  const auto interrupted = node.cache_->apply(feed::UserGone{.n = 102, .seq = Seq{99}});
+  ASSERT_FALSE(interrupted);
+  EXPECT_EQ(interrupted.error().keyword, kInterrupted);
+  ASSERT_TRUE(node.sync());
+
+  // What is complete goes along with a rule that comes before it is published.
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  ASSERT_TRUE(node.cache_->apply(feed::UserGone{.n = 101, .seq = Seq{99}}));
+  ASSERT_TRUE(node.cache_->complete("e1.99.aa", "e1", false));
+  rules.denied_uids = {10006};
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(node.view().cursor, "e1.99.aa");
+  ASSERT_TRUE(node.cache_->publish());
+}
+
+TEST(Seed, ANodeWithoutHubServesItsImagesSeed) {
+  FakeHub hub;
+  fill(hub);
+  Node source(hub);
+  ASSERT_TRUE(source.sync());
+  const auto enrollment = StateDir::open(source.config_.state_dir)->load_enrollment();
+  const std::filesystem::path file = source.root_ / "seed.zst";
+  hub.set_part_records(5);
+  const auto written = write_seed(source.config_, **enrollment, file);
+  ASSERT_TRUE(written) << written.error().message;
+
+  Node node(hub);
+  hub.set_intercept([](const http::Request&) -> std::optional<http::Response> {
+    http::Response down;
+    down.status = 503;
+    return down;
+  });
+  const auto loaded = load_seed(file, *node.cache_);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_TRUE(node.serves("user20"));
+  EXPECT_FALSE(node.sync());
+  EXPECT_TRUE(node.serves("user20"));
+  EXPECT_FALSE(load_seed(file, *node.cache_)) << "what a node has is newer than its image";
+  hub.set_intercept({});
+  hub.put_user(200, "new", 10200);
+  ASSERT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("new"));
+  EXPECT_EQ(hub.count_requests("since="), 1U) << "it goes on from the seed's cursor";
+
+  std::string cut = *read_file(file, 1 << 20);
+  cut.resize(cut.size() - 3);
+  ASSERT_TRUE(write_file_atomic(file, cut, 0600));
+  Node other(hub);
+  EXPECT_FALSE(load_seed(file, *other.cache_));
+  EXPECT_EQ(other.view().generation, 0U);
+}
+
+}  // namespace
+}  // namespace roster::agent
