@@ -16,8 +16,6 @@
 namespace roster::nsscache {
 namespace {
 
-// A delta below this size is never worth a new base.
-constexpr double kMergeBytesMin = 64 << 10;
 // With more collected changes than this part of the base, a delta would only be thrown away at
 // once.
 constexpr std::size_t kRebaseShare = 8;
@@ -803,7 +801,8 @@ bool Publisher::Impl::base_merge_due() const {
   const double limit = std::sqrt(2.0 * static_cast<double>(base.file_bytes) *
                                  (static_cast<double>(base.file_bytes) / records));
   const auto delta = static_cast<double>(published->delta.image().header->file_bytes);
-  return delta > std::max({kMergeBytesMin, limit, merge_not_below_bytes});
+  return delta >
+         std::max({static_cast<double>(options.merge_bytes_min), limit, merge_not_below_bytes});
 }
 
 bool Publisher::Impl::keys_merge_due() const {
@@ -813,7 +812,8 @@ bool Publisher::Impl::keys_merge_due() const {
   const double limit = std::sqrt(2.0 * static_cast<double>(base.file_bytes) *
                                  (static_cast<double>(base.file_bytes) / records));
   const auto keys = static_cast<double>(published->keys->image().header->file_bytes);
-  return keys > std::max({kMergeBytesMin, limit, merge_not_below_bytes});
+  return keys >
+         std::max({static_cast<double>(options.merge_bytes_min), limit, merge_not_below_bytes});
 }
 
 bool Publisher::Impl::files_in_place() const {

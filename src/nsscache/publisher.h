@@ -28,7 +28,8 @@ struct PublisherOptions {
   std::optional<FileOwner> owner;  // of directory and files; nothing: as the process creates them
   std::optional<gid_t> keys_group;    // group that may read the keys file (0640); nothing: owner's
   bool allow_any_filesystem = false;  // network and overlay file systems are refused otherwise
-  std::chrono::seconds retire_after{60};  // superseded files stay at least so long
+  std::chrono::seconds retire_after{60};   // superseded files stay at least so long
+  std::size_t merge_bytes_min = 64 << 10;  // a delta smaller than this is never worth a new base
   RandomBytes random = system_random;
 };
 
@@ -114,13 +115,16 @@ class Publisher {
   Result<Shrinkage> shrinkage() const;
 
   /// Takes effect with the next publish(), which then publishes even without other changes when a
-  /// record's state differs.
+  /// record's state differs. Must be called once before the first publish(): a program that forgot
+  /// its local accounts must not overrule them.
   void set_local_rules(LocalRules rules);
 
   /// Makes all collected changes visible as one new generation that carries `cursor` (at most 256
   /// bytes) and `epoch` (at most 63). On any error readers keep the generation they have, and the
   /// collected changes stay until discard(): kAlreadyExists when two users or two groups would
-  /// share a name or an id (says which), kUnavailable when the disk is full.
+  /// share a name or an id (says which), kUnavailable when the disk is full, kFailedPrecondition
+  /// without local rules. Also restores files that somebody removed: call it now and then although
+  /// nothing changed.
   Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now);
 
   /// Forgets every change since the last publish().
