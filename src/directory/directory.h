@@ -182,9 +182,12 @@ class Directory {
   };
   /// kFailedPrecondition when changes after `since` were pruned or `since` is beyond the head.
   Result<ChangePage> changes(OrgN org, Seq since, std::size_t changes_max);
+  /// Forgets the changes before `upto`: positions from there on can still be continued.
+  Result<void> prune_changes(OrgN org, Seq upto);
   /// Random tag of the change with this number; nothing when there is no such row (0 has tag 0).
   Result<std::optional<std::uint64_t>> change_tag(OrgN org, Seq seq);
-  /// Every living entity, in order of its number, for snapshots: pages by `after_n`.
+  /// Every living entity, in order of its number, for snapshots: pages by `after_n`, at most 1,000.
+  /// Hidden people come too, with `gone`, so that a page with fewer than `limit` is the last.
   Result<std::vector<FeedUser>> scan_node_users(OrgN org, std::uint64_t after_n, std::size_t limit);
   Result<std::vector<FeedGroup>> scan_node_groups(OrgN org, std::uint64_t after_n,
                                                   std::size_t limit);
@@ -220,8 +223,9 @@ class Directory {
   /// Last-use stamps and acknowledgements now, e.g. before stopping.
   Result<void> flush_stamps();
 
+  struct Impl;  // impl.h, for this room only
+
  private:
-  struct Impl;
   explicit Directory(std::unique_ptr<Impl> impl);
   Result<User> change_keys(
       const Actor& actor, OrgN org, std::string_view id, store::Urgency urgency,

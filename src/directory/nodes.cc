@@ -111,6 +111,41 @@ bool is_live(const Node& node, Timestamp now, std::chrono::milliseconds stale) {
   return node.expires > now && node.last_seen.value_or(node.created) + stale > now;
 }
 
+/// Makes the row of a node, in the place of `present`, which is not live.
+Result<Outcome> admit_node(Directory::Impl& impl, Tx& tx, const Actor& joiner,
+                           const TokenInfo& token, const Directory::EnrollRequest& request,
+                           const std::optional<Node>& present, Timestamp now) {
+  const OrgN org = *token.org;
+  const JoinGrant& grant = *token.join;
+  if (present) RETURN_IF_ERROR(tx.execute(kDeleteNode, present->n));
+  if (grant.uses_left > 0) RETURN_IF_ERROR(tx.execute(kUseJoinToken, token.n, to_millis(now)));
+  crypto::MintedToken minted = crypto::mint_token(crypto::TokenKind::kNode, impl.options.random);
+  const std::string id = impl.uuids.next();
+  ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
+                   tx.query_one(kInsertNode, integer_column, org, id, grant.cluster, request.name,
+                                grant.role, grant.view, BlobView{minted.hash}, token.n,
+                                to_millis(now), to_millis(now + impl.options.node_ttl),
+                                request.highest_id, request.agent_version));
+  CHECK(n);
+  RETURN_IF_ERROR(lift_ids(tx, org, request.highest_id));
+  ASSIGN_OR_RETURN(std::optional<Node> node, tx.query_one(kByNumber, read_node, *n));
+  CHECK(node);
+  JournalEntry entry =
+      journal_entry(joiner, org, now, present ? "node.replace" : "node.enroll", node_target(*node));
+  Diff diff;
+  diff.set("id", present ? json::value(present->id) : json::value(nullptr), json::value(id));
+  diff.set("role", nullptr, json::value(grant.role));
+  diff.set("view", nullptr, json::value(grant.view));
+  entry.diff = diff.text();
+  impl.journal->add(std::move(entry));
+  ASSIGN_OR_RETURN(const Org home, load_org(tx, org));
+  Outcome outcome;
+  outcome.enrolled =
+      Directory::Enrolled{std::move(*node), std::move(minted.token), home.slug, home.epoch};
+  if (present) outcome.replaced = present->n;
+  return outcome;
+}
+
 }  // namespace
 
 Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
@@ -126,48 +161,22 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
     if (!token || !token->join || !token->org || token->join->uses_left == 0) {
       return unauthenticated();
     }
-    const OrgN org = *token->org;
-    const JoinGrant& grant = *token->join;
     Actor joiner;
     joiner.name = "token:" + token->name;
     joiner.remote = remote;
-    ASSIGN_OR_RETURN(std::optional<Node> present,
-                     tx.query_one(kByName, read_node, org, grant.cluster, request.name));
+    ASSIGN_OR_RETURN(std::optional<Node> present, tx.query_one(kByName, read_node, *token->org,
+                                                               token->join->cluster, request.name));
     if (present) freshen(*present, impl_->nodes);
     if (present && is_live(*present, now, impl_->options.node_stale)) {
-      impl_->journal->add(journal_entry(joiner, org, now, "node.refuse", node_target(*present)));
-      return Outcome{std::nullopt, Error{Code::kAlreadyExists,
-                                         "a live node of cluster " + grant.cluster +
-                                             " has the name " + request.name,
-                                         {}}};
+      impl_->journal->add(
+          journal_entry(joiner, *token->org, now, "node.refuse", node_target(*present)));
+      Outcome refused;
+      refused.refused =
+          Error{Code::kAlreadyExists,
+                "a live node of cluster " + token->join->cluster + " has the name " + request.name};
+      return refused;
     }
-    if (present) RETURN_IF_ERROR(tx.execute(kDeleteNode, present->n));
-    if (grant.uses_left > 0) {
-      RETURN_IF_ERROR(tx.execute(kUseJoinToken, token->n, to_millis(now)));
-    }
-    crypto::MintedToken minted =
-        crypto::mint_token(crypto::TokenKind::kNode, impl_->options.random);
-    const std::string id = impl_->uuids.next();
-    ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
-                     tx.query_one(kInsertNode, integer_column, org, id, grant.cluster, request.name,
-                                  grant.role, grant.view, BlobView{minted.hash}, token->n,
-                                  to_millis(now), to_millis(now + impl_->options.node_ttl),
-                                  request.highest_id, request.agent_version));
-    CHECK(n);
-    RETURN_IF_ERROR(roster::directory::lift_ids(tx, org, request.highest_id));
-    ASSIGN_OR_RETURN(std::optional<Node> node, tx.query_one(kByNumber, read_node, *n));
-    CHECK(node);
-    JournalEntry entry = journal_entry(joiner, org, now, present ? "node.replace" : "node.enroll",
-                                       node_target(*node));
-    Diff diff;
-    diff.set("id", present ? json::value(present->id) : json::value(nullptr), json::value(id));
-    diff.set("role", nullptr, json::value(grant.role));
-    diff.set("view", nullptr, json::value(grant.view));
-    entry.diff = diff.text();
-    impl_->journal->add(std::move(entry));
-    ASSIGN_OR_RETURN(const Org home, load_org(tx, org));
-    return Outcome{Enrolled{std::move(*node), std::move(minted.token), home.slug, home.epoch},
-                   present ? std::optional(present->n) : std::nullopt, std::nullopt};
+    return admit_node(*impl_, tx, joiner, *token, request, present, now);
   }));
   if (outcome.refused) return std::unexpected(std::move(*outcome.refused));
   if (outcome.replaced) {

@@ -62,7 +62,7 @@ struct Org {
   std::string slug;
   std::string epoch;
   Seq seq;
-  Seq min_seq;  // changes at or below were pruned
+  Seq min_seq;  // the first position that can be continued; changes before it were pruned
   std::int64_t users = 0;
   std::int64_t active_users = 0;
   std::int64_t groups = 0;
