@@ -129,11 +129,11 @@ Result<void> wait_ready(const Config& config, std::string_view user, millisecond
   while (true) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
     if (left.count() <= 0) return fail(Code::kUnavailable, "not ready in time: " + why);
-    const auto seconds = std::chrono::ceil<std::chrono::seconds>(std::min(left, kWaitMax));
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(std::min(left, kWaitMax));
     http::ClientRequest request;
     request.target = "/wait?seconds=" + std::to_string(seconds.count());
     if (!user.empty()) request.target += "&user=" + percent_encode(user);
-    request.timeout = left;
+    request.timeout = seconds + kControlTimeout;
     const auto response = client->call(request);
     if (response && response->status == 200) return {};
     if (response) why = user.empty() ? "no generation yet" : "this login is not served yet";

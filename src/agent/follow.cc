@@ -14,6 +14,7 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kAnswerTimeout{60'000};  // beyond the parked time
 constexpr milliseconds kSnapshotTimeout{600'000};
+constexpr milliseconds kParkedMin{10'000};  // hubs park for half a minute at least
 constexpr milliseconds kRenewRetry{60'000};
 constexpr std::chrono::hours kTotalsSnapshotEvery{1};
 constexpr int kPartsMax = 10'000;
@@ -103,6 +104,7 @@ Result<void> Follower::adopt(feed::Enrollment enrollment) {
   enrollment_ = std::move(enrollment);
   credential_refused_ = false;
   if (position_.empty()) position_ = cache_.view().cursor;
+  status_.set_position(position_);
   return {};
 }
 
@@ -198,7 +200,7 @@ Result<void> Follower::accept_delta(const Delta& delta, milliseconds wait, milli
     const bool moved = position_ != cursor;
     position_ = cursor;
     cache_.touch_contact();
-    const bool waited = took >= wait / 2;
+    const bool waited = took >= std::min(wait / 2, kParkedMin);
     if (!moved && !waited) return fail(Code::kUnavailable, "the hub answers without waiting");
     note_success();
     if (!waited) stop_.wait_for(config_.backoff_min);

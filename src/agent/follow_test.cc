@@ -493,6 +493,31 @@ TEST(Snapshot, ACutTransferIsTakenUpAgain) {
   EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), 5U);
 }
 
+// The scan behind a snapshot takes time: what changed meanwhile comes as a delta, over the
+// snapshot's own records, and only both together are published.
+TEST(Snapshot, ChangesDuringItAreAppliedOverIt) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.query.contains("from=")) return std::nullopt;
+    hub.set_intercept({});
+    hub.put_user(101, "renamed", 10001, {2});
+    hub.put_group(1, "ai", 10900);
+    hub.put_user(200, "new", 10200);
+    hub.remove_user(102);
+    return std::nullopt;
+  });
+  const auto synced = node.sync();
+  ASSERT_TRUE(synced) << synced.error().message;
+  EXPECT_EQ(node.view().generation, 1U);
+  EXPECT_TRUE(node.serves("renamed") && node.serves("new"));
+  EXPECT_FALSE(node.serves("user1") || node.serves("user2"));
+  EXPECT_EQ(node.view().counts.users, 20U);
+  EXPECT_EQ(node.view().counts.groups, 2U);
+  EXPECT_THAT(node.view().cursor, ::testing::StartsWith("e1.26."));
+}
+
 TEST(Snapshot, AnotherFileInTheMidstStartsOver) {
   FakeHub hub;
   fill(hub);
