@@ -103,7 +103,12 @@ void writer(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations());
 }
-BENCHMARK(writer)->Setup(set_up)->Teardown(tear_down)->ThreadRange(1, 64)->UseRealTime();
+BENCHMARK(writer)
+    ->Setup(set_up)
+    ->Teardown(tear_down)
+    ->ThreadRange(1, 64)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void read_by_key(benchmark::State& state) {
   if (state.thread_index() == 0) {

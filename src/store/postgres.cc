@@ -166,7 +166,8 @@ class PostgresDatabase final : public EngineDatabase {
 Result<std::unique_ptr<Database>> open_postgres(const PostgresOptions& options) {
   ASSIGN_OR_RETURN(auto connection, open_writer(options, options.takeover_wait));
   auto session = std::make_unique<PostgresSession>(std::move(connection), options);
-  const WriterOptions writer{.queue_max = options.queue_max, .metrics = options.metrics};
+  const WriterOptions writer{
+      .queue_max = options.queue_max, .batch_time = options.batch_time, .metrics = options.metrics};
   return std::make_unique<PostgresDatabase>(std::move(session), writer, options);
 }
 

@@ -27,6 +27,8 @@ struct PostgresOptions {
   std::size_t statements_max = 256;
   /// Writes that wait; more are refused.
   std::size_t queue_max = 1024;
+  /// Writes that come within this time share a commit, at most 64 of them.
+  std::chrono::milliseconds batch_time{5};
   /// After a lost connection: first pause before it is made anew, doubled up to 64 times that.
   std::chrono::milliseconds reconnect_interval{50};
   /// Null: nothing is counted. Must outlive the database.

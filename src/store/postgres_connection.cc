@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "store/sql_text.h"
+
 namespace roster::store {
 namespace {
 
@@ -154,6 +156,7 @@ Meaning meaning_of(std::string_view state) {
   if (state == "22021" || state == "22P05") return {Code::kInvalidArgument};
   if (state == "XX001" || state == "XX002") return {Code::kDataLoss};
   if (state == "42501") return {Code::kPermissionDenied};
+  if (state == "08P01") return {Code::kInternal};  // a protocol mistake, ours
   if (klass == "54") return {Code::kTooLarge};
   for (const std::string_view passing : {"", "08", "53", "57", "58"}) {
     if (klass == passing) return {Code::kUnavailable};
@@ -337,6 +340,7 @@ Result<std::string> PostgresConnection::prepare(const Statement& s, std::span<co
     key += static_cast<char>('0' + param.index());
   }
   if (const auto* entry = cache_.find(key)) return entry->handle;
+  CHECK(number_parameters(s.sql).parameters_max == static_cast<int>(params.size()));
   std::string name = "r" + std::to_string(++statements_made_);
   const Answer answer(PQprepare(connection_.get(), name.c_str(), std::string(s.sql).c_str(),
                                 static_cast<int>(types.size()), types.data()));

@@ -208,6 +208,7 @@ Result<std::unique_ptr<Database>> open_sqlite(const SqliteOptions& options) {
       std::make_unique<SqliteSession>(std::move(lock), std::move(reserve), std::move(checkpointer),
                                       std::move(connection), options.mend_interval);
   const WriterOptions writer{.queue_max = options.queue_max,
+                             .batch_time = options.batch_time,
                              .mend_interval = options.mend_interval,
                              .metrics = options.metrics};
   return std::make_unique<SqliteDatabase>(std::move(session), writer, options);

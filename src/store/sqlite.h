@@ -24,6 +24,8 @@ struct SqliteOptions {
   std::size_t statements_max = 256;
   /// Writes that wait; more are refused.
   std::size_t queue_max = 1024;
+  /// Writes that come within this time share a commit, at most 64 of them.
+  std::chrono::milliseconds batch_time{5};
   /// Disk space set aside for Urgency::kRevocation; 0 for none.
   std::int64_t reserve_bytes = 16 << 20;
   /// The log is copied into the database whenever it has grown by this much ...

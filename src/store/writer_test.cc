@@ -58,7 +58,8 @@ using Numbers = std::vector<std::int64_t>;
 
 class WriterTest : public testing::BothEngines {
  protected:
-  void open(const testing::DatabaseOptions& options = {}) {
+  // Without a bound in time, so that a slow machine does not divide a batch in two.
+  void open(const testing::DatabaseOptions& options = {.batch_time = std::chrono::minutes(1)}) {
     database_ = std::make_unique<testing::TestDatabase>(GetParam(), options);
     const auto migrated = migrate(db(), kSchema);
     ASSERT_TRUE(migrated) << migrated.error().message;
@@ -80,9 +81,6 @@ class WriterTest : public testing::BothEngines {
         first = false;
         started.set_value();
         go.get_future().wait();
-        // Over the time of one batch, so that the closures below are the next.
-        const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(6);
-        while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
         return {};
       });
     });
@@ -348,17 +346,14 @@ TEST_P(WriterTest, NobodyIsAnsweredBeforeTheNotice) {
   }
 }
 
-// A lone write must not wait for company.
+// A lone write must not wait for company: here it would take a minute each.
 TEST_P(WriterTest, ALoneWriteIsCommittedAtOnce) {
-  open();
-  std::vector<std::chrono::nanoseconds> times;
-  for (int n = 0; n < 51; ++n) {
-    const auto start = std::chrono::steady_clock::now();
+  open({.batch_time = std::chrono::minutes(1)});
+  const auto start = std::chrono::steady_clock::now();
+  for (int n = 0; n < 50; ++n) {
     ASSERT_TRUE(db().write([n](Tx& tx) { return insert(tx, n); }));
-    times.push_back(std::chrono::steady_clock::now() - start);
   }
-  std::nth_element(times.begin(), times.begin() + 25, times.end());
-  EXPECT_LT(times[25], std::chrono::milliseconds(5));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::minutes(1));
 }
 
 TEST_P(WriterTest, EightThreadsLoseNothing) {

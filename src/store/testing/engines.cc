@@ -39,13 +39,15 @@ Result<std::unique_ptr<Database>> open_database(Engine engine, const DatabaseOpt
                         .readers_max = options.readers_max,
                         .statements_max = options.statements_max,
                         .queue_max = options.queue_max,
+                        .batch_time = options.batch_time,
                         .reserve_bytes = 1 << 20,
                         .mend_interval = std::chrono::milliseconds(10)});
   }
   return open_postgres({.url = Secret(server().url(name)),
                         .readers_max = options.readers_max,
                         .statements_max = options.statements_max,
-                        .queue_max = options.queue_max});
+                        .queue_max = options.queue_max,
+                        .batch_time = options.batch_time});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -31,6 +32,7 @@ class TempDirectory {
 /// Bounds a test wants otherwise than the defaults.
 struct DatabaseOptions {
   std::size_t queue_max = 1024;
+  std::chrono::milliseconds batch_time{5};
   std::size_t readers_max = 8;
   std::size_t statements_max = 256;
 };
