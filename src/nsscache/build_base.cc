@@ -160,8 +160,16 @@ class BaseBuilder {
     for (const std::uint32_t place : group_places_) {
       const auto& group = record<GroupRecord>(records, place);
       std::uint64_t twin = 0;
+      bool is_user = false;
       const auto same = [&](std::uint32_t ref) {
-        if (ref >> 30 != kRefGroup) return false;
+        is_user = ref >> 30 == kRefUser;
+        if (is_user) {
+          // Its login and uid are those of its private group.
+          const auto& user = record<UserRecord>(records, ref & kRefPlaceMask);
+          twin = user.n;
+          return by_name ? std::string_view(group_name(group)) == user_name(user)
+                         : group.gid == user.uid;
+        }
         const auto& other = record<GroupRecord>(records, ref & kRefPlaceMask);
         twin = other.n;
         return by_name ? std::string_view(group_name(group)) == group_name(other)
@@ -170,7 +178,8 @@ class BaseBuilder {
       const std::uint64_t hash = by_name ? hash_name(group_name(group), group.name_bytes, seed())
                                          : hash_number(group.gid, seed());
       if (!table.insert(hash, place | kRefGroup << 30, same)) {
-        return twins("group", described(key, by_name, group_name(group), group.gid), twin, group.n);
+        return twins(is_user ? "record" : "group",
+                     described(key, by_name, group_name(group), group.gid), twin, group.n);
       }
     }
     table.write(writer_, id);

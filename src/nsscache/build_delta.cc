@@ -181,26 +181,29 @@ class DeltaBuilder {
   }
 
   /// A name or id of the delta that a record of the base holds, which the delta does not replace.
+  /// People and groups share one space: a person's login and uid are the private group's.
   Result<void> check_against_base() const {
-    for (const Placed& user : users_) {
-      for (const UserHit& hit : {find_user_in(base_, user.name.data(), user.name.size()),
-                                 find_user_in(base_, user.id)}) {
-        if (hit.found == Found::kDamaged) return damaged();
-        if (hit.found == Found::kYes && hit.user->n != user.n &&
-            !overlay_.users.contains(hit.user->n)) {
-          return taken("user", user, hit.user->n);
-        }
-      }
-    }
+    for (const Placed& user : users_) RETURN_IF_ERROR(check_against_base("user", user, true));
     for (const Placed& group : groups_placed_) {
-      for (const GroupHit& hit : {find_group_in(base_, group.name.data(), group.name.size()),
-                                  find_group_in(base_, group.id)}) {
-        if (hit.found == Found::kDamaged) return damaged();
-        if (hit.found != Found::kYes || hit.group->n == group.n) continue;
-        const bool replaced = overlay_.changed_groups.contains(hit.group->n) ||
-                              overlay_.removed_groups.contains(hit.group->n);
-        if (!replaced) return taken("group", group, hit.group->n);
-      }
+      RETURN_IF_ERROR(check_against_base("group", group, false));
+    }
+    return {};
+  }
+
+  Result<void> check_against_base(std::string_view kind, const Placed& record, bool is_user) const {
+    for (const UserHit& hit : {find_user_in(base_, record.name.data(), record.name.size()),
+                               find_user_in(base_, record.id)}) {
+      if (hit.found == Found::kDamaged) return damaged();
+      if (hit.found != Found::kYes || (is_user && hit.user->n == record.n)) continue;
+      if (!overlay_.users.contains(hit.user->n)) return taken(kind, record, hit.user->n);
+    }
+    for (const GroupHit& hit : {find_group_in(base_, record.name.data(), record.name.size()),
+                                find_group_in(base_, record.id)}) {
+      if (hit.found == Found::kDamaged) return damaged();
+      if (hit.found != Found::kYes || (!is_user && hit.group->n == record.n)) continue;
+      const bool replaced = overlay_.changed_groups.contains(hit.group->n) ||
+                            overlay_.removed_groups.contains(hit.group->n);
+      if (!replaced) return taken(kind, record, hit.group->n);
     }
     return {};
   }
@@ -283,8 +286,8 @@ class DeltaBuilder {
       const Placed& record = records[i];
       const Placed* twin = nullptr;
       const auto same = [&](std::uint32_t ref) {
-        if (ref >> 30 != kind) return false;
-        twin = &*std::ranges::lower_bound(records, ref & kRefPlaceMask, {}, &Placed::place);
+        const std::vector<Placed>& others = ref >> 30 == kRefUser ? users_ : groups_placed_;
+        twin = &*std::ranges::lower_bound(others, ref & kRefPlaceMask, {}, &Placed::place);
         return by_name ? twin->name == record.name : twin->id == record.id;
       };
       if (!table.insert(hash(by_name, record.name, record.id), record.place | kind << 30, same)) {

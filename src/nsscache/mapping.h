@@ -66,6 +66,8 @@ void release_lease(const Lease& lease, LocalGeneration& local);
 namespace testing {
 extern bool keep_addresses;   // unmapping leaves an inaccessible range in place
 void forget_process_state();  // as in a process that has just begun; one thread only
+void skip_local_calls();      // the next call already keeps its mapping
+void expire_checks();         // as if a second had passed
 }  // namespace testing
 #endif
 

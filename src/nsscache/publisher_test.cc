@@ -266,6 +266,41 @@ TEST_F(PublisherTest, RefusesTwins) {
   EXPECT_EQ(publisher.counts().users, 3u);
 }
 
+// A person's login and uid are also those of the private group.
+TEST_F(PublisherTest, RefusesAPersonAndAGroupOfOneNameOrId) {
+  Publisher publisher = open_publisher();
+  ASSERT_OK(publisher.upsert_user(make_user(1, "alice", 10001)));
+  ASSERT_OK(publisher.upsert_group(make_group(2, "team", 10002)));
+  ASSERT_OK(publisher.publish("c1", "e1", now_));
+  const auto is_refused = [&] {
+    const auto published = publisher.publish("c2", "e1", now_);
+    const bool refused = !published && published.error().code == Code::kAlreadyExists;
+    return publisher.discard() && refused;
+  };
+  // Against the base, both ways.
+  ASSERT_OK(publisher.upsert_user(make_user(3, "team", 10003)));
+  EXPECT_TRUE(is_refused());
+  ASSERT_OK(publisher.upsert_user(make_user(3, "carol", 10002)));
+  EXPECT_TRUE(is_refused());
+  ASSERT_OK(publisher.upsert_group(make_group(3, "alice", 10003)));
+  EXPECT_TRUE(is_refused());
+  ASSERT_OK(publisher.upsert_group(make_group(3, "crew", 10001)));
+  EXPECT_TRUE(is_refused());
+  // Both in one delta.
+  ASSERT_OK(publisher.upsert_user(make_user(3, "crew", 10003)));
+  ASSERT_OK(publisher.upsert_group(make_group(4, "crew", 10004)));
+  EXPECT_TRUE(is_refused());
+  // A name that changes hands inside one delta is no twin.
+  ASSERT_OK(publisher.upsert_group(make_group(2, "crew", 10002)));
+  ASSERT_OK(publisher.upsert_user(make_user(3, "team", 10003)));
+  ASSERT_OK(publisher.publish("c2", "e1", now_));
+  // Both in one base.
+  ASSERT_OK(publisher.begin_replace());
+  ASSERT_OK(publisher.upsert_user(make_user(1, "alice", 10001)));
+  ASSERT_OK(publisher.upsert_group(make_group(2, "crew", 10001)));
+  EXPECT_TRUE(is_refused());
+}
+
 TEST_F(PublisherTest, RefusesWhatDoesNotFitAPasswdLine) {
   Publisher publisher = open_publisher();
   const std::string hostile[] = {"a:b",      "a\nb", std::string("a\0b", 3), std::string(2000, 'x'),

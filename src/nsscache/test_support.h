@@ -48,6 +48,12 @@ class CacheTest : public ::testing::Test {
     return std::move(*publisher);
   }
 
+  /// `script/test --all`.
+  static bool is_long() {
+    const char* tier = ::getenv("ROSTER_TEST_TIER");
+    return tier != nullptr && std::string(tier) == "all";
+  }
+
   std::filesystem::path root_;
   std::filesystem::path directory_;
   Timestamp now_ = from_millis(1'790'000'000'000);
@@ -102,7 +108,7 @@ std::string passwd_line(Key key) {
 template <typename Key>
 std::string group_line(Key key) {
   struct group entry;
-  std::vector<char> buffer(1 << 20);
+  static thread_local std::vector<char> buffer(1 << 20);
   switch (read_group(key, entry, buffer.data(), buffer.size())) {
     case Answer::kFound: {
       std::string line = std::string(entry.gr_name) + ":" + entry.gr_passwd + ":" +
@@ -124,7 +130,7 @@ std::string group_line(Key key) {
 }
 
 inline std::vector<gid_t> gids_of(const char* name, gid_t skip = 0) {
-  std::vector<gid_t> gids(4096);
+  std::vector<gid_t> gids(64);
   const GidsResult result = read_gids(name, skip, gids.data(), gids.size());
   if (result.answer != Answer::kFound) return {};
   gids.resize(result.count);
@@ -174,7 +180,7 @@ inline std::vector<std::string> all_groups() {
   Enumeration walk;
   if (open_enumeration(walk) != Answer::kFound) return {"unavailable"};
   struct group entry;
-  std::vector<char> buffer(1 << 20);
+  static thread_local std::vector<char> buffer(1 << 20);
   Answer answer;
   while ((answer = next_group(walk, entry, buffer.data(), buffer.size())) == Answer::kFound) {
     names.emplace_back(entry.gr_name);

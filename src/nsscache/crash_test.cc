@@ -1,0 +1,92 @@
+// kill -9 of the publisher at any instant: the last generation that it said was published, or a
+// later one, is served whole, before and after the restart.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "nsscache/test_support.h"
+
+namespace roster::nsscache {
+namespace {
+
+constexpr int kPeople = 20;
+
+using CrashTest = CacheTest;
+
+/// In generation k everybody's full name is k, and everybody is in a group named after k.
+void make_changes(Publisher& publisher, std::uint64_t k) {
+  for (int i = 1; i <= kPeople; ++i) {
+    posix::NodeUser user = make_user(static_cast<std::uint64_t>(i), "u" + std::to_string(i),
+                                     static_cast<std::uint32_t>(10000 + i), {1}, k);
+    user.gecos = std::to_string(k);
+    user.keys = {{.line = "ssh-ed25519 AAAA" + std::to_string(k), .fingerprint = "SHA256:x"}};
+    CHECK(publisher.upsert_user(user));
+  }
+  CHECK(publisher.upsert_group(make_group(1, "g" + std::to_string(k), 20001, {}, k)));
+}
+
+[[noreturn]] void publish_until_killed(PublisherOptions options, int acknowledge, Timestamp now) {
+  auto publisher = Publisher::open(std::move(options), now);
+  CHECK(publisher);
+  publisher->set_local_rules({});
+  std::uint64_t k = publisher->cursor().empty() ? 0 : std::stoull(publisher->cursor());
+  while (true) {
+    ++k;
+    make_changes(*publisher, k);
+    now += std::chrono::seconds(30);  // superseded files go while we run
+    CHECK(publisher->publish(std::to_string(k), "e", now));
+    CHECK(::write(acknowledge, &k, sizeof k) == ssize_t{sizeof k});
+  }
+}
+
+TEST_F(CrashTest, KillsLoseNothing) {
+  const int kills = is_long() ? 2000 : 200;
+  PublisherOptions small = options();
+  small.merge_bytes_min = 8000;
+  std::mt19937 random(7);
+  std::uint64_t acknowledged = 0;
+  for (int round = 0; round < kills; ++round) {
+    int pipe_ends[2];
+    ASSERT_EQ(::pipe(pipe_ends), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::close(pipe_ends[0]);
+      publish_until_killed(small, pipe_ends[1], now_);
+    }
+    ::close(pipe_ends[1]);
+    // After some generations of this process, at any instant of the next one.
+    for (unsigned i = random() % 3; i > 0; --i) {
+      ASSERT_EQ(::read(pipe_ends[0], &acknowledged, sizeof acknowledged), ssize_t{8});
+    }
+    ::usleep(random() % 1500);
+    ::kill(child, SIGKILL);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    while (::read(pipe_ends[0], &acknowledged, sizeof acknowledged) == 8) {
+    }
+    ::close(pipe_ends[0]);
+    if (acknowledged == 0) continue;
+
+    testing::forget_process_state();
+    testing::skip_local_calls();
+    struct passwd entry;
+    char buffer[1024];
+    ASSERT_EQ(read_passwd("u1", entry, buffer, sizeof buffer), Answer::kFound) << round;
+    const std::uint64_t served = std::stoull(entry.pw_gecos);
+    ASSERT_GE(served, acknowledged) << round;
+    for (int i = 2; i <= kPeople; ++i) {
+      const std::string line = passwd_line(("u" + std::to_string(i)).c_str());
+      ASSERT_NE(line.find(":" + std::to_string(served) + ":"), std::string::npos) << line;
+    }
+    ASSERT_TRUE(group_line(gid_t{20001}).starts_with("g" + std::to_string(served) + ":"));
+    ASSERT_EQ(roster::nsscache::keys_of("u1", 10001, 1),
+              std::vector<std::string>{"ssh-ed25519 AAAA" + std::to_string(served)});
+  }
+  EXPECT_GT(acknowledged, 100u);
+}
+
+}  // namespace
+}  // namespace roster::nsscache
