@@ -42,6 +42,10 @@ constexpr Statement kSetNextSuffix{"identity.set_next_suffix",
 constexpr Statement kInsert{"identity.insert",
                             "INSERT INTO posix_id (org, kind, number, name, state, home, created) "
                             "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING n"};
+constexpr Statement kInsertReserved{
+    "identity.insert_reserved",
+    "INSERT INTO posix_id (org, kind, number, name, state, home, bound_client, bound_external, "
+    "bound_key, created) VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9) RETURNING n"};
 constexpr Statement kInsertFormerName{
     "identity.insert_former_name",
     "INSERT INTO posix_id (org, kind, name, state, holder, created) "
@@ -269,6 +273,37 @@ Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityReq
   CHECK(n);
   identity.posix.n = static_cast<std::uint64_t>(*n);
   return identity;
+}
+
+Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const Rules& rules,
+                                       const ReservedIdentity& reserved, Timestamp now) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
+  const std::uint32_t number = reserved.number;
+  const auto of_org = [org, number](const Block& block) {
+    return block.org == org && posix::IdBlock{block.first, block.last}.contains(number);
+  };
+  const auto admits = [number](const posix::IdBlock& block) { return block.contains(number); };
+  if (posix::is_never_served(number) ||
+      (!std::ranges::any_of(blocks, of_org) &&
+       !std::ranges::any_of(rules.settings.admitted_ids, admits))) {
+    return fail(Code::kInvalidArgument,
+                "the id " + std::to_string(number) +
+                    " is neither in the organization's blocks nor admitted");
+  }
+  if (posix::is_reserved_name(reserved.name)) {
+    return fail(Code::kInvalidArgument, "the name " + std::string(reserved.name) +
+                                            " is reserved for accounts of the nodes");
+  }
+  if (reserved.home) {
+    ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, 0, *reserved.home));
+    if (!free) return std::unexpected(home_taken(*reserved.home));
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
+                   tx.query_one(kInsertReserved, integer_at_0, org, reserved.kind, number,
+                                reserved.name, reserved.home, reserved.client, reserved.external_id,
+                                reserved.key, to_millis(now)));
+  CHECK(n);
+  return static_cast<std::uint64_t>(*n);
 }
 
 Result<void> add_id_block(Tx& tx, OrgN org) {

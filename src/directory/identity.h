@@ -36,6 +36,22 @@ struct Identity {
 Result<Identity> allocate_identity(store::Tx& tx, const Rules& rules,
                                    const IdentityRequest& request);
 
+/// An identity that exists elsewhere and waits for its resource: state reserved.
+struct ReservedIdentity {
+  int kind = 0;
+  std::uint32_t number = 0;
+  std::string_view name;
+  std::optional<std::string_view> home;
+  std::optional<ClientN> client;  // nothing: the externalId of any client
+  std::optional<std::string_view> external_id;
+  std::optional<std::string_view> key;
+};
+/// Its number. kAlreadyExists when the id or the name is or was somebody's,
+/// kInvalidArgument when the id is neither in the organization's blocks nor admitted by its
+/// settings.
+Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const Rules& rules,
+                                       const ReservedIdentity& reserved, Timestamp now);
+
 /// Gives an organization its first or next block of ids.
 Result<void> add_id_block(store::Tx& tx, OrgN org);
 

@@ -146,6 +146,8 @@ struct User {
   Timestamp created;
   Timestamp modified;
   std::optional<PosixIdentity> posix;
+  std::string home;   // in effect, whether asked for or made from the template
+  std::string shell;  // asked for; empty: the organization's default
   std::optional<Timestamp> valid_until;
   std::vector<SshKeyRow> keys;    // when asked for
   std::vector<Reference> groups;  // direct groups, when asked for

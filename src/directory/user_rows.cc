@@ -29,7 +29,7 @@ constexpr std::size_t kKeyBytesMax = 1024;
 
 #define ROSTER_USER_COLUMNS                                                                       \
   "SELECT u.n, u.id, u.active, u.owner_client, u.version, u.created, u.modified, u.valid_until, " \
-  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name "
+  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name, u.shell "
 #define ROSTER_USER_TABLES \
   "FROM usr u JOIN posix_id p ON p.n = u.n LEFT JOIN client c ON c.n = u.owner_client "
 
@@ -79,8 +79,9 @@ UserRecord read_user(const Row& row) {
   user.posix =
       PosixIdentity{static_cast<std::uint64_t>(user.n), static_cast<std::uint32_t>(row.integer(10)),
                     std::string(row.text(11)), static_cast<IdentityState>(row.integer(12))};
-  record.home = row.text_or_null(13).value_or("");
+  user.home = row.text_or_null(13).value_or("");
   user.owner = row.text_or_null(14).value_or("");
+  user.shell = row.text_or_null(15).value_or("");
   return record;
 }
 

@@ -36,7 +36,6 @@ struct UserRecord {
   ClientN owner = 0;
   std::string user_name_key;
   std::string doc_text;
-  std::string home;
 };
 
 /// Each kNotFound when there is none.
