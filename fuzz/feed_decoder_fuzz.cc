@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (std::size_t at = 0; at < stream.size(); at += piece) {
     const auto pushed = decoder.push(stream.substr(at, piece), [](Message&& message) {
       std::string line;
-      std::visit([&line](const auto& m) { append(line, m); }, message);
+      std::visit([&line](const auto& m) { roster::feed::append(line, m); }, message);
       CHECK(line.ends_with('\n') && line.find('\n') == line.size() - 1);
       const auto again = roster::feed::parse_message(line.substr(0, line.size() - 1));
       CHECK(again && *again && **again == message);

@@ -192,6 +192,7 @@ int main(int argc, char** argv) {
   CLI::App app("Keeps the people and groups of this node in step with the Roster hub.",
                "roster-agent");
   app.footer(kExamples);
+  app.set_version_flag("--version", std::string(roster::agent::version()));
   Flags flags;
   const Commands commands = add_commands(app, flags);
   try {

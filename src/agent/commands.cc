@@ -84,7 +84,10 @@ int phase_status(std::string_view phase) {
 
 }  // namespace
 
+std::string_view version() { return ROSTER_VERSION; }
+
 int exit_status(const Error& error) {
+  if (error.keyword == kLocal) return kExitFailed;
   switch (error.code) {
     case Code::kUnavailable:
     case Code::kDataLoss:

@@ -20,6 +20,8 @@ inline constexpr int kExitRefused = 4;  // credential or data refused: an operat
 
 int exit_status(const Error& error);
 
+std::string_view version();
+
 struct CommandOutput {
   std::string text;  // for stdout
   int status = kExitOk;

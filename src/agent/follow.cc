@@ -30,6 +30,7 @@ std::uint64_t record_count(const feed::Counts& counts) {
 
 /// What a failure means to somebody who looks at the node, and its label in metrics.
 std::pair<Phase, std::string_view> classify(const Error& error) {
+  if (error.keyword == kLocal) return {Phase::kRefused, kLocal};
   switch (error.code) {
     case Code::kUnavailable:
       return {Phase::kUnreachable, "unreachable"};
@@ -48,9 +49,9 @@ std::pair<Phase, std::string_view> classify(const Error& error) {
     case Code::kFailedPrecondition:
       return {Phase::kRefused, error.keyword.empty() ? std::string_view("data") : error.keyword};
     case Code::kInternal:
-      return {Phase::kRefused, "local"};
+      return {Phase::kRefused, kLocal};
   }
-  return {Phase::kRefused, "local"};
+  return {Phase::kRefused, kLocal};
 }
 
 }  // namespace

@@ -341,6 +341,9 @@ std::vector<Lie> delta_lies() {
       {"another's name",
        [](std::string s) { return replace(s, "\"name\":\"user1\"", "\"name\":\"user2\""); }},
       {"another's id", [](std::string s) { return replace(s, "\"uid\":10001", "\"uid\":10002"); }},
+      {"a group's name",
+       [](std::string s) { return replace(s, "\"name\":\"user1\"", "\"name\":\"hpc\""); }},
+      {"a group's id", [](std::string s) { return replace(s, "\"uid\":10001", "\"uid\":10901"); }},
       {"an older protocol", [](std::string s) { return replace(s, "\"v\":1", "\"v\":2"); }},
   };
 }

@@ -223,6 +223,8 @@ Result<bool> edit_deny_file(const std::filesystem::path& file, std::string_view 
     return fail(Code::kInvalidArgument, "\"" + std::string(entry.substr(0, 64)) +
                                             "\" is neither a login ([a-z_][a-z0-9._-]*) nor a uid");
   }
+  // Denying somebody must work on a node that was never configured; other errors show at the lock.
+  mkdir(file.parent_path().c_str(), 0755);
   ASSIGN_OR_RETURN(const UniqueFd lock, lock_directory(file.parent_path()));
   auto text = read_file(file, kFileBytesMax);
   if (!text && text.error().code != Code::kNotFound) return std::unexpected(text.error());

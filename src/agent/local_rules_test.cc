@@ -136,7 +136,8 @@ TEST_F(Files, EditsKeepCommentsAndAreIdempotent) {
   for (const char* bad : {"", "A", "a b", "../x", "a\nb", "-1", "a#b"}) {
     EXPECT_FALSE(edit_deny_file(sources_.deny, bad, true)) << bad;
   }
-  EXPECT_FALSE(edit_deny_file(directory_ / "missing" / "deny", "alice", true));
+  EXPECT_EQ(edit_deny_file(directory_ / "new" / "deny", "alice", true), true);
+  EXPECT_FALSE(edit_deny_file(directory_ / "missing" / "too" / "deny", "alice", true));
 }
 
 TEST_F(Files, ConcurrentEditsLoseNothing) {

@@ -136,6 +136,7 @@ Result<void> NodeCache::apply_record_locked(feed::Message&& message) {
     if (kind_ == feed::Kind::kDelta) {
       const auto before = publisher_->find_group(group->n);
       if (before && before->seq > group->seq) return goes_back("group", group->n);
+      takes_access_away_ |= before && !std::ranges::includes(group->parents, before->parents);
     }
     return publisher_->upsert_group(std::move(*group));
   }
@@ -151,7 +152,9 @@ Result<void> NodeCache::apply_record_locked(feed::Message&& message) {
 Result<void> NodeCache::apply(feed::Message message) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kCollecting) return interrupted();
-  return apply_record_locked(std::move(message));
+  auto applied = apply_record_locked(std::move(message));
+  if (!applied && applied.error().code == Code::kUnavailable) applied.error().keyword = kLocal;
+  return applied;
 }
 
 Result<void> NodeCache::check_shrinkage_locked() const {
@@ -219,7 +222,7 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   if (!stats) {
     forget_locked();
     Error error = std::move(stats.error());
-    if (error.code == Code::kAlreadyExists) error.keyword = kClash;
+    error.keyword = error.code == Code::kAlreadyExists ? kClash : kLocal;
     return std::unexpected(std::move(error));
   }
   stage_ = Stage::kIdle;

@@ -24,6 +24,8 @@ inline constexpr std::string_view kInterrupted = "interrupted";
 inline constexpr std::string_view kShrinks = "shrinks";
 inline constexpr std::string_view kClash = "clash";
 inline constexpr std::string_view kGoesBack = "goes_back";
+/// Keyword of what fails on this node's side, such as a full disk.
+inline constexpr std::string_view kLocal = "local";
 
 /// The node's cache as the agent's threads share it: one transfer at a time is collected by the
 /// thread that follows the hub, while local rules take effect from another. Nothing of a transfer

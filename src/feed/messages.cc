@@ -351,7 +351,9 @@ Result<Message> parse_end(const json::object& o) {
 
 Result<Message> parse_reset(const json::object& o) {
   ASSIGN_OR_RETURN(const std::string_view reason, text_of(o, "reason"));
-  return Message(Reset{std::string(reason.substr(0, kReasonBytesMax))});
+  std::size_t size = std::min(reason.size(), kReasonBytesMax);
+  while (size < reason.size() && (static_cast<unsigned char>(reason[size]) & 0xC0) == 0x80) --size;
+  return Message(Reset{std::string(reason.substr(0, size))});
 }
 
 }  // namespace
