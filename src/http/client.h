@@ -37,7 +37,7 @@ struct ClientOptions {
   bool allow_plain_http = false;  // http:// to anything but loopback is refused unless set
   std::chrono::milliseconds connect_timeout{5'000};
   std::chrono::milliseconds timeout{60'000};  // whole exchange; parked feeds set their own
-  std::size_t body_bytes_max = 64 << 20;
+  std::size_t body_bytes_max = 64 << 20;      // of collected bodies; a sink decides for itself
   std::string user_agent = "roster";
 };
 
@@ -56,12 +56,14 @@ struct ClientResponse {
   int status = 0;
   Headers headers;
   std::string body;
-  /// PEM of the server's chain, filled when `ca_sha256` is used.
+  /// With `ca_sha256`: PEM of the chain that was verified, from the server's certificate to the
+  /// pinned authority, which is the last.
   std::string server_chain_pem;
 };
 
 /// Blocking HTTP/1.1 client with one kept-alive connection; a dead idle connection is replaced once
-/// for idempotent methods. One thread at a time, except `interrupt`.
+/// for idempotent methods. No redirects, no cookies, no proxies. One thread at a time, except
+/// `interrupt`.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);

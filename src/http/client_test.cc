@@ -1,7 +1,10 @@
 #include "http/client.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -13,6 +16,7 @@
 #include "http/server.h"
 #include "http/socket.h"
 #include "http/test_support.h"
+#include "http/transport.h"
 
 namespace roster::http {
 namespace {
@@ -325,12 +329,13 @@ TEST(Client, CanBeInterrupted) {
 
 struct TlsServer {
   explicit TlsServer(const Authority& authority,
-                     const std::string& names = "DNS:localhost,IP:127.0.0.1")
+                     const std::string& names = "DNS:localhost,IP:127.0.0.1",
+                     Handler handler = echo)
       : issued(authority.issue(names)) {
     install(issued);
     ServerOptions options;
     options.tls = TlsFiles{directory / "cert.pem", directory / "key.pem"};
-    server = std::make_unique<RunningServer>(echo, std::move(options));
+    server = std::make_unique<RunningServer>(std::move(handler), std::move(options));
   }
   void install(const IssuedCertificate& certificate) const {
     testing::write_text(directory / "cert.pem", certificate.chain_pem);
@@ -463,6 +468,70 @@ TEST(ClientTls, LargeBodiesBothWays) {
   const auto answer = client->call({.method = "POST", .target = "/", .body = body});
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_EQ(answer->body, "POST / " + body + "\n");
+}
+
+struct OfferCase {
+  int min_version;
+  int max_version;
+  const char* ciphers;  // of TLS 1.2
+  const char* agreed;   // null: no handshake
+};
+
+// Microsoft Entra offers TLS 1.2 with ECDHE suites; nothing older and nothing without forward
+// secrecy must get in.
+TEST(ServerTls, VersionsAndSuites) {
+  const Authority ours("ours");
+  const TlsServer server(ours);
+  for (const OfferCase& c : {
+           OfferCase{TLS1_3_VERSION, TLS1_3_VERSION, "DEFAULT", "TLSv1.3"},
+           OfferCase{TLS1_2_VERSION, TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384", "TLSv1.2"},
+           OfferCase{TLS1_2_VERSION, TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2"},
+           OfferCase{TLS1_2_VERSION, TLS1_2_VERSION, "ECDHE-ECDSA-AES128-SHA256", nullptr},
+           OfferCase{TLS1_2_VERSION, TLS1_2_VERSION, "AES256-GCM-SHA384", nullptr},
+           OfferCase{TLS1_1_VERSION, TLS1_1_VERSION, "ALL:@SECLEVEL=0", nullptr},
+       }) {
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
+        SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    SSL_CTX_set_min_proto_version(context.get(), c.min_version);
+    SSL_CTX_set_max_proto_version(context.get(), c.max_version);
+    ASSERT_EQ(SSL_CTX_set_cipher_list(context.get(), c.ciphers), 1);
+    const testing::RawPeer peer(server.server->address());
+    const SslPtr ssl(SSL_new(context.get()));
+    SSL_set_fd(ssl.get(), peer.fd());
+    if (SSL_connect(ssl.get()) == 1) {
+      EXPECT_STREQ(SSL_get_version(ssl.get()), c.agreed) << c.ciphers;
+    } else {
+      EXPECT_EQ(c.agreed, nullptr) << c.ciphers;
+      ERR_clear_error();
+    }
+  }
+}
+
+// A reader slower than the server: what TLS began to send must be offered again unchanged.
+TEST(ServerTls, StreamsAFileToASlowReader) {
+  const Authority ours("ours");
+  const TempDirectory directory;
+  std::string content(20'000'000, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 + i / 255);
+  testing::write_text(directory / "file", content);
+  const auto fd = std::make_shared<UniqueFd>(::open((directory / "file").c_str(), O_RDONLY));
+  const TlsServer server(ours, "IP:127.0.0.1", [fd](const Request&, Context&) {
+    Response response;
+    response.body = FileBody{fd, 0, 20'000'000};
+    return response;
+  });
+  const auto client =
+      client_for(server.url(), [&ours](ClientOptions& options) { options.ca_pem = ours.pem(); });
+  std::size_t at = 0;
+  int pieces = 0;
+  const auto answer = client->call({.sink = [&](std::string_view piece) -> Result<void> {
+    if (content.compare(at, piece.size(), piece) != 0) return fail(Code::kDataLoss, "differs");
+    at += piece.size();
+    if (++pieces % 64 == 0) std::this_thread::sleep_for(milliseconds(1));
+    return {};
+  }});
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(at, content.size());
 }
 
 TEST(ClientTls, PlainSpeechToATlsPortAndBack) {

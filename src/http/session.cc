@@ -86,6 +86,14 @@ std::string_view bytes_of(const Body& body) {
   return {};
 }
 
+Context peer_context(std::string remote, std::optional<PeerCredentials> credentials, bool tls) {
+  Context context;
+  context.remote = std::move(remote);
+  context.credentials = credentials;
+  context.tls = tls;
+  return context;
+}
+
 std::string chunk_of(std::string_view piece) {
   std::array<char, 20> size{};
   const int digits = std::snprintf(size.data(), size.size(), "%zx\r\n", piece.size());
@@ -103,10 +111,8 @@ Session::Session(Edge& edge, Shard& shard, Accepted accepted)
       transport_(std::move(accepted.fd), std::move(accepted.ssl)),
       descriptor_(shard.io, transport_.fd()),
       timer_(shard.io),
-      refuse_(accepted.refuse) {
-  context_.remote = std::move(accepted.remote);
-  context_.credentials = accepted.credentials;
-  context_.tls = transport_.tls();
+      refuse_(accepted.refuse),
+      peer_(peer_context(std::move(accepted.remote), accepted.credentials, transport_.tls())) {
   shard_.sessions.insert(this);
   edge_.metrics.connections.add(1);
 }
@@ -134,7 +140,7 @@ Session::Awaitable<void> Session::run() {
       broken_ ? reset_on_close() : transport_.say_goodbye();
     }
   } catch (const std::exception& error) {
-    log::error("HTTP connection failed", {{"remote", context_.remote}, {"error", error.what()}});
+    log::error("HTTP connection failed", {{"remote", peer_.remote}, {"error", error.what()}});
   }
   timer_.cancel();
 }
@@ -257,8 +263,7 @@ Session::Awaitable<bool> Session::handshake() {
         io.state == Transport::State::kWantRead || io.state == Transport::State::kWantWrite;
     if (!wants || co_await wait_for(io.state, deadline) != Ready::kYes) {
       edge_.metrics.rejected("handshake");
-      log::debug("TLS handshake failed",
-                 {{"remote", context_.remote}, {"error", transport_.error()}});
+      log::debug("TLS handshake failed", {{"remote", peer_.remote}, {"error", transport_.error()}});
       break;
     }
   }
@@ -380,10 +385,8 @@ void Session::call_handler() {
 
 Session::Awaitable<bool> Session::answer() {
   const SteadyTime begin = steady_clock::now();
+  context_ = peer_;
   context_.request_id = shard_.ids.next();
-  context_.route.clear();
-  context_.wait_expired = false;
-  context_.resumed = false;
   keep_alive_ = head_.keep_alive;
   while (true) {
     const std::uint64_t evictions = shard_.waits.evictions();
@@ -575,7 +578,7 @@ void Session::finished(SteadyTime begin) {
   edge_.metrics.answered(head_.request.method, response_.status, context_.route,
                          context_.resumed ? std::nullopt : std::optional<double>(seconds.count()));
   log::debug("request answered", {{"request_id", context_.request_id},
-                                  {"remote", context_.remote},
+                                  {"remote", peer_.remote},
                                   {"method", head_.request.method},
                                   {"path", head_.request.path},
                                   {"status", response_.status},
@@ -586,14 +589,14 @@ Session::Awaitable<void> Session::reject(Reject why) {
   phase_ = Phase::kBusy;
   keep_alive_ = false;
   edge_.metrics.rejected(why.reason);
-  log::debug("request refused", {{"remote", context_.remote}, {"reason", why.reason}});
+  log::debug("request refused", {{"remote", peer_.remote}, {"reason", why.reason}});
   parser_.reset();
   release_body();
   in_ = std::string();
   head_ = RequestHead();
   head_.http_1_1 = true;
+  context_ = peer_;
   context_.request_id = shard_.ids.next();
-  context_.route.clear();
   response_ = rejection(why);
   if (co_await send()) co_await linger();
 }

@@ -128,6 +128,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   std::optional<RequestParser> parser_;  // while a request is read
   RequestHead head_;
+  const Context peer_;  // what every request of this connection begins with
   Context context_;
   Response response_;
   std::size_t body_reserved_ = 0;
