@@ -326,17 +326,21 @@ TEST_F(PublisherTest, RefusesWhatDoesNotFitAPasswdLine) {
 
 TEST_F(PublisherTest, NeverAnswersForTheSystemsIds) {
   Publisher publisher = open_publisher();
-  for (const std::uint32_t id : {0u, 1u, 999u, 65534u, 65535u, 2147483648u, 4294967295u}) {
-    ASSERT_OK(publisher.upsert_user(make_user(id + 1, "u" + std::to_string(id), id)));
-    ASSERT_OK(publisher.upsert_group(make_group(id + 1, "g" + std::to_string(id), id)));
+  std::uint64_t n = 0;
+  for (const std::uint32_t id : {0u, 999u, 65535u, 4294967295u}) {
+    ASSERT_OK(publisher.upsert_user(make_user(++n, "u" + std::to_string(id), id)));
   }
-  ASSERT_OK(publisher.upsert_user(make_user(1u << 20, "alice", 1000, {1, 2, 1000})));
+  for (const std::uint32_t id : {1u, 998u, 65534u, 2147483648u}) {
+    ASSERT_OK(publisher.upsert_group(make_group(++n, "g" + std::to_string(id), id)));
+  }
+  ASSERT_OK(publisher.upsert_user(make_user(1u << 20, "alice", 1000, {5, 6, 7, 8})));
   ASSERT_OK(publisher.publish("c1", "e1", now_));
   EXPECT_THAT(all_passwd(), ElementsAre("alice"));
   EXPECT_THAT(all_groups(), ElementsAre("alice"));
   EXPECT_EQ(passwd_line(uid_t{0}), "not found");
   EXPECT_EQ(passwd_line("u0"), "not found");
   EXPECT_EQ(group_line(gid_t{0}), "not found");
+  EXPECT_EQ(group_line(gid_t{1}), "not found");
   EXPECT_THAT(gids_of("alice"), IsEmpty());
   EXPECT_THAT(keys_of("u0", 0, 1), ElementsAre("unknown"));
 }
