@@ -589,6 +589,59 @@ TEST(Enrolment, ARefusedCredentialJoinsAnew) {
   EXPECT_EQ(hub.count_requests("enroll"), 2U);
 }
 
+TEST(Enrolment, OverTlsTheJoinTokenPinsTheHubsCa) {
+  FakeHub hub(FakeHub::Tls::kOwnCa);
+  fill(hub);
+  FakeHub impostor(FakeHub::Tls::kOwnCa);
+  Node node(hub);
+  node.config_.url = impostor.url();
+  const auto wrong = node.sync();
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, Code::kUnavailable);
+  EXPECT_EQ(impostor.requests().size(), 0U) << "the token never reached it";
+
+  node.config_.url = hub.url();
+  const auto joined = node.sync();
+  ASSERT_TRUE(joined) << joined.error().message;
+  EXPECT_TRUE(node.serves("user1"));
+  const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+  ASSERT_TRUE(stored && *stored);
+  EXPECT_THAT((*stored)->ca_pem, ::testing::HasSubstr("BEGIN CERTIFICATE"));
+
+  // From now on this CA alone is trusted.
+  node.boot();
+  hub.put_user(200, "new", 10200);
+  ASSERT_TRUE(node.sync());
+  node.config_.url = impostor.url();
+  node.boot();
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(impostor.requests().size(), 0U) << "nor did the credential";
+  EXPECT_TRUE(node.serves("new"));
+}
+
+TEST(Enrolment, ACaOtherThanThePinnedOneIsNotKept) {
+  FakeHub hub(FakeHub::Tls::kOwnCa);
+  FakeHub other(FakeHub::Tls::kOwnCa);
+  Node node(hub);
+  hub.set_intercept([&other](const http::Request&) -> std::optional<http::Response> {
+    feed::Enrollment answer;
+    answer.node_id = "node-1";
+    answer.credential = Secret("rsn_1");
+    answer.org = "acme";
+    answer.view = answer.role = "login";
+    answer.expires = from_millis(1'000);
+    answer.ca_pem = other.ca_pem();
+    http::Response response;
+    response.status = 201;
+    response.body = answer.to_json();
+    return response;
+  });
+  const auto refused = node.sync();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+  EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "node.json"));
+}
+
 TEST(Enrolment, WithoutATokenOrWithAWrongOneItSaysSo) {
   FakeHub hub;
   Node node(hub);

@@ -1,11 +1,15 @@
 #include "agent/testing/fake_hub.h"
 
+#include <stdlib.h>
+
 #include <charconv>
 #include <utility>
 
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/time.h"
 #include "crypto/token.h"
+#include "crypto/x509.h"
 #include "feed/enrollment.h"
 #include "feed/zstd.h"
 
@@ -37,10 +41,17 @@ http::Response reset(std::string reason) {
 
 }  // namespace
 
-FakeHub::FakeHub() : join_token_(crypto::mint_join_token("", system_random)->token.expose()) {
+FakeHub::FakeHub(Tls tls) : tls_(tls) {
   http::ServerOptions options;
   options.listen = {"127.0.0.1:0"};
   options.workers = 2;
+  std::string pin;
+  if (tls_ == Tls::kOwnCa) {
+    prepare_tls();
+    options.tls = http::TlsFiles{tls_dir_ / "cert.pem", tls_dir_ / "key.pem"};
+    pin = crypto::certificate_info(ca_pem_)->sha256;
+  }
+  join_token_ = crypto::mint_join_token(pin, system_random)->token.expose();
   auto server = http::Server::create(
       std::move(options),
       [this](const http::Request& request, http::Context& context) {
@@ -52,11 +63,31 @@ FakeHub::FakeHub() : join_token_(crypto::mint_join_token("", system_random)->tok
   server_->start();
 }
 
-FakeHub::~FakeHub() { stop(); }
+FakeHub::~FakeHub() {
+  stop();
+  if (!tls_dir_.empty()) std::filesystem::remove_all(tls_dir_);
+}
+
+void FakeHub::prepare_tls() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "hub.XXXXXX").string();
+  CHECK(mkdtemp(pattern.data()) != nullptr);
+  tls_dir_ = pattern;
+  const auto ca = crypto::create_ca("Test hub", system_now(), std::chrono::days(2), system_random);
+  CHECK(ca);
+  ca_pem_ = ca->certificate_pem;
+  const std::vector<std::string> hosts{"127.0.0.1"};
+  const auto certificate = crypto::issue_server_certificate(*ca, hosts, system_now(),
+                                                            std::chrono::days(1), system_random);
+  CHECK(certificate);
+  CHECK(write_file_atomic(tls_dir_ / "cert.pem", certificate->certificate_pem, 0600));
+  CHECK(write_file_atomic(tls_dir_ / "key.pem", certificate->key_pem.expose(), 0600));
+}
 
 void FakeHub::stop() { server_->stop(std::chrono::milliseconds(2'000)); }
 
-std::string FakeHub::url() const { return "http://" + server_->addresses().front(); }
+std::string FakeHub::url() const {
+  return (tls_ == Tls::kOff ? "http://" : "https://") + server_->addresses().front();
+}
 
 void FakeHub::changed() { server_->notify("seq", seq_); }
 
@@ -211,6 +242,7 @@ http::Response FakeHub::enroll(const http::Request& request, bool renewal) {
   out.role = "login";
   out.issued = system_now() - issued_before_;
   out.expires = out.issued + life_;
+  out.ca_pem = ca_pem_;
   return text(renewal ? 200 : 201, out.to_json(), "application/json");
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,10 +25,14 @@ class FakeHub {
   /// Changes the text of an honest stream before it is sent (and packed, for a snapshot).
   using Rewrite = std::function<std::string(std::string stream)>;
 
-  FakeHub();
+  enum class Tls { kOff, kOwnCa };
+
+  /// With its own CA the join token carries the CA's fingerprint.
+  explicit FakeHub(Tls tls = Tls::kOff);
   ~FakeHub();
 
   std::string url() const;
+  const std::string& ca_pem() const { return ca_pem_; }
   const std::string& join_token() const { return join_token_; }
 
   void put_user(std::uint64_t n, std::string_view name, std::uint32_t uid,
@@ -66,7 +71,12 @@ class FakeHub {
   std::string cursor(std::uint64_t seq) const;
   void changed();
 
+  void prepare_tls();
+
   Metrics metrics_;
+  const Tls tls_;
+  std::filesystem::path tls_dir_;
+  std::string ca_pem_;
   std::string join_token_;
   mutable std::mutex mutex_;  // guards all below but the server
   std::string epoch_ = "e1";
