@@ -469,7 +469,7 @@ void add_group_commands(CLI::App& app, Session& session) {
   });
   CLI::App* get = group->add_subcommand("get", "show one group with its members");
   get->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
-  get->footer("Example: roster group get ml-research");
+  get->footer("Example: roster group get mlresearch");
   get->callback([w, &session] {
     session.action = [w, &session](Hub& hub) -> Result<void> {
       ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", group_path(w->name)));
@@ -486,7 +486,7 @@ void add_group_commands(CLI::App& app, Session& session) {
   CLI::App* rename = group->add_subcommand("rename", "give a new POSIX name; the old stays taken");
   rename->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
   rename->add_option("NAME", w->other, "new POSIX name")->required();
-  rename->footer("Example: roster group rename ml-research ml");
+  rename->footer("Example: roster group rename mlresearch ml");
   rename->callback([w, &session] {
     session.action = [w, &session](Hub& hub) -> Result<void> {
       ASSIGN_OR_RETURN(const auto after, hub.call_org("POST", group_path(w->name) + "/rename",

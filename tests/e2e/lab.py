@@ -6,7 +6,6 @@ its real path, and an OpenSSH server on a loopback port. Nothing of the machine 
 of it is gone when the process ends.
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -110,9 +109,9 @@ class Scim:
             raise AssertionError(f"{method} {path}: {status}, expected {expect}: {text[:2000]}")
         return status, parsed
 
-    def create_user(self, name, keys=(), **attributes):
-        body = {"schemas": [CORE_USER, COREWEAVE], "userName": name, "active": True,
-                "externalId": "x-" + name, **attributes}
+    def create_user(self, user_name, keys=(), **attributes):
+        body = {"schemas": [CORE_USER, COREWEAVE], "userName": user_name, "active": True,
+                "externalId": "x-" + user_name, **attributes}
         if keys:
             body[COREWEAVE] = {"sunkSshKeys": list(keys)}
         return self.call("POST", "/Users", body, expect=201)[1]
@@ -130,7 +129,7 @@ class Lab:
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-lab-", dir="/tmp"))
         self.processes = {}
         self.logs = {}
-        self.stack = contextlib.ExitStack()
+        self.mounts = []
 
     def __enter__(self):
         try:
@@ -148,30 +147,32 @@ class Lab:
             for name, log in self.logs.items():
                 print(f"--- {name}\n" + "".join(log.read_text(errors="replace").splitlines(True)[-30:]))
         libc = ctypes.CDLL(None)
-        libc.umount2(str(self.root).encode(), 2)  # MNT_DETACH: the overlays keep their layers
+        for path in ("/home", "/var/lib/roster", "/run", "/usr", "/etc", self.root):
+            libc.umount2(str(path).encode(), 2)  # MNT_DETACH; a next lab begins on the bare machine
         shutil.rmtree(self.root, ignore_errors=True)
 
     # --- the machine ---------------------------------------------------------------------------
 
     def mount(self):
-        run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.root)
+        self.mount_at(self.root, "-t", "tmpfs", "-o", "mode=755", "tmpfs")
         for path in ("/etc", "/usr"):
             upper, work = self.root / ("upper" + path), self.root / ("work" + path)
             upper.mkdir(parents=True)
             work.mkdir(parents=True)
-            run("mount", "-t", "overlay", "overlay", "-o",
-                f"lowerdir={path},upperdir={upper},workdir={work}", path)
+            self.mount_at(path, "-t", "overlay", "-o",
+                          f"lowerdir={path},upperdir={upper},workdir={work}", "overlay")
         for path in ("/run", "/var/lib/roster", "/home"):
             pathlib.Path(path).mkdir(parents=True, exist_ok=True)
-            run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path)
+            self.mount_at(path, "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+
+    def mount_at(self, path, *words):
+        run("mount", *words, path)
+        self.mounts.append(path)
 
     def install(self):
         """Puts files where a package would, and makes the system users."""
-        libexec = pathlib.Path("/usr/lib/roster")
-        libexec.mkdir()
-        for name in ("rosterd", "roster-agent", "roster"):
+        for name in ("rosterd", "roster-agent", "roster", "roster-authorized-keys"):
             shutil.copy(BUILD / "bin" / name, f"/usr/bin/{name}")
-        shutil.copy(BUILD / "bin" / "roster-authorized-keys", libexec)
         shutil.copy(BUILD / "lib" / "libnss_roster.so.2", MULTIARCH)
         for user in ("roster-agent", "roster-keys"):
             run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user,
@@ -225,9 +226,9 @@ class Lab:
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(self.operator_token + "\n")
 
-    def start_hub(self, *options):
+    def start_hub(self, *options, **process):
         self.start("rosterd", "rosterd", "serve", "--data-dir", self.data_dir, "--listen",
-                   f"127.0.0.1:{self.port}", *options)
+                   f"127.0.0.1:{self.port}", *options, **process)
         tls = ssl.create_default_context(cafile=self.ca_file)
 
         def ready():
@@ -265,7 +266,7 @@ class Lab:
         path.write_text(token)
         return path
 
-    def start_agent(self, join_token_file=None, *options):
+    def start_agent(self, join_token_file=None, *options, **process):
         state, cache = pathlib.Path("/var/lib/roster/state"), pathlib.Path("/var/lib/roster/cache")
         for directory in (state, cache):
             directory.mkdir(parents=True, exist_ok=True)
@@ -273,7 +274,7 @@ class Lab:
                    "--cache-dir", cache, *options]
         if join_token_file:
             command += ["--join-token-file", join_token_file]
-        self.start("agent", *command)
+        self.start("agent", *command, **process)
 
     def agent_status(self):
         return json.loads(run("roster-agent", "status", "--output", "json").stdout)
