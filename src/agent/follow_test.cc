@@ -481,6 +481,7 @@ TEST(LyingHub, AHubThatDoesNotParkIsAskedSlowly) {
   }
   EXPECT_GT(std::chrono::steady_clock::now() - begin, milliseconds(25 + 50 + 100 + 100));
   node.halt();
+  hub.stop();  // it may still be calling what lives in this function
 }
 
 TEST(Snapshot, ACutTransferIsTakenUpAgain) {
