@@ -614,6 +614,23 @@ TEST(Server, ListenErrorsSayWhat) {
   }
 }
 
+TEST(Server, SpeaksIpv6) {
+  Metrics metrics;
+  ServerOptions options;
+  options.listen = {"[::1]:0"};
+  if (!Server::create(options, echo, metrics)) GTEST_SKIP() << "this machine has no IPv6";
+  RunningServer server([](const Request&, Context& c) { return text_response(200, c.remote); },
+                       std::move(options));
+  ASSERT_TRUE(server.address().starts_with("[::1]:")) << server.address();
+  RawPeer peer(server.address());
+  peer.send(kGet);
+  EXPECT_THAT(peer.read_answer(), HasSubstr("\r\n\r\n[::1]:"));
+  ClientOptions client_options;
+  client_options.url = server.url();
+  auto client = Client::create(std::move(client_options));
+  EXPECT_TRUE((*client)->call({}));
+}
+
 TEST(Server, UnixSocketTellsWhoIsThere) {
   const TempDirectory directory;
   const std::string path = (directory / "hub.sock").string();

@@ -132,7 +132,9 @@ RawPeer::RawPeer(const std::string& address) {
     to = *unix_address(address.substr(5));
   } else {
     const std::size_t colon = address.rfind(':');
-    to = resolve_numeric(address.substr(0, colon), address.substr(colon + 1))->front();
+    std::string host = address.substr(0, colon);
+    if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+    to = resolve_numeric(host, address.substr(colon + 1))->front();
   }
   fd_ = UniqueFd(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
   EXPECT_EQ(::connect(fd_.get(), to.get(), to.size), 0) << address;
