@@ -41,6 +41,12 @@ void add_posix(const Call& call, const directory::User& user, json::object& out)
     target["sunkPosixUserId"] = user.posix->number;
     target["sunkPosixGroupId"] = user.posix->number;
   }
+  if (call.reader()) {
+    // What a node gives the person, asked for or not.
+    const std::string& default_shell = call.org.settings.default_shell;
+    if (!user.home.empty()) target["sunkPreferredHomeDirectory"] = user.home;
+    target["sunkLoginShell"] = user.shell.empty() ? default_shell : user.shell;
+  }
   const bool locked = call.reader() && !may_log_in(user, call.now);
   if (locked) {
     target["sunkLoginShell"] = posix::kNologinShell;

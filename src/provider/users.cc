@@ -95,9 +95,9 @@ void apply(const KeyStep& step, std::vector<KeyInput>& keys) {
   }
 }
 
-/// Name under which the writer's keys are stored (SshKeyRow::source); nothing: the owner's.
-Result<std::optional<std::string>> own_source(Directory& directory, const Call& call) {
-  if (!call.actor.client) return std::nullopt;
+/// Name under which the writer's keys are stored (SshKeyRow::source).
+Result<std::string> own_source(Directory& directory, const Call& call) {
+  if (!call.actor.client) return "manual";
   ASSIGN_OR_RETURN(const auto clients, directory.list_clients(call.org.n));
   for (const directory::Client& client : clients) {
     if (client.n == *call.actor.client) return client.name;
@@ -106,12 +106,10 @@ Result<std::optional<std::string>> own_source(Directory& directory, const Call& 
 }
 
 /// The writer's own keys of a person, with what PATCH does not speak about.
-std::vector<KeyInput> own_keys(const User& user, const std::optional<std::string>& source) {
-  const std::string owner = user.owner.empty() ? "manual" : user.owner;
-  const std::string& own = source ? *source : owner;
+std::vector<KeyInput> own_keys(const User& user, const std::string& source) {
   std::vector<KeyInput> keys;
   for (const directory::SshKeyRow& row : user.keys) {
-    if (row.source != own) continue;
+    if (row.source != source) continue;
     keys.push_back({.line = row.key,
                     .fingerprint = row.fingerprint,
                     .name = row.name,
@@ -210,7 +208,7 @@ Result<http::Response> patch_user(Directory& directory, const Call& call, std::s
   ASSIGN_OR_RETURN(const auto version, if_match(call.request));
   ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::user_type(), body));
   ASSIGN_OR_RETURN(const std::vector<KeyStep> steps, parse_key_steps(patch.keys));
-  std::optional<std::string> source;
+  std::string source;
   if (!steps.empty()) {
     ASSIGN_OR_RETURN(source, own_source(directory, call));
   }
