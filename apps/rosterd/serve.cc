@@ -1,6 +1,7 @@
 #include "serve.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -217,6 +218,21 @@ class Service {
   std::unique_ptr<http::Server> server_;
 };
 
+/// A parked agent costs a descriptor: takes all that the system allows, and says when it is too
+/// few.
+void raise_descriptor_limit(std::int64_t connections_max) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  constexpr rlim_t kOwnUse = 200;
+  const auto wanted = static_cast<rlim_t>(connections_max) + kOwnUse;
+  if (limit.rlim_cur < wanted) {
+    log::warn("fewer file descriptors than limits.connections_max: raise LimitNOFILE",
+              {{"descriptors", limit.rlim_cur}, {"wanted", wanted}});
+  }
+}
+
 /// Blocked in every thread that follows, so that only `wait_for_end` sees them.
 sigset_t block_signals() {
   sigset_t signals;
@@ -241,6 +257,7 @@ void wait_for_end(Service& service, const sigset_t& signals) {
 
 Result<void> serve(const ServeOptions& options, const Clock& clock, const RandomBytes& random) {
   ::umask(0077);
+  raise_descriptor_limit(options.connections_max);
   const sigset_t signals = block_signals();
   Service service(options, clock, random);
   RETURN_IF_ERROR(service.start());

@@ -85,7 +85,8 @@ class Directory {
   /// kInvalidArgument naming the attribute for a home, shell or key that is not allowed.
   Result<User> create_user(const Actor& actor, OrgN org, const UserInput& input);
   Result<User> get_user(const Actor& actor, OrgN org, std::string_view id, Load load);
-  /// One page in order of id. At most 1,000.
+  /// One page in order of id, of 1 to 1,000. Users that match the conditions, and possibly others:
+  /// the caller's evaluator decides.
   Result<Page<User>> list_users(const Actor& actor, OrgN org, std::span<const Condition> conditions,
                                 std::string_view after_id, std::size_t limit, Load load);
   /// Read, modify, write in one closure: `edit` gets the current user with keys and may run more
@@ -114,6 +115,7 @@ class Directory {
   Result<Group> create_group(const Actor& actor, OrgN org, const GroupInput& input,
                              std::span<const std::string> member_ids);
   Result<Group> get_group(const Actor& actor, OrgN org, std::string_view id, Load load);
+  /// As list_users; conditions on kMember hold for all that is returned.
   Result<Page<Group>> list_groups(const Actor& actor, OrgN org,
                                   std::span<const Condition> conditions, std::string_view after_id,
                                   std::size_t limit, Load load);
@@ -142,6 +144,7 @@ class Directory {
     std::string name;  // host name, [a-z0-9.-]{1,253}
     std::string agent_version;
     std::uint32_t highest_id = 0;
+    std::string role = {};  // that the node expects its token to give; empty: any
   };
   struct Enrolled {
     Node node;
@@ -150,7 +153,8 @@ class Directory {
     std::string epoch;
   };
   /// With a join token. A live node of the same cluster and name is kAlreadyExists and audited;
-  /// an expired one, or one not seen for `stale`, is replaced.
+  /// an expired one, or one not seen for `stale`, is replaced. kPermissionDenied when the token
+  /// gives another role than the one expected.
   Result<Enrolled> enroll_node(std::string_view join_bearer, const EnrollRequest& request,
                                std::string_view remote);
   /// A second credential; the first stays valid until the second is first used.

@@ -41,10 +41,12 @@ Result<directory::Directory::Enrolled> Enrollment::try_enroll(const http::Reques
   ASSIGN_OR_RETURN(const std::string_view token, bearer_credential(request.headers));
   ASSIGN_OR_RETURN(const feed::EnrollRequest body, feed::EnrollRequest::parse(request.body, false));
   ASSIGN_OR_RETURN(const std::uint32_t highest_id, checked_id(body.highest_id));
-  RETURN_IF_ERROR(check_role(token, body.role));
-  return directory_.enroll_node(
-      token, {.name = body.name, .agent_version = body.agent_version, .highest_id = highest_id},
-      context.remote);
+  return directory_.enroll_node(token,
+                                {.name = body.name,
+                                 .agent_version = body.agent_version,
+                                 .highest_id = highest_id,
+                                 .role = body.role},
+                                context.remote);
 }
 
 Result<directory::Directory::Enrolled> Enrollment::try_renew(const http::Request& request) {
@@ -54,20 +56,6 @@ Result<directory::Directory::Enrolled> Enrollment::try_renew(const http::Request
   ASSIGN_OR_RETURN(directory::Node node, directory_.authenticate_node(credential));
   node.agent_version = body.agent_version;
   return directory_.renew_node(node);
-}
-
-/// A node that expects another role than its token gives would run with the wrong rules. Looked at
-/// before the token is used up.
-Result<void> Enrollment::check_role(std::string_view join_token, std::string_view role) {
-  if (role.empty()) return {};
-  ASSIGN_OR_RETURN(const directory::Actor actor, directory_.authenticate(join_token));
-  ASSIGN_OR_RETURN(const auto tokens, directory_.list_tokens(actor.org));
-  for (const directory::TokenInfo& token : tokens) {
-    if (token.n != actor.token || !token.join) continue;
-    if (token.join->role == role) return {};
-    return fail(Code::kPermissionDenied, "this join token is for role " + token.join->role);
-  }
-  return fail(Code::kUnauthenticated, "not a join token");
 }
 
 http::Response Enrollment::answer(int status,

@@ -22,7 +22,6 @@ class Enrollment {
   Result<directory::Directory::Enrolled> try_enroll(const http::Request& request,
                                                     const http::Context& context);
   Result<directory::Directory::Enrolled> try_renew(const http::Request& request);
-  Result<void> check_role(std::string_view join_token, std::string_view role);
   http::Response answer(int status, const Result<directory::Directory::Enrolled>& enrolled,
                         std::string_view action, const http::Context& context);
 

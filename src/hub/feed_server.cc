@@ -27,10 +27,8 @@ http::Response stream_response(int status, http::Body body) {
 
 std::string feed_wait_key(std::string_view org_slug) { return "feed/" + std::string(org_slug); }
 
-FeedServer::FeedServer(directory::Directory& directory, NodeTracker& tracker, Metrics& metrics,
-                       FeedOptions options)
+FeedServer::FeedServer(directory::Directory& directory, Metrics& metrics, FeedOptions options)
     : directory_(directory),
-      tracker_(tracker),
       metrics_(metrics),
       options_(std::move(options)),
       cache_(options_.cache_bytes_max),
@@ -69,6 +67,7 @@ Result<std::optional<FeedServer::Refusal>> FeedServer::check(const NodeAccess& a
                                                              const feed::Cursor& cursor,
                                                              const FeedQuery& query) {
   if (cursor.epoch != access.epoch) {
+    RETURN_IF_ERROR(remember_ids(access, query));
     return Refusal{"epoch", "the history or the view of this cursor is not the present one"};
   }
   if (cursor.seq > access.org.seq) return diverged(access, query);
@@ -84,34 +83,44 @@ Result<std::optional<FeedServer::Refusal>> FeedServer::check(const NodeAccess& a
   return std::nullopt;
 }
 
+/// A node that followed what a restored hub has forgotten: its ids are taken, though nobody here
+/// knows by whom.
+Result<void> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery& query) {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t& lifted = lifted_[access.org.n];
+  if (query.highest_id <= lifted) return {};
+  RETURN_IF_ERROR(directory_.lift_ids(access.org.n, query.highest_id));
+  lifted = query.highest_id;
+  return {};
+}
+
 /// A hub is restored while it is stopped, so one new epoch per process tells every node; a
 /// credential in wrong hands cannot make the others start over again and again.
 Result<FeedServer::Refusal> FeedServer::diverged(const NodeAccess& access, const FeedQuery& query) {
-  const Refusal refusal{"diverged", "this hub does not know the change that the cursor names"};
-  const std::lock_guard lock(mutex_);
-  const bool first = !renewed_.contains(access.org.n);
-  log::warn(first ? "a node has seen changes that this hub does not know: restored from a backup?"
-                  : "a node's cursor names a change that this hub does not know",
+  log::warn("a node's cursor names a change that this hub does not know: restored from a backup?",
             {{"org", access.org.slug},
              {"cluster", access.node.cluster},
              {"node", access.node.name},
              {"head", access.org.seq.value},
              {"highest_id", query.highest_id}});
-  if (!first) return refusal;
-  ASSIGN_OR_RETURN(const directory::Org org, directory_.new_epoch(access.org.n, query.highest_id));
-  renewed_.insert(org.n);
-  metrics_
-      .counter("roster_feed_epochs_total",
-               "New epochs drawn because a node knew more than the hub.", {{"org", org.slug}})
-      .add();
-  return refusal;
+  RETURN_IF_ERROR(remember_ids(access, query));
+  const std::lock_guard lock(mutex_);
+  if (!renewed_.contains(access.org.n)) {
+    RETURN_IF_ERROR(directory_.new_epoch(access.org.n, query.highest_id));
+    renewed_.insert(access.org.n);
+    metrics_
+        .counter("roster_feed_epochs_total",
+                 "New epochs drawn because a node knew more than the hub.",
+                 {{"org", access.org.slug}})
+        .add();
+  }
+  return Refusal{"diverged", "this hub does not know the change that the cursor names"};
 }
 
 void FeedServer::acknowledge(const NodeAccess& access, const feed::Cursor& cursor,
                              const FeedQuery& query) {
   if (!query.acknowledges) return;
   directory_.acknowledge(access.node, cursor.seq, query.highest_id);
-  tracker_.acknowledged(access.node.n, cursor.seq, options_.clock());
 }
 
 http::Response FeedServer::reset(const Refusal& refusal) {

@@ -11,14 +11,12 @@
 
 #include "base/ids.h"
 #include "base/metrics.h"
-#include "base/time.h"
 #include "directory/directory.h"
 #include "feed/messages.h"
 #include "http/message.h"
 #include "hub/access.h"
 #include "hub/delta_cache.h"
 #include "hub/feed_query.h"
-#include "hub/node_tracker.h"
 
 namespace roster::hub {
 
@@ -26,7 +24,6 @@ namespace roster::hub {
 std::string feed_wait_key(std::string_view org_slug);
 
 struct FeedOptions {
-  Clock clock = system_now;
   RandomBytes random = system_random;
   /// Rows of change that one part reads: one short read transaction.
   std::size_t part_changes_max = 1'000;
@@ -36,8 +33,7 @@ struct FeedOptions {
 /// `GET /api/organizations/{org}/feed` (feed/FORMAT.md 3.1, 3.2). Thread-safe.
 class FeedServer {
  public:
-  FeedServer(directory::Directory& directory, NodeTracker& tracker, Metrics& metrics,
-             FeedOptions options);
+  FeedServer(directory::Directory& directory, Metrics& metrics, FeedOptions options);
 
   http::Response serve(const http::Request& request, http::Context& context,
                        std::string_view org_slug);
@@ -51,6 +47,7 @@ class FeedServer {
 
   Result<std::optional<Refusal>> check(const NodeAccess& access, const feed::Cursor& cursor,
                                        const FeedQuery& query);
+  Result<void> remember_ids(const NodeAccess& access, const FeedQuery& query);
   Result<Refusal> diverged(const NodeAccess& access, const FeedQuery& query);
   void acknowledge(const NodeAccess& access, const feed::Cursor& cursor, const FeedQuery& query);
   http::Response reset(const Refusal& refusal);
@@ -59,16 +56,17 @@ class FeedServer {
   std::chrono::milliseconds parking_time(std::chrono::seconds wait) const;
 
   directory::Directory& directory_;
-  NodeTracker& tracker_;
   Metrics& metrics_;
   const FeedOptions options_;
   DeltaCache cache_;
   Metrics::Counter rendered_;
   Metrics::Counter served_;
 
-  std::mutex mutex_;  // guards renewed_
+  std::mutex mutex_;  // guards all below
   /// Organizations that got a new epoch from this process.
   std::set<directory::OrgN> renewed_;
+  /// Highest id that a node of another history named, by organization.
+  std::map<directory::OrgN, std::uint32_t> lifted_;
 };
 
 }  // namespace roster::hub

@@ -26,9 +26,8 @@ bool is_local(const http::Request& request, const http::Context& context) {
 
 }  // namespace
 
-Health::Health(directory::Directory& directory, NodeTracker& tracker, Metrics& metrics,
-               HealthOptions options)
-    : directory_(directory), tracker_(tracker), metrics_(metrics), options_(std::move(options)) {}
+Health::Health(directory::Directory& directory, Metrics& metrics, HealthOptions options)
+    : directory_(directory), metrics_(metrics), options_(std::move(options)) {}
 
 http::Response Health::live(const http::Request&, http::Context&) {
   return http::text_response(200, "ok");
@@ -96,7 +95,7 @@ Result<void> Health::collect() {
   static_cast<void>(check());
   ASSIGN_OR_RETURN(const auto orgs, directory_.list_orgs());
   ASSIGN_OR_RETURN(const auto nodes, directory_.list_nodes(std::nullopt));
-  tracker_.publish(metrics_, orgs, nodes, options_.clock());
+  gauges_.publish(metrics_, orgs, nodes, options_.clock());
   for (const directory::Org& org : orgs) {
     const Metrics::Labels labels{{"org", org.slug}};
     const auto set = [&](const char* name, const char* help, double value) {

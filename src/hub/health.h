@@ -9,7 +9,7 @@
 #include "base/time.h"
 #include "directory/directory.h"
 #include "http/message.h"
-#include "hub/node_tracker.h"
+#include "hub/node_gauges.h"
 
 namespace roster::hub {
 
@@ -28,8 +28,7 @@ struct HealthOptions {
 /// `/healthz` (the process answers), `/readyz` (it can do its work), `/metrics`. Thread-safe.
 class Health {
  public:
-  Health(directory::Directory& directory, NodeTracker& tracker, Metrics& metrics,
-         HealthOptions options);
+  Health(directory::Directory& directory, Metrics& metrics, HealthOptions options);
 
   http::Response live(const http::Request& request, http::Context& context);
   http::Response ready(const http::Request& request, http::Context& context);
@@ -42,9 +41,10 @@ class Health {
   Result<void> collect();
 
   directory::Directory& directory_;
-  NodeTracker& tracker_;
   Metrics& metrics_;
   const HealthOptions options_;
+
+  NodeGauges gauges_;
 
   std::mutex mutex_;  // guards all below
   std::optional<Timestamp> checked_at_;

@@ -8,9 +8,11 @@
 namespace roster::hub {
 namespace {
 
+/// History that nodes may be behind; who is further behind takes a snapshot.
+constexpr std::uint64_t kChangesKept = 1'000'000;
+
 FeedOptions feed_options(const HubOptions& options) {
   FeedOptions feed = options.feed;
-  feed.clock = options.clock;
   feed.random = options.random;
   return feed;
 }
@@ -44,9 +46,9 @@ Result<std::unique_ptr<Hub>> Hub::create(directory::Directory& directory, Metric
 Hub::Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options)
     : directory_(directory),
       metrics_(metrics),
-      feed_(directory, tracker_, metrics, feed_options(options)),
+      feed_(directory, metrics, feed_options(options)),
       enrollment_(directory, metrics, options.clock, options.ca_pem),
-      health_(directory, tracker_, metrics, health_options(options)) {}
+      health_(directory, metrics, health_options(options)) {}
 
 void Hub::add_routes(http::Router& router) {
   using http::Context;
@@ -101,19 +103,28 @@ void Hub::tick() {
   const auto orgs = directory_.list_orgs();
   if (!orgs) return;
   for (const directory::Org& org : *orgs) {
-    const auto fuse = directory_.fuse(org.n);
-    if (!fuse) continue;
-    bool& held = held_[org.n];
-    if (held == fuse->held) continue;
-    held = fuse->held;
-    if (held) {
-      log::warn(
-          "unusually many people left: irreversible effects are held until the fuse is "
-          "released",
-          {{"org", org.slug}, {"leavers", fuse->leavers}, {"limit", fuse->limit}});
-    } else {
-      log::info("the fuse is not holding any more", {{"org", org.slug}});
+    tell_fuse(org);
+    if (org.seq.value <= org.min_seq.value + kChangesKept) continue;
+    const auto pruned = directory_.prune_changes(org.n, Seq{org.seq.value - kChangesKept});
+    if (!pruned) {
+      log::warn("old changes were not removed",
+                {{"org", org.slug}, {"error", pruned.error().message}});
     }
+  }
+}
+
+void Hub::tell_fuse(const directory::Org& org) {
+  const auto fuse = directory_.fuse(org.n);
+  if (!fuse) return;
+  bool& held = held_[org.n];
+  if (held == fuse->held) return;
+  held = fuse->held;
+  if (held) {
+    log::warn(
+        "unusually many people left: irreversible effects are held until the fuse is released",
+        {{"org", org.slug}, {"leavers", fuse->leavers}, {"limit", fuse->limit}});
+  } else {
+    log::info("the fuse is not holding any more", {{"org", org.slug}});
   }
 }
 

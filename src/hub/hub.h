@@ -14,7 +14,6 @@
 #include "hub/enrollment.h"
 #include "hub/feed_server.h"
 #include "hub/health.h"
-#include "hub/node_tracker.h"
 #include "hub/snapshots.h"
 
 namespace roster::hub {
@@ -47,16 +46,16 @@ class Hub {
   /// Listener for Directory::on_commit.
   void committed(const std::string& slug, Seq head);
 
-  /// Once a minute or so: alerts about fuses in the log.
+  /// Once a minute or so, by one thread: tells the log about fuses, removes old changes.
   void tick();
 
  private:
   Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options);
   void notify(const std::string& key, std::uint64_t value);
+  void tell_fuse(const directory::Org& org);
 
   directory::Directory& directory_;
   Metrics& metrics_;
-  NodeTracker tracker_;
   FeedServer feed_;
   Enrollment enrollment_;
   Health health_;
