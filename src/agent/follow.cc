@@ -204,6 +204,7 @@ Result<void> Follower::accept_delta(const Delta& delta, milliseconds wait, milli
     const bool waited = took >= std::min(wait / 2, kParkedMin);
     if (!moved && !waited) return fail(Code::kUnavailable, "the hub answers without waiting");
     note_success();
+    if (wait.count() > 0) backoff_.reset();
     if (!waited) stop_.wait_for(config_.backoff_min);
     return {};
   }
@@ -368,6 +369,7 @@ Result<void> Follower::publish(const std::string& cursor, const std::string& epo
   position_ = cursor;
   cache_.touch_contact();
   note_success();
+  backoff_.reset();
   return {};
 }
 
@@ -403,7 +405,6 @@ milliseconds Follower::debounce() const {
 }
 
 void Follower::note_success() {
-  backoff_.reset();
   backoff_gauge_.set(0);
   status_.set_phase(Phase::kFollowing);
   status_.set_position(position_);
@@ -436,10 +437,15 @@ milliseconds Follower::note_failure(const Error& error) {
 }
 
 void Follower::run(const std::function<void()>& between) {
+  // The first request, and the first after a failure, is not parked: that all is well again should
+  // show at once.
+  bool park = false;
   while (!stop_.stopped()) {
     const milliseconds tenth = config_.heartbeat / 10;
-    const auto stepped = step(config_.heartbeat - tenth + draw_up_to(2 * tenth, random_));
+    const milliseconds wait = config_.heartbeat - tenth + draw_up_to(2 * tenth, random_);
+    const auto stepped = step(park ? wait : milliseconds(0));
     if (stop_.stopped()) break;
+    park = stepped.has_value();
     if (!stepped) {
       const milliseconds delay = note_failure(stepped.error());
       if (delay.count() > 0 && stop_.wait_for(delay)) break;

@@ -220,6 +220,40 @@ TEST(Follow, HubDownKeepsServingAndComesBack) {
   EXPECT_EQ(node.phase(), "following");
 }
 
+TEST(Follow, RecoveryShowsAtOnceNotAfterAHeartbeat) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  node.start();
+  ASSERT_TRUE(node.wait_until_serves("user20"));
+  std::mutex mutex;
+  std::condition_variable seen;
+  int failures = 0;
+  hub.set_intercept([&](const http::Request&) -> std::optional<http::Response> {
+    {
+      const std::lock_guard lock(mutex);
+      ++failures;
+    }
+    seen.notify_all();
+    http::Response down;
+    down.status = 503;
+    return down;
+  });
+  hub.put_user(101, "user1", 10001, {2});  // wakes the parked request
+  {
+    std::unique_lock lock(mutex);
+    ASSERT_TRUE(seen.wait_for(lock, std::chrono::seconds(10), [&] { return failures >= 3; }));
+  }
+  hub.set_intercept({});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (node.phase() != "following" && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  EXPECT_EQ(node.phase(), "following");
+  node.halt();
+  hub.stop();
+}
+
 TEST(Follow, ARestoredHubMeansANewEpochExplainedByRemovals) {
   FakeHub hub;
   fill(hub);
@@ -477,7 +511,7 @@ TEST(LyingHub, AHubThatDoesNotParkIsAskedSlowly) {
   node.start();
   {
     std::unique_lock lock(mutex);
-    ASSERT_TRUE(asked.wait_for(lock, std::chrono::seconds(10), [&count] { return count >= 5; }));
+    ASSERT_TRUE(asked.wait_for(lock, std::chrono::seconds(10), [&count] { return count >= 9; }));
   }
   EXPECT_GT(std::chrono::steady_clock::now() - begin, milliseconds(25 + 50 + 100 + 100));
   node.halt();
