@@ -1,7 +1,7 @@
 """A whole Roster site on one machine, for end-to-end tests and the demo.
 
-Everything happens in a private mount namespace with overlays over /etc and /usr and a fresh tmpfs over
-/var/lib/roster and /run: the hub, the agent, the NSS module under its real name, the key helper at
+Everything happens in a private mount namespace with overlays over /etc, /usr and /var/lib and a fresh
+tmpfs over /var/lib/roster, /home and /run: the hub, the agent, the NSS module under its real name, the key helper at
 its real path, and an OpenSSH server on a loopback port. Nothing of the machine is changed, and all
 of it is gone when the process ends.
 """
@@ -155,8 +155,8 @@ class Lab:
 
     def mount(self):
         self.mount_at(self.root, "-t", "tmpfs", "-o", "mode=755", "tmpfs")
-        for path in ("/etc", "/usr"):
-            upper, work = self.root / ("upper" + path), self.root / ("work" + path)
+        for path in ("/etc", "/usr", "/var/lib"):
+            upper, work = (self.root / (kind + path.replace("/", "-")) for kind in ("upper", "work"))
             upper.mkdir(parents=True)
             work.mkdir(parents=True)
             self.mount_at(path, "-t", "overlay", "-o",
