@@ -66,6 +66,19 @@ TEST_P(AuditTest, SaysWhoDidWhatAndHoldsNoSecrets) {
   EXPECT_EQ(must(world.directory->verify_audit(world.acme)), 7);
 }
 
+// One row that the store refuses would take every write of its batch with it.
+TEST_P(AuditTest, UnreadableTextsOfARequestHarmNobody) {
+  World world(GetParam());
+  Actor odd = world.okta;
+  odd.remote = "\xff";
+  odd.name = std::string("a\0b", 3);
+  must(world.directory->create_user(odd, world.acme, user_named("alice")));
+  const AuditRow row = must(world.directory->list_audit(world.acme, {}, 100)).back();
+  EXPECT_EQ(row.actor, "unreadable");
+  EXPECT_EQ(row.remote, "unreadable");
+  must(world.directory->verify_audit(world.acme));
+}
+
 TEST_P(AuditTest, NoticesEveryKindOfTampering) {
   World world(GetParam());
   for (int i = 0; i < 5; ++i) world.add_user("u" + std::to_string(i));

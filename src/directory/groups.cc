@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -289,7 +290,7 @@ Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org,
                                            std::string_view after_id, std::size_t limit,
                                            Load load) {
   RETURN_IF_ERROR(authorize(actor, org));
-  limit = std::min(limit, kPageMax);
+  limit = std::clamp<std::size_t>(limit, 1, kPageMax);
   return impl_->db.read(
       [&actor, org, conditions, after_id, limit, load](Tx& tx) -> Result<Page<Group>> {
         Page<Group> page;

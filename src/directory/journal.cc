@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 
+#include "base/unicode.h"
 #include "crypto/audit_chain.h"
 #include "crypto/hash.h"
 #include "directory/schema.h"
@@ -58,6 +59,14 @@ store::BatchHooks Journal::hooks(const std::shared_ptr<Journal>& journal) {
               },
           .finish = [journal](store::Tx& tx) { return journal->finish(tx); },
           .committed = [journal] { journal->committed(); }};
+}
+
+void Journal::add(JournalEntry entry) {
+  for (std::string* text : {&entry.actor, &entry.remote, &entry.target, &entry.diff}) {
+    if (is_valid_utf8(*text) && text->find('\0') == std::string::npos) continue;
+    *text = text == &entry.diff ? R"({"unreadable":true})" : "unreadable";
+  }
+  entries_.push_back(std::move(entry));
 }
 
 Result<void> Journal::finish(store::Tx& tx) {

@@ -46,7 +46,8 @@ class Journal {
 
   explicit Journal(RandomBytes random) : random_(std::move(random)) {}
 
-  void add(JournalEntry entry) { entries_.push_back(std::move(entry)); }
+  /// Texts that the store would refuse, and with them the whole batch, are replaced.
+  void add(JournalEntry entry);
 
   /// Called after each commit for every organization with a change that nodes see.
   void set_listener(Listener listener) { listener_ = std::move(listener); }

@@ -45,13 +45,14 @@ Result<KeyPlan> plan(const std::vector<SshKeyRow>& current, std::string_view sou
   std::unordered_map<std::string_view, const SshKeyRow*> stored;
   for (const SshKeyRow& key : current) stored.emplace(key.fingerprint, &key);
   KeyPlan plan;
+  std::size_t fresh = 0;
   std::unordered_set<std::string_view> seen;
   for (const KeyInput& key : wanted) {
     if (!seen.insert(key.fingerprint).second) continue;
     const auto found = stored.find(key.fingerprint);
     if (found == stored.end()) {
       plan.add.push_back(key);
-      plan.added.push_back(key.fingerprint);
+      ++fresh;
     } else if (found->second->source == source && !same_key(*found->second, key)) {
       plan.add.push_back(key);
     }
@@ -63,8 +64,7 @@ Result<KeyPlan> plan(const std::vector<SshKeyRow>& current, std::string_view sou
       }
     }
   }
-  if (current.size() + plan.added.size() - plan.remove.size() > posix::kSshKeysMax &&
-      !plan.added.empty()) {
+  if (fresh > 0 && current.size() + fresh - plan.remove.size() > posix::kSshKeysMax) {
     return fail(Code::kInvalidArgument,
                 "sunkSshKeys: a person has at most " + std::to_string(posix::kSshKeysMax) + " keys",
                 "invalidValue");
@@ -82,6 +82,12 @@ Result<KeyPlan> plan_keys(const std::vector<SshKeyRow>& current, std::string_vie
 Result<KeyPlan> plan_added_keys(const std::vector<SshKeyRow>& current, std::string_view source,
                                 const std::vector<KeyInput>& added) {
   return plan(current, source, added, true);
+}
+
+std::vector<std::string> KeyPlan::put() const {
+  std::vector<std::string> fingerprints;
+  for (const KeyInput& key : add) fingerprints.push_back(key.fingerprint);
+  return fingerprints;
 }
 
 Result<void> apply_keys(Tx& tx, UserN user, ClientN source, const KeyPlan& plan, Timestamp now) {

@@ -16,8 +16,9 @@ namespace roster::directory {
 struct KeyPlan {
   std::vector<KeyInput> add;        // new, or with another name or time than the stored one
   std::vector<std::string> remove;  // fingerprints
-  std::vector<std::string> added;   // fingerprints of what is new, for the diff
   bool empty() const { return add.empty() && remove.empty(); }
+  /// Fingerprints of `add`, for the diff.
+  std::vector<std::string> put() const;
 };
 
 /// From `current` to: exactly `wanted` for `source`, and all keys of others. A wanted key that

@@ -2,92 +2,29 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
+#include <utility>
 
 #include "directory/identity.h"
 #include "directory/schema.h"
 #include "directory/testing/fixture.h"
 #include "directory/testing/keys.h"
+#include "directory/testing/observed.h"
 
 namespace roster::directory {
 namespace {
 
 using store::Tx;
 using testing::group_named;
+using ::testing::HasSubstr;
 using testing::must;
+using ::testing::Not;
+using testing::ObservedDatabase;
+using testing::Observer;
 using testing::ssh_key;
+using ::testing::StartsWith;
 using testing::StillClock;
 using testing::user_named;
-
-/// Statements by text, as they were used.
-class Log {
- public:
-  void note(const store::Statement& s) {
-    const std::lock_guard lock(mutex_);
-    seen_.emplace(s.sql, s.name);
-  }
-  void clear() { seen_.clear(); }
-  const std::map<std::string, std::string>& seen() const { return seen_; }
-
- private:
-  std::mutex mutex_;
-  std::map<std::string, std::string> seen_;
-};
-
-class LoggingTx : public Tx {
- public:
-  LoggingTx(Tx& inner, Log& log) : inner_(inner), log_(log) {}
-  Result<std::int64_t> execute_bound(const store::Statement& s,
-                                     std::span<const store::Param> params) override {
-    log_.note(s);
-    return inner_.execute_bound(s, params);
-  }
-  Result<void> query_bound(const store::Statement& s, std::span<const store::Param> params,
-                           const store::RowFn& fn) override {
-    log_.note(s);
-    return inner_.query_bound(s, params, fn);
-  }
-  Result<void> run_script(std::string_view sql) override { return inner_.run_script(sql); }
-
- private:
-  Tx& inner_;
-  Log& log_;
-};
-
-/// A real database that notes the statements it is asked for.
-class LoggingDatabase : public store::Database {
- public:
-  LoggingDatabase(Database& inner, Log& log) : inner_(inner), log_(log) {}
-  store::Engine engine() const override { return inner_.engine(); }
-  void set_batch_hooks(store::BatchHooks hooks) override {
-    hooks.finish = [finish = hooks.finish, this](Tx& tx) {
-      LoggingTx logging(tx, log_);
-      return finish(logging);
-    };
-    inner_.set_batch_hooks(std::move(hooks));
-  }
-  Result<void> check() override { return inner_.check(); }
-
- protected:
-  Result<void> read_erased(const std::function<Result<void>(Tx&)>& fn) override {
-    return inner_.read([this, &fn](Tx& tx) {
-      LoggingTx logging(tx, log_);
-      return fn(logging);
-    });
-  }
-  Result<void> write_erased(const std::function<Result<void>(Tx&)>& fn,
-                            store::Urgency urgency) override {
-    return inner_.write(
-        [this, &fn](Tx& tx) {
-          LoggingTx logging(tx, log_);
-          return fn(logging);
-        },
-        urgency);
-  }
-
- private:
-  Database& inner_;
-  Log& log_;
-};
 
 /// Asks for everything the directory can do, so that every statement is used once.
 class Everything {
@@ -269,25 +206,80 @@ class Everything {
 // A plan that walks a table or sorts what it found is fast in every test and slow in every company.
 TEST(PlanTest, EveryStatementGoesByAnIndex) {
   store::testing::TestDatabase database(store::Engine::kSqlite);
-  Log log;
-  LoggingDatabase logging(*database, log);
+  std::mutex mutex;
+  std::map<std::string, std::string> seen;  // name by text
+  Observer observer;
+  observer.statement = [&mutex, &seen](const store::Statement& s, auto) {
+    const std::lock_guard lock(mutex);
+    seen.emplace(s.sql, s.name);
+  };
+  ObservedDatabase observed(*database, observer);
   StillClock clock;
   Options options;
   options.clock = clock.clock();
-  auto directory = must(Directory::open(logging, options));
-  log.clear();  // the store's own
-  Everything(*directory, clock).run(logging);
+  auto directory = must(Directory::open(observed, options));
+  seen.clear();  // the store's own
+  Everything(*directory, clock).run(observed);
   std::size_t explained = 0;
-  for (const auto& [sql, name] : log.seen()) {
+  for (const auto& [sql, name] : seen) {
     if (name == "identity.all_blocks") continue;  // 1,024 rows at most
     for (const std::string& step :
          must(store::testing::explain(*database, store::Statement{name, sql}))) {
-      EXPECT_THAT(step, ::testing::Not(::testing::StartsWith("SCAN"))) << name << ": " << sql;
-      EXPECT_THAT(step, ::testing::Not(::testing::HasSubstr("TEMP B-TREE"))) << name << ": " << sql;
+      EXPECT_THAT(step, Not(StartsWith("SCAN"))) << name << ": " << sql;
+      EXPECT_THAT(step, Not(HasSubstr("TEMP B-TREE"))) << name << ": " << sql;
     }
     ++explained;
   }
   EXPECT_GE(explained, 130U);
+}
+
+// On a full disk only these writes still get through.
+TEST(UrgencyTest, WhatTakesAccessAwayIsUrgent) {
+  store::testing::TestDatabase database(store::Engine::kSqlite);
+  std::optional<store::Urgency> last;
+  Observer observer;
+  observer.write = [&last](store::Urgency urgency) { last = urgency; };
+  ObservedDatabase observed(*database, observer);
+  auto directory = must(Directory::open(observed));
+  const auto urgent = [&last] { return std::exchange(last, std::nullopt); };
+  Actor admin;
+  admin.name = "operator";
+  const OrgN org = must(directory->create_org(admin, "acme")).n;
+  UserInput input = user_named("alice");
+  input.keys = std::vector{ssh_key(1), ssh_key(2), ssh_key(3)};
+  const User alice = must(directory->create_user(admin, org, input));
+  EXPECT_EQ(urgent(), store::Urgency::kNormal);
+  const auto put = [&](auto change) {
+    must(directory->update_user(admin, org, alice.id, {}, [&change](const User& current) {
+      UserInput next;
+      next.doc = current.doc;
+      change(next);
+      return Result<UserInput>(std::move(next));
+    }));
+    return urgent();
+  };
+  EXPECT_EQ(put([](UserInput& u) { u.doc["title"] = "Dr"; }), store::Urgency::kNormal);
+  EXPECT_EQ(put([](UserInput&) {}), std::nullopt);  // nothing changes: no write at all
+  EXPECT_EQ(put([](UserInput& u) { u.doc["active"] = false; }), store::Urgency::kRevocation);
+  EXPECT_EQ(put([](UserInput& u) { u.doc["active"] = true; }), store::Urgency::kNormal);
+  EXPECT_EQ(put([](UserInput& u) { u.keys = std::vector{ssh_key(1), ssh_key(2)}; }),
+            store::Urgency::kRevocation);
+  EXPECT_EQ(put([](UserInput& u) { u.keys = std::vector{ssh_key(1), ssh_key(4)}; }),
+            store::Urgency::kNormal);
+  must(directory->remove_key(admin, org, alice.id, ssh_key(1).fingerprint));
+  EXPECT_EQ(urgent(), store::Urgency::kRevocation);
+  Directory::TokenRequest request;
+  request.name = "t";
+  request.org = org;
+  must(directory->create_token(admin, request));
+  EXPECT_EQ(urgent(), store::Urgency::kNormal);
+  must(directory->revoke_token(admin, org, "t"));
+  EXPECT_EQ(urgent(), store::Urgency::kRevocation);
+  const Group group = must(directory->create_group(admin, org, group_named("g"), {}));
+  must(directory->delete_group(admin, org, group.id, {}));
+  EXPECT_EQ(urgent(), store::Urgency::kRevocation);
+  must(directory->delete_user(admin, org, alice.id, {}));
+  EXPECT_EQ(urgent(), store::Urgency::kRevocation);
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "base/unicode.h"
@@ -189,7 +190,7 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
     diff.set("posix", nullptr,
              json::object{{"name", identity.posix.name}, {"number", identity.posix.number}});
     if (external) diff.set("externalId", nullptr, json::value(*external));
-    diff.sets("keys", keys.added, {});
+    diff.sets("keys", keys.put(), {});
     entry.diff = diff.text();
     entry.changes = {{row::kUserChanged, user.n, 0}};
     entry.users = 1;
@@ -214,7 +215,7 @@ Result<Page<User>> Directory::list_users(const Actor& actor, OrgN org,
                                          std::span<const Condition> conditions,
                                          std::string_view after_id, std::size_t limit, Load load) {
   RETURN_IF_ERROR(authorize(actor, org));
-  limit = std::min(limit, kPageMax);
+  limit = std::clamp<std::size_t>(limit, 1, kPageMax);
   return impl_->db.read(
       [&actor, org, conditions, after_id, limit, load](Tx& tx) -> Result<Page<User>> {
         Page<User> page;
@@ -290,7 +291,7 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         if (plan.external_id) {
           diff.set("externalId", or_null(user.external_id), or_null(*plan.external_id));
         }
-        diff.sets("keys", plan.keys.added, plan.keys.remove);
+        diff.sets("keys", plan.keys.put(), plan.keys.remove);
         entry.diff = diff.text();
         entry.changes = {{row::kUserChanged, user.n, 0}};
         entry.active_users = plan.activates ? 1 : plan.deactivates ? -1 : 0;
@@ -448,7 +449,7 @@ Result<User> Directory::change_keys(
         RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
         JournalEntry entry = journal_entry(actor, org, now, "user.keys", user_target(user));
         Diff diff;
-        diff.sets("keys", plan.added, plan.remove);
+        diff.sets("keys", plan.put(), plan.remove);
         entry.diff = diff.text();
         entry.changes = {{row::kUserChanged, user.n, 0}};
         impl_->journal->add(std::move(entry));
