@@ -92,5 +92,14 @@ TEST(ServeOptions, ComeFromAFileStrictly) {
   EXPECT_FALSE(read("[limits]\nworkers = 0\n"));
 }
 
+// What we hand out as an example must start.
+TEST(ServeOptions, TheExampleFileIsRight) {
+  ServeOptions options;
+  const auto read = options.read(ROSTER_SOURCE_DIR "/deploy/rosterd.toml");
+  ASSERT_TRUE(read) << read.error().message;
+  const auto checked = options.check();
+  EXPECT_TRUE(checked) << checked.error().message;
+}
+
 }  // namespace
 }  // namespace roster::rosterd
