@@ -187,20 +187,25 @@ void read_entry(const Image& image, std::uint32_t ref, const Key& key, unsigned 
   }
 }
 
-/// The buckets of a table in probing order: Visit(entry) for each entry with the hash's tag. False
-/// when a bucket is damaged.
+const Bucket* bucket_at(const ByteSpan& table, std::uint64_t index) {
+  return reinterpret_cast<const Bucket*>(table.data) + index;
+}
+
+/// The buckets of a table in probing order: visit(ref) for each entry with the hash's tag, until it
+/// says that it has all it wants. False when a bucket is damaged whose silence would have been
+/// taken for an answer: what was found instead vouches for itself.
 template <typename Visit>
 bool probe(const Image& image, const ByteSpan& table, std::uint64_t hash, Visit&& visit) {
   const std::uint64_t buckets = table.bytes / sizeof(Bucket);
   const std::uint32_t tag = hash_tag(hash);
   std::uint64_t index = hash_bucket(hash, buckets);
   for (std::uint64_t step = 0; step < buckets; ++step) {
-    const Bucket& bucket = reinterpret_cast<const Bucket*>(table.data)[index];
+    const Bucket& bucket = *bucket_at(table, index);
     const std::uint32_t used = bucket.meta & 7;
-    if (bucket_check(bucket, image.salt, index) != bucket.check) return false;
     for (std::uint32_t i = 0; i < used; ++i) {
-      if (bucket.entries[i].tag == tag) visit(bucket.entries[i].ref);
+      if (bucket.entries[i].tag == tag && visit(bucket.entries[i].ref)) return true;
     }
+    if (bucket_check(bucket, image.salt, index) != bucket.check) return false;
     if ((bucket.meta & kBucketOverflow) == 0) return true;
     if (++index == buckets) index = 0;
   }
@@ -208,12 +213,21 @@ bool probe(const Image& image, const ByteSpan& table, std::uint64_t hash, Visit&
 }
 
 template <typename Key>
-Entries scan(const Image& image, const Key& key, unsigned want) {
+Entries scan(const Image& image, const Key& key, std::uint64_t hash, unsigned want) {
   Entries entries;
-  const bool sound = probe(image, key.table(image), key.hash(image),
-                           [&](std::uint32_t ref) { read_entry(image, ref, key, want, entries); });
+  const bool sound = probe(image, key.table(image), hash, [&](std::uint32_t ref) {
+    read_entry(image, ref, key, want, entries);
+    return entries.damaged ||
+           (((want & kWantUser) == 0 || entries.user != nullptr || entries.user_gone) &&
+            ((want & kWantGroup) == 0 || entries.group != nullptr || entries.group_gone));
+  });
   if (!sound) entries.damaged = true;
   return entries;
+}
+
+template <typename Key>
+Entries scan(const Image& image, const Key& key, unsigned want) {
+  return scan(image, key, key.hash(image), want);
 }
 
 struct Answer {
@@ -224,7 +238,14 @@ struct Answer {
 
 template <typename Key>
 Answer lookup(const Generation& generation, const Key& key, unsigned want) {
-  Answer answer{.entries = scan(generation.delta, key, want)};
+  // The base's bucket is on its way from memory while the delta is asked.
+  const std::uint64_t base_hash = key.hash(generation.base);
+  const ByteSpan& base_table = key.table(generation.base);
+  __builtin_prefetch(
+      bucket_at(base_table, hash_bucket(base_hash, base_table.bytes / sizeof(Bucket))));
+  const bool one_seed = generation.delta.seed == generation.base.seed;
+  Answer answer{.entries = scan(generation.delta, key,
+                                one_seed ? base_hash : key.hash(generation.delta), want)};
   if (answer.entries.damaged) return answer;
   answer.user_in_delta = answer.entries.user != nullptr;
   answer.group_in_delta = answer.entries.group != nullptr;
@@ -232,7 +253,7 @@ Answer lookup(const Generation& generation, const Key& key, unsigned want) {
   if (answer.user_in_delta || answer.entries.user_gone) left &= ~kWantUser;
   if (answer.group_in_delta || answer.entries.group_gone) left &= ~kWantGroup;
   if (left == 0) return answer;
-  const Entries base = scan(generation.base, key, left);
+  const Entries base = scan(generation.base, key, base_hash, left);
   answer.entries.damaged = base.damaged;
   if (base.user != nullptr) answer.entries.user = base.user;
   if (base.group != nullptr) answer.entries.group = base.group;
@@ -454,58 +475,56 @@ const UserRecord* member_user(const Generation& generation, std::uint32_t refere
   return user_by_ordinal(in_delta ? generation.delta : generation.base, reference & ~kInDelta);
 }
 
-MemberCheck member_list_check(const Generation& generation, std::uint64_t salt,
-                              const ListView& references) {
-  Check64 check(salt);
-  check.update(references.items, std::uint64_t{references.count} * 4);
-  for (std::uint32_t i = 0; i < references.count; ++i) {
-    const char* name = member_name(generation, list_u32(references, i));
-    if (name == nullptr) return {false, 0};
-    check.round(load64(name), load64(name + 8), load64(name + 16), load64(name + 24));
-  }
-  return {true, check.result()};
-}
-
 namespace {
 
-ListView verified_members(const Generation& generation, const Image& image,
-                          const GroupRecord& group) {
-  if (group.members_count == 0) return empty_list(image);
+/// The reference list of a record, inside the file but not yet verified.
+MemberList list_of(const Image& image, const GroupRecord& group) {
+  MemberList list{empty_list(image), 0, image.salt + group.n};
+  if (group.members_count == 0) {
+    list.check = Check64(list.salt).result();
+    return list;
+  }
   const std::uint64_t bytes = std::uint64_t{group.members_count} * 4;
   const std::uint8_t* items = items_at(image, group.members_at, (bytes + 7) / 8 * 8);
-  if (items == nullptr) return {nullptr, 0};
-  const ListView list{items, group.members_count};
-  const MemberCheck check = member_list_check(generation, image.salt + group.n, list);
-  if (!check.in_range || check.check != stored_check(items)) return {nullptr, 0};
-  return list;
+  if (items == nullptr) return {{nullptr, 0}, 0, 0};
+  return {{items, group.members_count}, stored_check(items), list.salt};
 }
 
 }  // namespace
 
-MemberLists find_members(const Generation& generation, const GroupHit& hit) {
-  constexpr MemberLists kDamagedLists{Found::kDamaged, {}, {}, {}};
-  const ListView nobody = empty_list(generation.base);
+MemberLists locate_members(const Generation& generation, const GroupHit& hit) {
+  constexpr MemberLists kDamagedLists{};
+  const MemberList nobody{empty_list(generation.base), Check64(0).result(), 0};
   const GroupRecord& group = *hit.group;
+  MemberLists lists{Found::kYes, nobody, nobody.references, nobody};
   if (!hit.in_delta) {
-    const ListView all = verified_members(generation, generation.base, group);
-    if (all.items == nullptr || all.count != group.member_count) return kDamagedLists;
-    return {Found::kYes, all, nobody, nobody};
+    lists.base = list_of(generation.base, group);
+  } else {
+    lists.added = list_of(generation.delta, group);
   }
-  const ListView added = verified_members(generation, generation.delta, group);
-  if (added.items == nullptr) return kDamagedLists;
-  ListView base = nobody;
-  ListView removed = nobody;
-  if (group.base_ordinal != kNone) {
+  if (hit.in_delta && group.base_ordinal != kNone) {
     const GroupRecord* patched = group_by_ordinal(generation.base, group.base_ordinal);
     if (patched == nullptr || patched->n != group.n) return kDamagedLists;
-    base = verified_members(generation, generation.base, *patched);
-    removed = removed_list(generation.delta, group);
+    lists.base = list_of(generation.base, *patched);
+    lists.removed = removed_list(generation.delta, group);
   }
-  if (base.items == nullptr || removed.items == nullptr || removed.count > base.count ||
-      std::uint64_t{base.count} - removed.count + added.count != group.member_count) {
+  const std::uint64_t base_count = lists.base.references.count;
+  if (lists.base.references.items == nullptr || lists.added.references.items == nullptr ||
+      lists.removed.items == nullptr || lists.removed.count > base_count ||
+      base_count - lists.removed.count + lists.added.references.count != group.member_count) {
     return kDamagedLists;
   }
-  return {Found::kYes, base, removed, added};
+  return lists;
+}
+
+bool verify_members(const Generation& generation, const MemberList& list) {
+  MemberCheck check(list);
+  for (std::uint32_t i = 0; i < list.references.count; ++i) {
+    const char* name = member_name(generation, list_u32(list.references, i));
+    if (name == nullptr) return false;
+    check.add(load_name(name));
+  }
+  return check.matches(list);
 }
 
 KeysHit find_keys(const Image& delta, const Image& base, std::uint64_t n) {
@@ -513,15 +532,16 @@ KeysHit find_keys(const Image& delta, const Image& base, std::uint64_t n) {
   for (const Image* image : files) {
     const KeysRecord* keys = nullptr;
     bool damaged = false;
-    const bool sound =
-        probe(*image, image->by_number, hash_number(n, image->seed), [&](std::uint32_t ref) {
-          const KeysRecord* found = keys_at(*image, ref & kRefPlaceMask);
-          if (found == nullptr) {
-            damaged = true;
-          } else if (found->n == n) {
-            keys = found;
-          }
-        });
+    const auto visit = [&](std::uint32_t ref) {
+      const KeysRecord* found = keys_at(*image, ref & kRefPlaceMask);
+      if (found == nullptr) {
+        damaged = true;
+      } else if (found->n == n) {
+        keys = found;
+      }
+      return damaged || keys != nullptr;
+    };
+    const bool sound = probe(*image, image->by_number, hash_number(n, image->seed), visit);
     if (!sound || damaged) return {Found::kDamaged, nullptr};
     if (keys != nullptr) return {keys->key_count != 0 ? Found::kYes : Found::kNo, keys};
   }

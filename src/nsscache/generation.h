@@ -110,14 +110,53 @@ inline std::uint64_t list_u64(const ListView& list, std::uint32_t index) {
   return load64(list.items + std::uint64_t{index} * 8);
 }
 
-/// Who is in a group: the base's list without the removed ones, then the delta's own.
-struct MemberLists {
-  Found found;  // kYes or kDamaged
-  ListView base;
-  ListView removed;
-  ListView added;
+/// Members as references, with the check that they and the names they stand for must give.
+struct MemberList {
+  ListView references;  // u32 each
+  std::uint64_t check;
+  std::uint64_t salt;
 };
-MemberLists find_members(const Generation& generation, const GroupHit& hit);
+
+/// Who is in a group: the base's list without the removed ones, then the delta's own. Inside their
+/// files and of the right number; the lists of members are not verified yet.
+struct MemberLists {
+  Found found = Found::kDamaged;  // or kYes
+  MemberList base{};
+  ListView removed{};
+  MemberList added{};
+};
+MemberLists locate_members(const Generation& generation, const GroupHit& hit);
+
+/// The four words of a name in kSectionUserNames.
+struct NameWords {
+  std::uint64_t words[4];
+};
+inline NameWords load_name(const char* name) {
+  return {{load64(name), load64(name + 8), load64(name + 16), load64(name + 24)}};
+}
+/// Its length: the bytes behind a name are zeros.
+inline std::size_t name_length(const NameWords& name) {
+  std::size_t word = 3;
+  while (word > 0 && name.words[word] == 0) --word;
+  if (name.words[word] == 0) return 0;
+  return word * 8 + 8 - static_cast<std::size_t>(__builtin_clzll(name.words[word])) / 8;
+}
+
+/// Takes a list's names one after the other and tells whether they are the ones that were written.
+class MemberCheck {
+ public:
+  explicit MemberCheck(const MemberList& list) : check_(list.salt) {
+    check_.update(list.references.items, std::uint64_t{list.references.count} * 4);
+  }
+  void add(const NameWords& name) {
+    check_.round(name.words[0], name.words[1], name.words[2], name.words[3]);
+  }
+  bool matches(const MemberList& list) const { return check_.result() == list.check; }
+
+ private:
+  Check64 check_;
+};
+bool verify_members(const Generation& generation, const MemberList& list);
 
 /// Login of a member reference, kNameMax bytes padded with NUL; null when out of range.
 inline const char* member_name(const Generation& generation, std::uint32_t reference) {
@@ -134,14 +173,6 @@ struct KeysHit {
   const KeysRecord* keys;
 };
 KeysHit find_keys(const Image& delta, const Image& base, std::uint64_t n);
-
-/// Check over the references and the names they stand for: what a MemberList's head holds.
-struct MemberCheck {
-  bool in_range;
-  std::uint64_t check;
-};
-MemberCheck member_list_check(const Generation& generation, std::uint64_t salt,
-                              const ListView& references);
 
 /// Strings of a record.
 inline const char* user_name(const UserRecord& user) {

@@ -29,10 +29,13 @@ inline constexpr std::uint32_t kUsersMax = 1u << 26;  // of one file; also of gr
 inline constexpr std::uint32_t kNone = 0xffffffffu;   // no ordinal
 inline constexpr std::uint32_t kInDelta = 1u << 31;   // in a member reference: a delta's ordinal
 
-/// Names and ids of the operating system: the reader answers for none of them, whatever an image
-/// says.
+/// Ids of the operating system, and those that are no valid id.
+inline constexpr bool is_system_id(std::uint32_t id) {
+  return static_cast<std::int32_t>(id) < 1000;
+}
+/// The reader answers for none of them, whatever an image says.
 inline constexpr bool is_never_served(std::uint32_t id) {
-  return id < 1000 || id == 65534 || id == 65535 || id > 2147483647u;
+  return is_system_id(id) || id == 65534 || id == 65535;
 }
 
 // ---- control.1
@@ -293,20 +296,35 @@ class Check64 {
   explicit Check64(std::uint64_t salt) : salt_(salt) {}
 
   /// Runs of bytes: each is taken as little-endian words, zeros to a multiple of 32 bytes.
-  void update(const void* data, std::size_t bytes) {
+  [[gnu::always_inline]] void update(const void* data, std::size_t bytes) {
     const auto* at = static_cast<const unsigned char*>(data);
+    for (; bytes >= 128; bytes -= 128, at += 128) {
+      for (std::size_t i = 0; i < 128; i += 32) {
+        round(load64(at + i), load64(at + i + 8), load64(at + i + 16), load64(at + i + 24));
+      }
+    }
     for (; bytes >= 32; bytes -= 32, at += 32) {
       round(load64(at), load64(at + 8), load64(at + 16), load64(at + 24));
     }
-    if (bytes == 0) return;
+    switch (bytes) {
+      case 0:
+        return;
+      case 8:
+        return round(load64(at), 0, 0, 0);
+      case 16:
+        return round(load64(at), load64(at + 8), 0, 0);
+      case 24:
+        return round(load64(at), load64(at + 8), load64(at + 16), 0);
+      default:
+        break;
+    }
     std::uint64_t tail[4] = {0, 0, 0, 0};
-    std::size_t word = 0;
-    for (; bytes >= 8; bytes -= 8, at += 8) tail[word++] = load64(at);
-    if (bytes != 0) std::memcpy(&tail[word], at, bytes);
+    std::memcpy(tail, at, bytes);
     round(tail[0], tail[1], tail[2], tail[3]);
   }
 
-  void round(std::uint64_t w0, std::uint64_t w1, std::uint64_t w2, std::uint64_t w3) {
+  [[gnu::always_inline]] void round(std::uint64_t w0, std::uint64_t w1, std::uint64_t w2,
+                                    std::uint64_t w3) {
     sum_[0] += w0;
     sum_[1] += w1;
     sum_[2] += w2;

@@ -521,12 +521,12 @@ Result<void> Publisher::Impl::pull_members(std::uint64_t group) {
     const GroupRecord* record = group_by_ordinal(base, found->second);
     if (record == nullptr) return fail(Code::kDataLoss, "a group record does not verify");
     const Generation view{base, base};
-    const MemberLists lists = find_members(view, {Found::kYes, false, record, nullptr});
-    if (lists.found != Found::kYes) {
+    const MemberLists lists = locate_members(view, {Found::kYes, false, record, nullptr});
+    if (lists.found != Found::kYes || !verify_members(view, lists.base)) {
       return fail(Code::kDataLoss, "a member list does not verify");
     }
-    for (std::uint32_t i = 0; i < lists.base.count; ++i) {
-      ordinals.push_back(list_u32(lists.base, i));
+    for (std::uint32_t i = 0; i < lists.base.references.count; ++i) {
+      ordinals.push_back(list_u32(lists.base.references, i));
     }
   }
   const std::uint64_t edges = base.dangling.bytes / sizeof(DanglingEdge);

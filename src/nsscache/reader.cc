@@ -55,13 +55,15 @@ Answer fill_passwd(const UserRecord& user, struct passwd& result, char* buffer, 
   const bool locked = is_locked(user);
   const char* shell = locked ? kNologinShell : user_shell(user);
   const std::size_t shell_bytes = locked ? sizeof kNologinShell - 1 : user.shell_bytes;
-  const std::size_t needed = std::size_t{user.name_bytes} + user.gecos_bytes + user.home_bytes +
-                             shell_bytes + 4 + sizeof "x";
-  if (needed > bytes) return Answer::kTooSmall;
-  StringSpace space(buffer);
-  result.pw_name = space.put(user_name(user), user.name_bytes);
-  result.pw_gecos = space.put(user_gecos(user), user.gecos_bytes);
-  result.pw_dir = space.put(user_home(user), user.home_bytes);
+  // Name, full name and home stand in the record as they go to the buffer, NULs included.
+  const std::size_t front_bytes =
+      std::size_t{user.name_bytes} + user.gecos_bytes + user.home_bytes + 3;
+  if (front_bytes + shell_bytes + 1 + sizeof "x" > bytes) return Answer::kTooSmall;
+  memcpy(buffer, user_name(user), front_bytes);
+  result.pw_name = buffer;
+  result.pw_gecos = buffer + user.name_bytes + 1;
+  result.pw_dir = result.pw_gecos + user.gecos_bytes + 1;
+  StringSpace space(buffer + front_bytes);
   result.pw_shell = space.put(shell, shell_bytes);
   result.pw_passwd = space.put("x", 1);
   result.pw_uid = user.uid;
@@ -105,23 +107,75 @@ Answer fill_private_group(const UserRecord& user, struct group& result, char* bu
   return Answer::kFound;
 }
 
-/// The members of a group one by one: Visit(reference) -> false stops. False when the lists
-/// contradict each other or the visitor stopped.
-template <typename Visit>
-bool for_each_member(const MemberLists& lists, Visit&& visit) {
-  std::uint32_t removed = 0;
-  for (std::uint32_t i = 0; i < lists.base.count; ++i) {
-    const std::uint32_t reference = list_u32(lists.base, i);
-    if (removed < lists.removed.count && list_u32(lists.removed, removed) == reference) {
-      ++removed;
-      continue;
+/// Writes members' names one after the other, within the bytes that the group's record promises.
+class MemberWriter {
+ public:
+  MemberWriter(const GroupSpace& space, std::uint64_t count, std::uint64_t name_bytes,
+               const char* buffer_end)
+      : members_(space.members),
+        at_(space.strings),
+        count_(count),
+        names_end_(space.strings + name_bytes),
+        buffer_end_(buffer_end) {}
+
+  /// False when there is more than was promised.
+  bool put(const char* name, const NameWords& words) {
+    const std::size_t bytes = name_length(words);
+    if (written_ == count_ || bytes + 1 > static_cast<std::size_t>(names_end_ - at_)) return false;
+    if (buffer_end_ - at_ > std::ptrdiff_t{kNameMax}) {
+      memcpy(at_, name, kNameMax);  // of fixed size, and what is too much is overwritten
+    } else {
+      memcpy(at_, name, bytes);
     }
-    if (!visit(reference)) return false;
+    at_[bytes] = '\0';
+    members_[written_++] = at_;
+    at_ += bytes + 1;
+    return true;
   }
-  for (std::uint32_t i = 0; i < lists.added.count; ++i) {
-    if (!visit(list_u32(lists.added, i))) return false;
+  bool is_complete() const { return written_ == count_ && at_ == names_end_; }
+  char* end() const { return at_; }
+
+ private:
+  char** members_;
+  char* at_;
+  std::uint64_t count_;
+  std::uint64_t written_ = 0;
+  const char* names_end_;
+  const char* buffer_end_;
+};
+
+constexpr std::uint32_t kPrefetchNames = 16;
+
+/// One list of members, without those in `removed` (in the same order): Put(reference, name, words)
+/// -> false stops. False when it does not verify, or was stopped.
+template <typename Put>
+bool for_each_member(const Generation& generation, const MemberList& list, const ListView& removed,
+                     Put&& put) {
+  MemberCheck check(list);
+  std::uint32_t skipped = 0;
+  for (std::uint32_t i = 0; i < list.references.count; ++i) {
+    const std::uint32_t reference = list_u32(list.references, i);
+    const char* name = member_name(generation, reference);
+    if (name == nullptr) return false;
+    // Members are spread over all users: ask for the names to come while this one is copied.
+    if (i + kPrefetchNames < list.references.count) {
+      __builtin_prefetch(member_name(generation, list_u32(list.references, i + kPrefetchNames)));
+    }
+    const NameWords words = load_name(name);
+    check.add(words);
+    if (skipped < removed.count && list_u32(removed, skipped) == reference) {
+      ++skipped;
+    } else if (!put(reference, name, words)) {
+      return false;
+    }
   }
-  return removed == lists.removed.count;
+  return skipped == removed.count && check.matches(list);
+}
+
+template <typename Put>
+bool for_each_member(const Generation& generation, const MemberLists& lists, Put&& put) {
+  return for_each_member(generation, lists.base, lists.removed, put) &&
+         for_each_member(generation, lists.added, ListView{nullptr, 0}, put);
 }
 
 struct MemberTotals {
@@ -134,14 +188,15 @@ struct MemberTotals {
 MemberTotals living_members(const Generation& generation, const MemberLists& lists,
                             std::int64_t now_s) {
   MemberTotals totals{true, 0, 0};
-  totals.sound = for_each_member(lists, [&](std::uint32_t reference) {
-    const UserRecord* user = member_user(generation, reference);
-    if (user == nullptr) return false;
-    if (is_expired(*user, now_s)) return true;
-    ++totals.count;
-    totals.name_bytes += user->name_bytes + 1u;
-    return true;
-  });
+  totals.sound = for_each_member(generation, lists,
+                                 [&](std::uint32_t reference, const char*, const NameWords& words) {
+                                   const UserRecord* user = member_user(generation, reference);
+                                   if (user == nullptr) return false;
+                                   if (is_expired(*user, now_s)) return true;
+                                   ++totals.count;
+                                   totals.name_bytes += name_length(words) + 1;
+                                   return true;
+                                 });
   return totals;
 }
 
@@ -152,31 +207,28 @@ Answer fill_group(const Generation& generation, const GroupHit& hit, struct grou
   if (!is_served(group)) return Answer::kNotFound;
   const bool expiring = (group.flags & kFlagExpiring) != 0;
   const std::int64_t now_s = expiring ? wall_seconds() : 0;
-  MemberTotals totals{true, group.member_count, group.member_name_bytes};
-  const std::uint64_t own_bytes = group.name_bytes + 1u + sizeof "x";
-  if (!expiring && !divide(buffer, bytes, totals.count, totals.name_bytes + own_bytes).fits) {
-    return Answer::kTooSmall;
-  }
-  const MemberLists lists = find_members(generation, hit);
+  const MemberLists lists = locate_members(generation, hit);
   if (lists.found != Found::kYes) return Answer::kUnavailable;
+  MemberTotals totals{true, group.member_count, group.member_name_bytes};
   if (expiring) totals = living_members(generation, lists, now_s);
   if (!totals.sound) return Answer::kUnavailable;
-  const GroupSpace space = divide(buffer, bytes, totals.count, totals.name_bytes + own_bytes);
+  const GroupSpace space =
+      divide(buffer, bytes, totals.count, totals.name_bytes + group.name_bytes + 1u + sizeof "x");
   if (!space.fits) return Answer::kTooSmall;
-  StringSpace strings(space.strings);
-  std::uint64_t count = 0;
-  std::uint64_t left = totals.name_bytes;
-  const bool sound = for_each_member(lists, [&](std::uint32_t reference) {
-    if (expiring && is_expired(*member_user(generation, reference), now_s)) return true;
-    const char* name = member_name(generation, reference);
-    const std::size_t name_bytes = strnlen(name, kNameMax);
-    if (count == totals.count || name_bytes + 1 > left) return false;
-    left -= name_bytes + 1;
-    space.members[count++] = strings.put(name, name_bytes);
-    return true;
-  });
-  if (!sound || count != totals.count || left != 0) return Answer::kUnavailable;
-  finish_group(result, space, count, strings, group_name(group), group.name_bytes, group.gid);
+  MemberWriter writer(space, totals.count, totals.name_bytes, buffer + bytes);
+  const bool sound = for_each_member(
+      generation, lists, [&](std::uint32_t reference, const char* name, const NameWords& words) {
+        if (expiring) {
+          const UserRecord* user = member_user(generation, reference);
+          if (user == nullptr) return false;
+          if (is_expired(*user, now_s)) return true;
+        }
+        return writer.put(name, words);
+      });
+  if (!sound || !writer.is_complete()) return Answer::kUnavailable;
+  StringSpace strings(writer.end());
+  finish_group(result, space, totals.count, strings, group_name(group), group.name_bytes,
+               group.gid);
   return Answer::kFound;
 }
 
@@ -227,7 +279,7 @@ Answer answer_for(const Hit& hit, Fill&& fill) {
 }
 
 /// Length of a name from a caller; one byte more than kNameMax for anything longer.
-std::size_t name_length(const char* name) { return strnlen(name, kNameMax + 1); }
+std::size_t key_length(const char* name) { return strnlen(name, kNameMax + 1); }
 
 template <typename... Key>
 Answer passwd_by(struct passwd& result, char* buffer, std::size_t bytes, Key... key) {
@@ -245,13 +297,40 @@ Answer group_by(struct group& result, char* buffer, std::size_t bytes, Key... ke
   });
 }
 
-GidsResult copy_gids(const Generation& generation, const UserHit& hit, gid_t skip, gid_t* gids,
-                     std::size_t capacity) {
-  const UserRecord& user = *hit.user;
-  if (!is_served(user)) return {Answer::kNotFound, 0};
-  if (user.gid_count == 0 || is_locked(user)) return {Answer::kFound, 0};
-  const ListView list = gid_list(hit.in_delta ? generation.delta : generation.base, user);
-  if (list.items == nullptr) return {Answer::kUnavailable, 0};
+struct GidCopy {
+  bool sound;
+  std::size_t count;  // of all, though no more than the capacity are written
+};
+
+/// Whether a rising list has an item from `first` to `last`.
+bool has_gid(const ListView& list, std::uint32_t first, std::uint32_t last) {
+  std::uint32_t low = 0;
+  std::uint32_t high = list.count;
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    if (list_u32(list, middle) < first) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low < list.count && list_u32(list, low) <= last;
+}
+
+/// The usual list fits and has nothing to leave out: it is copied in one go.
+GidCopy copy_gid_list(const Image& image, const UserRecord& user, gid_t skip, gid_t* gids,
+                      std::size_t capacity) {
+  const ListView list = gid_list(image, user);
+  if (list.items == nullptr) return {false, 0};
+  if (list.count <= capacity && !has_gid(list, skip, skip) && !has_gid(list, 65534, 65535)) {
+    // The ids that carry power are looked for one by one, in a loop that becomes vector code.
+    bool plain = true;
+    for (std::uint32_t i = 0; i < list.count; ++i) {
+      gids[i] = list_u32(list, i);
+      plain &= !is_system_id(gids[i]);
+    }
+    if (plain) return {true, list.count};
+  }
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < list.count; ++i) {
     const std::uint32_t gid = list_u32(list, i);
@@ -259,13 +338,24 @@ GidsResult copy_gids(const Generation& generation, const UserHit& hit, gid_t ski
     if (count < capacity) gids[count] = gid;
     ++count;
   }
-  return {count <= capacity ? Answer::kFound : Answer::kTooSmall, count};
+  return {true, count};
+}
+
+GidsResult copy_gids(const Generation& generation, const UserHit& hit, gid_t skip, gid_t* gids,
+                     std::size_t capacity) {
+  const UserRecord& user = *hit.user;
+  if (!is_served(user)) return {Answer::kNotFound, 0};
+  if (user.gid_count == 0 || is_locked(user)) return {Answer::kFound, 0};
+  const GidCopy copy =
+      copy_gid_list(hit.in_delta ? generation.delta : generation.base, user, skip, gids, capacity);
+  if (!copy.sound) return {Answer::kUnavailable, 0};
+  return {copy.count <= capacity ? Answer::kFound : Answer::kTooSmall, copy.count};
 }
 
 }  // namespace
 
 Answer read_passwd(const char* name, struct passwd& result, char* buffer, std::size_t bytes) {
-  return passwd_by(result, buffer, bytes, name, name_length(name));
+  return passwd_by(result, buffer, bytes, name, key_length(name));
 }
 
 Answer read_passwd(uid_t uid, struct passwd& result, char* buffer, std::size_t bytes) {
@@ -273,7 +363,7 @@ Answer read_passwd(uid_t uid, struct passwd& result, char* buffer, std::size_t b
 }
 
 Answer read_group(const char* name, struct group& result, char* buffer, std::size_t bytes) {
-  return group_by(result, buffer, bytes, name, name_length(name));
+  return group_by(result, buffer, bytes, name, key_length(name));
 }
 
 Answer read_group(gid_t gid, struct group& result, char* buffer, std::size_t bytes) {
@@ -282,7 +372,7 @@ Answer read_group(gid_t gid, struct group& result, char* buffer, std::size_t byt
 
 Answer read_shadow(const char* name, struct spwd& result, char* buffer, std::size_t bytes) {
   return with_generation([&](const Generation& generation) {
-    const UserHit hit = find_user(generation, name, name_length(name));
+    const UserHit hit = find_user(generation, name, key_length(name));
     return answer_for(hit, [&] { return fill_shadow(*hit.user, result, buffer, bytes); });
   });
 }
@@ -290,7 +380,7 @@ Answer read_shadow(const char* name, struct spwd& result, char* buffer, std::siz
 GidsResult read_gids(const char* name, gid_t skip, gid_t* gids, std::size_t capacity) {
   GidsResult result{Answer::kUnavailable, 0};
   const Answer answer = with_generation([&](const Generation& generation) {
-    const UserHit hit = find_user(generation, name, name_length(name));
+    const UserHit hit = find_user(generation, name, key_length(name));
     return answer_for(hit, [&] {
       result = copy_gids(generation, hit, skip, gids, capacity);
       return result.answer;
@@ -427,7 +517,7 @@ KeyAnswer read_keys(const char* directory, const KeyQuery& query,
     unmap_generation(mapped);
     return answer;
   };
-  const UserHit hit = find_user(mapped.names, query.name, name_length(query.name));
+  const UserHit hit = find_user(mapped.names, query.name, key_length(query.name));
   if (hit.found == Found::kDamaged) return finish(KeyAnswer::kUnavailable);
   if (hit.found == Found::kNo || !is_served(*hit.user) || hit.user->uid != query.uid ||
       (hit.user->flags & (kFlagLocked | kFlagDenied)) != 0 || is_expired(*hit.user, query.now_s)) {
