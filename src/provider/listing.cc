@@ -135,9 +135,9 @@ bool members_are_indexed(const scim::FilterNode& root) {
   return std::ranges::all_of(root.children, decided);
 }
 
-std::unexpected<Error> too_many() {
+std::unexpected<Error> too_many(std::int64_t rows_max) {
   return fail(Code::kInvalidArgument,
-              "the filter would have to read more than " + std::to_string(kScannedRowsMax) +
+              "the filter would have to read more than " + std::to_string(rows_max) +
                   " resources; narrow it by an attribute with an index, such as userName",
               scim::kTooMany);
 }
@@ -264,7 +264,9 @@ class Lister {
       scanned += static_cast<std::int64_t>(page.items.size());
       for (Item& item : page.items) RETURN_IF_ERROR(judge(item, skip, take, listing));
       if (!page.more || page.items.empty()) return listing;
-      if (scanned >= kScannedRowsMax && !call_.privileged()) return too_many();
+      if (scanned >= call_.scanned_rows_max && !call_.privileged()) {
+        return too_many(call_.scanned_rows_max);
+      }
       after = page.items.back().id;
     }
   }

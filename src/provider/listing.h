@@ -19,9 +19,6 @@
 
 namespace roster::provider {
 
-/// Rows that one filter may read for a token that is not an administrator's.
-inline constexpr std::int64_t kScannedRowsMax = 100'000;
-
 /// Where a listing's next page begins: (query, index of the first resource) -> id of the resource
 /// before it. Pages are then read by key instead of by counting, and a resource that is deleted
 /// between two pages does not make the next one skip another. Bounded; forgets the oldest.

@@ -208,6 +208,18 @@ TEST_F(Listings, UnchangedListsAreNotSentAgain) {
   EXPECT_EQ(send(okta_, "GET", "/Users", "", {{"If-None-Match", tag}}).status, 200);
 }
 
+TEST_F(Listings, FiltersThatReadTooMuchAreRefused) {
+  restart({.public_url = "https://hub.example/", .allowed_hosts = {}, .scanned_rows_max = 1000});
+  make_users(1001);
+  EXPECT_EQ(get("/Users/" + ids_[0]).headers.get("Location"),
+            "https://hub.example/api/organizations/acme/scim/v2/Users/" + ids_[0]);
+  expect_error(filter("/Users", "title pr"), 400, "tooMany", "narrow it");
+  EXPECT_EQ(filter("/Users", "userName eq \"user7\"").total(), 1);
+  EXPECT_EQ(filter("/Users", "userName sw \"user99\" and not (title pr)").total(), 11);
+  EXPECT_EQ(send(admin_, "GET", "/Users?filter=title%20pr").total(), 0);
+  EXPECT_EQ(get("/Users?count=1000").total(), 1001) << "a list without filter is always answered";
+}
+
 TEST_F(Listings, ConditionsAreOnlyWhatAnIndexAnswers) {
   const http::Request request;
   Call call{.request = request, .query = {}, .actor = {}, .org = {}, .base = {}};

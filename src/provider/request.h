@@ -33,6 +33,7 @@ struct Call {
   directory::Actor actor;
   directory::Org org;
   std::string base;  // URL in front of "/Users"
+  std::int64_t scanned_rows_max = 0;
   Timestamp now{};
 
   /// A token that only reads: answers take the form that readers on clusters expect.

@@ -150,6 +150,7 @@ Result<http::Response> ScimService::Impl::answer(const http::Request& request,
                   .actor = std::move(actor),
                   .org = std::move(org),
                   .base = std::move(base),
+                  .scanned_rows_max = options.scanned_rows_max,
                   .now = options.clock()};
   return run(call, *target, endpoint);
 }
@@ -202,19 +203,16 @@ Result<http::Response> ScimService::Impl::write(const Call& call, const Target& 
 
 ScimService::ScimService(Directory& directory, ScimOptions options)
     : impl_(
-          new Impl{.directory = directory, .options = std::move(options), .pages = PageMemory()}) {}
+          new Impl{.directory = directory, .options = std::move(options), .pages = PageMemory()}) {
+  std::string& url = impl_->options.public_url;
+  while (url.ends_with('/')) url.pop_back();
+}
 
 ScimService::~ScimService() = default;
 
 http::Response ScimService::handle(const http::Request& request, http::Context& context) {
   Result<http::Response> response = impl_->answer(request, context);
   return response ? std::move(*response) : error_answer(response.error());
-}
-
-std::size_t ScimService::body_limit(std::string_view path) const {
-  const auto target = parse_target(path);
-  return target && target->collection == "Groups" ? impl_->options.group_body_bytes_max
-                                                  : impl_->options.user_body_bytes_max;
 }
 
 }  // namespace roster::provider

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/time.h"
@@ -20,6 +20,8 @@ struct ScimOptions {
   std::vector<std::string> allowed_hosts;
   std::size_t user_body_bytes_max = 1 << 20;
   std::size_t group_body_bytes_max = 16 << 20;  // a PUT of 10,000 members is 2.2 MB
+  /// Resources that one filter may read for a token that is not an administrator's.
+  std::int64_t scanned_rows_max = 100'000;
   Clock clock = system_now;
 };
 
@@ -41,9 +43,6 @@ class ScimService {
   ScimService& operator=(const ScimService&) = delete;
 
   http::Response handle(const http::Request& request, http::Context& context);
-
-  /// Largest body for a request, for the edge to refuse it before it is read.
-  std::size_t body_limit(std::string_view path) const;
 
  private:
   struct Impl;
