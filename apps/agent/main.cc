@@ -19,7 +19,6 @@
 namespace {
 
 using roster::Code;
-using roster::Error;
 using roster::Result;
 using roster::agent::Config;
 

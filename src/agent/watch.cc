@@ -16,7 +16,7 @@ constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
 
 }  // namespace
 
-FileWatch::FileWatch(std::vector<std::filesystem::path> files)
+FileWatch::FileWatch(const std::vector<std::filesystem::path>& files)
     : inotify_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
   for (const std::filesystem::path& file : files) {
     const std::filesystem::path parent = file.parent_path();

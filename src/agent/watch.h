@@ -13,7 +13,7 @@ namespace roster::agent {
 /// their directories. A directory that does not exist yet is watched once `rearm` finds it.
 class FileWatch {
  public:
-  explicit FileWatch(std::vector<std::filesystem::path> files);
+  explicit FileWatch(const std::vector<std::filesystem::path>& files);
 
   /// To poll for reading; -1 when the kernel gives no inotify (then only the periodic look is
   /// left).
