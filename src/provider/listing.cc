@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <unordered_set>
 
@@ -79,7 +80,7 @@ const Indexed* index_of(const scim::ResourceType& type, const scim::AttributeRef
   return found != kIndexed.end() ? found : nullptr;
 }
 
-std::optional<Condition> condition_for(const Call& call, const scim::ResourceType& type,
+std::optional<Condition> condition_for(const scim::ResourceType& type,
                                        const scim::Comparison& comparison) {
   const Indexed* index = index_of(type, *comparison.path);
   const auto op = condition_op(comparison.op);
@@ -87,17 +88,17 @@ std::optional<Condition> condition_for(const Call& call, const scim::ResourceTyp
   const bool prefix = *op == Condition::Op::kStartsWith;
   const bool order = !prefix && *op != Condition::Op::kEqual;
   if ((prefix && !index->prefix) || (order && !index->order)) return std::nullopt;
-  // Without a client of its own a token sees each record's owner's externalId.
-  if (index->field == Condition::Field::kExternalId && !call.actor.client) return std::nullopt;
   Condition condition{.field = index->field, .op = *op, .text = {}, .number = 0};
   switch (index->field) {
     case Condition::Field::kActive:
       condition.number = comparison.literal.boolean ? 1 : 0;
       break;
-    case Condition::Field::kPosixNumber:
-      condition.number = static_cast<std::int64_t>(comparison.literal.number);
-      if (static_cast<double>(condition.number) != comparison.literal.number) return std::nullopt;
+    case Condition::Field::kPosixNumber: {
+      const double number = comparison.literal.number;
+      if (number < 0 || number > UINT32_MAX || number != std::floor(number)) return std::nullopt;
+      condition.number = static_cast<std::int64_t>(number);
       break;
+    }
     case Condition::Field::kCreated:
     case Condition::Field::kModified:
       condition.number = to_millis(comparison.literal.time);
@@ -191,7 +192,7 @@ class Lister {
       return projection.wants(name == "sunkSshKeys" ? scim::kCoreWeaveUserUrn : "", name);
     });
     if (query.filter) {
-      conditions_ = conditions_of(call, Kind::type(), *query.filter);
+      conditions_ = conditions_of(Kind::type(), *query.filter);
       const scim::FilterNode& root = query.filter->root();
       scan_load_ =
           Kind::load_for([&root](std::string_view name) { return scim::uses(root, name); });
@@ -480,11 +481,10 @@ void PageMemory::remember(const std::string& query, std::int64_t skipped, std::s
   order_.pop_front();
 }
 
-std::vector<Condition> conditions_of(const Call& call, const scim::ResourceType& type,
-                                     const scim::Filter& filter) {
+std::vector<Condition> conditions_of(const scim::ResourceType& type, const scim::Filter& filter) {
   std::vector<Condition> conditions;
   for (const scim::Comparison* comparison : filter.conjuncts()) {
-    if (auto condition = condition_for(call, type, *comparison)) {
+    if (auto condition = condition_for(type, *comparison)) {
       conditions.push_back(std::move(*condition));
     }
   }

@@ -59,7 +59,7 @@ Result<Listing> list_groups(directory::Directory& directory, PageMemory& pages, 
                             const ListQuery& query, std::int64_t skip, std::int64_t take);
 
 /// The part of a filter that an index answers. Exposed for tests.
-std::vector<directory::Condition> conditions_of(const Call& call, const scim::ResourceType& type,
+std::vector<directory::Condition> conditions_of(const scim::ResourceType& type,
                                                 const scim::Filter& filter);
 
 /// GET of a collection, or POST of a search at a collection or (no `type`) at the root.

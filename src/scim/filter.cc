@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "base/unicode.h"
@@ -36,7 +37,7 @@ std::string fold(std::string_view text) {
 bool is_number(std::string_view text, double& number) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && stop == end && !text.empty();
+  return error == std::errc() && stop == end && std::isfinite(number);
 }
 
 /// An attribute compared as text.

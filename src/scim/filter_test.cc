@@ -152,6 +152,8 @@ TEST(Filter, RefusesWhatCannotBeAnswered) {
                               "and and and",
                               COREWEAVE "sunkPosixUserId eq \"x\"",
                               COREWEAVE "sunkPosixUserId co \"2\"",
+                              COREWEAVE "sunkPosixUserId eq nan",
+                              COREWEAVE "sunkPosixUserId eq 1e999",
                               "userName eq \"x\"\ntitle pr",
                               "userName eq x\x01",
                               "emails[type eq \"work\"].nosuch pr",
