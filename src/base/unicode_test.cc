@@ -24,6 +24,19 @@ TEST(Unicode, Utf8Validity) {
   }
 }
 
+// Would catch: a shortcut for ASCII that looks past a byte at some place of a word.
+TEST(Unicode, Utf8ValidityAtEveryPlace) {
+  for (std::size_t size = 0; size <= 24; ++size) {
+    std::string text(size, 'a');
+    EXPECT_TRUE(is_valid_utf8(text));
+    for (std::size_t at = 0; at < size; ++at) {
+      text[at] = '\x80';
+      EXPECT_FALSE(is_valid_utf8(text)) << at << " of " << size;
+      text[at] = 'a';
+    }
+  }
+}
+
 TEST(Unicode, ControlCharacters) {
   for (const char* bad : {"a\nb", "\x7f", "\x1b[0m", "x\xc2\x85y"}) {
     EXPECT_TRUE(has_control_characters(bad));
