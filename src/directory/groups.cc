@@ -72,6 +72,14 @@ Result<void> check_version(const Group& group, std::optional<std::int64_t> if_ve
               "the group has version " + std::to_string(group.version) + " by now");
 }
 
+/// Whether members only leave: access is taken from somebody and given to nobody.
+bool only_removes(const std::vector<MemberOp>& operations) {
+  return !operations.empty() && std::ranges::all_of(operations, [](const MemberOp& operation) {
+    return operation.kind == MemberOp::Kind::kRemove ||
+           operation.kind == MemberOp::Kind::kRemoveAll;
+  });
+}
+
 /// Set operations on the members of one group, and what is left of them in the end.
 class MemberEdit {
  public:
@@ -317,12 +325,24 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
                                       std::optional<std::int64_t> if_version,
                                       const GroupEdit& edit) {
   RETURN_IF_ERROR(authorize(actor, org));
-  return impl_->db.write([this, &actor, org, id, if_version, &edit](Tx& tx) -> Result<Group> {
-    ASSIGN_OR_RETURN(GroupRecord current, load_current(tx, actor, org, id));
-    Group& group = current.group;
-    RETURN_IF_ERROR(check_version(group, if_version));
+  const auto edited = [&actor, org, id, if_version, &edit](
+                          Tx& tx, GroupRecord& current) -> Result<GroupChange> {
+    ASSIGN_OR_RETURN(current, load_current(tx, actor, org, id));
+    RETURN_IF_ERROR(check_version(current.group, if_version));
     RETURN_IF_ERROR(check_owner(actor, current.owner));
-    ASSIGN_OR_RETURN(GroupChange change, edit(group));
+    return edit(current.group);
+  };
+  // First on a reader: what takes access away must be known as such before it waits in the writer's
+  // queue.
+  ASSIGN_OR_RETURN(const bool revokes, impl_->db.read([&edited](Tx& tx) -> Result<bool> {
+    GroupRecord current;
+    ASSIGN_OR_RETURN(const GroupChange change, edited(tx, current));
+    return only_removes(change.members);
+  }));
+  const auto write = [this, &actor, org, id, &edited](Tx& tx) -> Result<Group> {
+    GroupRecord current;
+    ASSIGN_OR_RETURN(GroupChange change, edited(tx, current));
+    Group& group = current.group;
     ASSIGN_OR_RETURN(const GroupPlan plan, plan_update(tx, org, current, std::move(change.input)));
     MemberEdit members(tx, org, group.n);
     for (const MemberOp& op : change.members) RETURN_IF_ERROR(members.apply(op));
@@ -352,7 +372,8 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     impl_->journal->add(std::move(entry));
     ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
     return std::move(updated.group);
-  });
+  };
+  return impl_->db.write(write, revokes ? store::Urgency::kRevocation : store::Urgency::kNormal);
 }
 
 Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_view id,

@@ -248,6 +248,8 @@ TEST_F(FullDiskTest, AStartOnAFullDiskStillReadsAndRevokes) {
   database_.reset();
   disk_.fill();
   open();
+  const auto migrated = migrate(*database_, kSchema);
+  EXPECT_TRUE(migrated) << migrated.error().message;
   EXPECT_EQ(active().size(), 50u);
   const auto revoked = revoke(1);
   EXPECT_TRUE(revoked) << revoked.error().message;

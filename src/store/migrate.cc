@@ -43,6 +43,8 @@ Result<Version> newest(Tx& tx) {
 }
 
 Result<Version> current_version(Database& database) {
+  // A database that has its table is only read: a program must start on a full disk, too.
+  if (auto known = database.read([](Tx& tx) { return newest(tx); }); known) return known;
   const std::string_view table =
       database.engine() == Engine::kSqlite ? kSqliteTable : kPostgresTable;
   return database.write([table](Tx& tx) -> Result<Version> {
