@@ -23,7 +23,7 @@ struct ServeOptions {
   std::string log_format = "text";
   std::string log_level = "info";
   bool metrics_public = false;
-  std::int64_t workers = 4;
+  std::int64_t workers = 16;  // as many writes can share a commit
   std::int64_t io_threads = 1;
   std::int64_t queue_max = 256;
   std::int64_t connections_max = 20'000;
