@@ -32,6 +32,8 @@ namespace {
 constexpr std::chrono::seconds kTick{60};
 constexpr std::chrono::hours kCertificateCheck{6};
 constexpr std::chrono::seconds kGrace{10};
+// Longer than a heartbeat of the feed, shorter than a diskless node likes to wait after a reboot.
+constexpr std::chrono::minutes kNodeStale{3};
 constexpr std::size_t kSmallBodyBytes = 64 << 10;
 constexpr std::size_t kPemBytesMax = 64 << 10;
 
@@ -48,8 +50,10 @@ class Service {
     if (options_.database.empty()) RETURN_IF_ERROR(check_initialized(dir_));
     ASSIGN_OR_RETURN(database_,
                      store::open_sqlite({.path = options_.store(), .metrics = &metrics_}));
-    ASSIGN_OR_RETURN(directory_,
-                     directory::Directory::open(*database_, {.clock = clock_, .random = random_}));
+    ASSIGN_OR_RETURN(
+        directory_,
+        directory::Directory::open(*database_,
+                                   {.clock = clock_, .random = random_, .node_stale = kNodeStale}));
     RETURN_IF_ERROR(prepare_tls());
     RETURN_IF_ERROR(make_faces());
     ASSIGN_OR_RETURN(server_, http::Server::create(server_options(), router_, metrics_));
