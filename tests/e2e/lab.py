@@ -147,7 +147,7 @@ class Lab:
             for name, log in self.logs.items():
                 print(f"--- {name}\n" + "".join(log.read_text(errors="replace").splitlines(True)[-30:]))
         libc = ctypes.CDLL(None)
-        for path in ("/home", "/var/lib/roster", "/run", "/usr", "/etc", self.root):
+        for path in reversed(self.mounts):
             libc.umount2(str(path).encode(), 2)  # MNT_DETACH; a next lab begins on the bare machine
         shutil.rmtree(self.root, ignore_errors=True)
 
