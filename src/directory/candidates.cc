@@ -296,9 +296,15 @@ Result<std::optional<std::vector<Candidate>>> find_candidates(
   if (best == nullptr) return std::optional<std::vector<Candidate>>();
   ASSIGN_OR_RETURN(std::optional<std::vector<Candidate>> found,
                    Finder(tx, kind, actor, org).find(*best, conditions));
-  if (!found) return found;
+  const auto asks_for_member = [kind](const Condition& condition) {
+    return kind == row::kGroup && condition.field == Field::kMember && condition.op == Op::kEqual;
+  };
+  if (!found) {
+    if (!std::ranges::any_of(conditions, asks_for_member)) return found;
+    return fail(Code::kTooLarge, "more than 100,000 groups may match", "tooMany");
+  }
   for (const Condition& condition : conditions) {
-    if (kind != row::kGroup || condition.field != Field::kMember || &condition == best) continue;
+    if (!asks_for_member(condition) || &condition == best) continue;
     RETURN_IF_ERROR(keep_with_member(tx, org, condition.text, *found));
   }
   std::ranges::sort(*found, {}, &Candidate::id);

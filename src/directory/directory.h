@@ -144,7 +144,8 @@ class Directory {
     std::string name;  // host name, [a-z0-9.-]{1,253}
     std::string agent_version;
     std::uint32_t highest_id = 0;
-    std::string role = {};  // that the node expects its token to give; empty: any
+    /// Judges what the token gives, before it is used up; an error refuses. May run more than once.
+    std::function<Result<void>(const JoinGrant&)> accept = {};
   };
   struct Enrolled {
     Node node;
@@ -153,8 +154,7 @@ class Directory {
     std::string epoch;
   };
   /// With a join token. A live node of the same cluster and name is kAlreadyExists and audited;
-  /// an expired one, or one not seen for `stale`, is replaced. kPermissionDenied when the token
-  /// gives another role than the one expected.
+  /// an expired one, or one not seen for `stale`, is replaced.
   Result<Enrolled> enroll_node(std::string_view join_bearer, const EnrollRequest& request,
                                std::string_view remote);
   /// A second credential; the first stays valid until the second is first used.

@@ -161,9 +161,7 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
     if (!token || !token->join || !token->org || token->join->uses_left == 0) {
       return unauthenticated();
     }
-    if (!request.role.empty() && request.role != token->join->role) {
-      return fail(Code::kPermissionDenied, "this join token is for role " + token->join->role);
-    }
+    if (request.accept) RETURN_IF_ERROR(request.accept(*token->join));
     Actor joiner;
     joiner.name = "token:" + token->name;
     joiner.remote = remote;

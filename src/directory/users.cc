@@ -148,16 +148,79 @@ std::string_view action_of(const UserPlan& plan) {
   return "user.update";
 }
 
+/// What a new user's columns are, and by which rules.
+struct Prepared {
+  std::shared_ptr<const Rules> rules;
+  UserColumns columns;
+};
+
+Result<Prepared> prepare(RulesCache& cache, Tx& tx, OrgN org, const json::object& doc) {
+  Prepared prepared;
+  ASSIGN_OR_RETURN(prepared.rules, cache.get(tx, org));
+  ASSIGN_OR_RETURN(prepared.columns, user_columns(doc, nullptr, *prepared.rules));
+  return prepared;
+}
+
+/// What reading the row back would give.
+User new_user(const UserColumns& columns, Identity identity, std::string id, Timestamp now) {
+  User user;
+  user.n = static_cast<UserN>(identity.posix.n);
+  user.id = std::move(id);
+  user.doc = columns.doc;
+  user.active = columns.active;
+  user.created = now;
+  user.modified = now;
+  user.posix = std::move(identity.posix);
+  user.home = std::move(identity.home);
+  user.shell = columns.shell.value_or("");
+  return user;
+}
+
+std::vector<SshKeyRow> new_keys(const KeyPlan& plan, const std::string& source, Timestamp now) {
+  std::vector<SshKeyRow> rows;
+  for (const KeyInput& key : plan.add) {
+    rows.push_back(
+        {key.fingerprint, key.line, key.name, source, now, key.not_before, key.not_after});
+  }
+  std::ranges::sort(rows, {}, &SshKeyRow::fingerprint);
+  return rows;
+}
+
+JournalEntry creation_entry(const Actor& actor, OrgN org, const User& user, Timestamp now) {
+  JournalEntry entry = journal_entry(actor, org, now, "user.create", user_target(user));
+  Diff diff;
+  diff.compare({}, user.doc);
+  diff.set("posix", nullptr,
+           json::object{{"name", user.posix->name}, {"number", user.posix->number}});
+  if (user.external_id) diff.set("externalId", nullptr, json::value(*user.external_id));
+  std::vector<std::string> fingerprints;
+  for (const SshKeyRow& key : user.keys) fingerprints.push_back(key.fingerprint);
+  diff.sets("keys", fingerprints, {});
+  entry.diff = diff.text();
+  entry.changes = {{row::kUserChanged, user.n, 0}};
+  entry.users = 1;
+  entry.active_users = user.active ? 1 : 0;
+  return entry;
+}
+
 }  // namespace
 
 Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInput& input) {
   RETURN_IF_ERROR(authorize(actor, org));
   const std::optional<std::string> external = input.external_id.value_or(std::nullopt);
   RETURN_IF_ERROR(check_external_id(external));
-  return impl_->db.write([this, &actor, org, &input, &external](Tx& tx) -> Result<User> {
+  // Here and not on the writer's thread, which all share; good unless the rules change meanwhile.
+  ASSIGN_OR_RETURN(const Prepared prepared, impl_->db.read([this, org, &input](Tx& tx) {
+    return prepare(impl_->rules, tx, org, input.doc);
+  }));
+  return impl_->db.write([this, &actor, org, &input, &external, &prepared](Tx& tx) -> Result<User> {
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
-    ASSIGN_OR_RETURN(UserColumns columns, user_columns(input.doc, nullptr, *rules));
+    Prepared again;
+    if (rules != prepared.rules) {
+      ASSIGN_OR_RETURN(again, prepare(impl_->rules, tx, org, input.doc));
+    }
+    const UserColumns& columns = again.rules ? again.columns : prepared.columns;
     ASSIGN_OR_RETURN(const auto taken,
                      tx.query_one(kUserWithKey, integer_column, org, columns.user_name_key));
     if (taken) return user_name_taken();
@@ -175,30 +238,19 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
                                                            .active = columns.active,
                                                            .home = columns.home,
                                                            .now = now}));
-    User user;
-    user.n = static_cast<UserN>(identity.posix.n);
-    user.id = impl_->uuids.next();
-    RETURN_IF_ERROR(tx.execute(kInsertUser, user.n, org, user.id, columns.user_name,
-                               columns.user_name_key, columns.active ? 1 : 0, client,
-                               to_millis(now), columns.gecos, columns.shell, columns.doc_text));
-    if (external) RETURN_IF_ERROR(set_external_id(tx, row::kUser, client, user.n, external));
-    RETURN_IF_ERROR(apply_keys(tx, user.n, client, keys, now));
-
-    JournalEntry entry = journal_entry(actor, org, now, "user.create", user_target(user));
-    Diff diff;
-    diff.compare({}, columns.doc);
-    diff.set("posix", nullptr,
-             json::object{{"name", identity.posix.name}, {"number", identity.posix.number}});
-    if (external) diff.set("externalId", nullptr, json::value(*external));
-    diff.sets("keys", keys.put(), {});
-    entry.diff = diff.text();
-    entry.changes = {{row::kUserChanged, user.n, 0}};
-    entry.users = 1;
-    entry.active_users = columns.active ? 1 : 0;
-    impl_->journal->add(std::move(entry));
-
-    ASSIGN_OR_RETURN(UserRecord record, load_current(tx, actor, org, user.id));
-    return std::move(record.user);
+    const auto n = static_cast<UserN>(identity.posix.n);
+    const std::string id = impl_->uuids.next();
+    RETURN_IF_ERROR(tx.execute(kInsertUser, n, org, id, columns.user_name, columns.user_name_key,
+                               columns.active ? 1 : 0, client, to_millis(now), columns.gecos,
+                               columns.shell, columns.doc_text));
+    if (external) RETURN_IF_ERROR(set_external_id(tx, row::kUser, client, n, external));
+    RETURN_IF_ERROR(apply_keys(tx, n, client, keys, now));
+    User user = new_user(columns, std::move(identity), id, now);
+    if (actor.client) user.owner = source;
+    user.external_id = external;
+    user.keys = new_keys(keys, source, now);
+    impl_->journal->add(creation_entry(actor, org, user, now));
+    return user;
   });
 }
 

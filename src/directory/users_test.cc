@@ -62,6 +62,44 @@ TEST_P(UsersTest, CreateAllocatesAnIdentity) {
             10000U);
 }
 
+TEST_P(UsersTest, CreateAnswersWhatIsStored) {
+  World world(GetParam());
+  UserInput input = user_with_shell("alice", "/bin/zsh");
+  input.doc["active"] = false;
+  input.external_id = std::optional<std::string>("E-1");
+  input.keys = std::vector{ssh_key(9), ssh_key(3), ssh_key(5)};
+  input.keys->front().not_before = world.clock.now();
+  for (const Actor& actor : {world.okta, world.operator_}) {
+    const User made = must(world.directory->create_user(actor, world.acme, input));
+    const User read = must(world.directory->get_user(actor, world.acme, made.id, {.keys = true}));
+    EXPECT_EQ(made.n, read.n);
+    EXPECT_EQ(json::canonical(made.doc), json::canonical(read.doc));
+    EXPECT_EQ(made.active, read.active);
+    EXPECT_EQ(made.owner, read.owner);
+    EXPECT_EQ(made.external_id, read.external_id);
+    EXPECT_EQ(made.version, read.version);
+    EXPECT_EQ(made.created, read.created);
+    EXPECT_EQ(made.modified, read.modified);
+    EXPECT_EQ(made.posix->n, read.posix->n);
+    EXPECT_EQ(made.posix->name, read.posix->name);
+    EXPECT_EQ(made.posix->number, read.posix->number);
+    EXPECT_EQ(made.posix->state, read.posix->state);
+    EXPECT_EQ(made.home, read.home);
+    EXPECT_EQ(made.shell, read.shell);
+    ASSERT_EQ(made.keys.size(), read.keys.size());
+    for (std::size_t i = 0; i < made.keys.size(); ++i) {
+      EXPECT_EQ(made.keys[i].fingerprint, read.keys[i].fingerprint);
+      EXPECT_EQ(made.keys[i].key, read.keys[i].key);
+      EXPECT_EQ(made.keys[i].name, read.keys[i].name);
+      EXPECT_EQ(made.keys[i].source, read.keys[i].source);
+      EXPECT_EQ(made.keys[i].created, read.keys[i].created);
+      EXPECT_EQ(made.keys[i].not_before, read.keys[i].not_before);
+      EXPECT_EQ(made.keys[i].not_after, read.keys[i].not_after);
+    }
+    must(world.directory->delete_user(world.operator_, world.acme, made.id, {}));
+  }
+}
+
 TEST_P(UsersTest, UserNameIsUniqueByCaseKeyInOneOrganization) {
   World world(GetParam());
   world.add_user("Straße");
