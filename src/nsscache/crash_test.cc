@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <random>
 
 #include "nsscache/test_support.h"
@@ -86,6 +88,59 @@ TEST_F(CrashTest, KillsLoseNothing) {
               std::vector<std::string>{"ssh-ed25519 AAAA" + std::to_string(served)});
   }
   EXPECT_GT(acknowledged, 100u);
+}
+
+/// Files of this process cannot grow beyond this while it lives: writes fail as on a full disk.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const struct rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  struct rlimit before_{};
+};
+
+std::vector<std::string> files_in(const std::filesystem::path& directory) {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    out.push_back(entry.path().filename());
+  }
+  std::ranges::sort(out);
+  return out;
+}
+
+TEST_F(CrashTest, AFullDiskLosesNothing) {
+  Publisher publisher = open_publisher();
+  make_changes(publisher, 1);
+  ASSERT_OK(publisher.publish("1", "e", now_));
+  const auto files = files_in(directory_);
+  make_changes(publisher, 2);
+  for (const rlim_t bytes : {0u, 500u, 1100u, 2000u, 5000u}) {
+    const FullDisk full(bytes);
+    EXPECT_FALSE(publisher.publish("2", "e", now_)) << bytes;
+    EXPECT_EQ(files_in(directory_), files) << "half-written files stay behind";
+    EXPECT_EQ(publisher.cursor(), "1");
+    EXPECT_NE(passwd_line("u1").find(":1:"), std::string::npos);
+  }
+  ASSERT_OK(publisher.publish("2", "e", now_));
+  EXPECT_NE(passwd_line("u1").find(":2:"), std::string::npos) << "nothing collected was forgotten";
+  // A replacement that does not fit is given up whole.
+  ASSERT_OK(publisher.begin_replace());
+  make_changes(publisher, 3);
+  {
+    const FullDisk full(3000);
+    EXPECT_FALSE(publisher.publish("3", "e", now_));
+  }
+  ASSERT_OK(publisher.discard());
+  EXPECT_NE(passwd_line("u1").find(":2:"), std::string::npos);
+  make_changes(publisher, 4);
+  ASSERT_OK(publisher.publish("4", "e", now_));
+  EXPECT_NE(passwd_line("u1").find(":4:"), std::string::npos);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ std::uint32_t RuleSet::user_flags(std::string_view login, std::uint32_t uid,
 }
 
 std::uint32_t RuleSet::group_flags(std::string_view name, std::uint32_t gid) const {
-  return masked_names_.contains(name) || masks_id(gid) ? kFlagMasked : 0;
+  return masked_names_.contains(name) || masks_id(gid) ? std::uint32_t{kFlagMasked} : 0;
 }
 
 }  // namespace roster::nsscache

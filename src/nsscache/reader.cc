@@ -82,7 +82,11 @@ GroupSpace divide(char* buffer, std::size_t bytes, std::uint64_t member_count,
                   std::uint64_t string_bytes) {
   const std::size_t padding = -reinterpret_cast<std::uintptr_t>(buffer) % alignof(char*);
   const std::uint64_t array_bytes = (member_count + 1) * sizeof(char*);
-  if (padding + array_bytes + string_bytes > bytes) return {nullptr, nullptr, false};
+  // One by one: what an image says may be any number, and a sum could wrap around.
+  if (padding > bytes || array_bytes > bytes - padding ||
+      string_bytes > bytes - padding - array_bytes) {
+    return {nullptr, nullptr, false};
+  }
   auto* members = reinterpret_cast<char**>(buffer + padding);
   return {members, buffer + padding + array_bytes, true};
 }
@@ -210,6 +214,7 @@ Answer fill_group(const Generation& generation, const GroupHit& hit, struct grou
   const MemberLists lists = locate_members(generation, hit);
   if (lists.found != Found::kYes) return Answer::kUnavailable;
   MemberTotals totals{true, group.member_count, group.member_name_bytes};
+  if (totals.name_bytes > totals.count * (kNameMax + 1)) return Answer::kUnavailable;
   if (expiring) totals = living_members(generation, lists, now_s);
   if (!totals.sound) return Answer::kUnavailable;
   const GroupSpace space =
