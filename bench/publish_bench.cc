@@ -1,6 +1,7 @@
 // What publishing costs on a node: single changes one after the other, merges included, amortized;
 // one membership in a large group; somebody who leaves a hundred groups. On the file system behind
-// $TMPDIR.
+// $TMPDIR. Set against a bound: one file of as many bytes, written, fsynced and renamed, and its
+// directory fsynced, measured right after.
 //   publish_bench [CHANGES [USERS...]]      default 10000 changes, 100000 and 1000000 users
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "nsscache/publisher.h"
 
 namespace {
@@ -60,7 +62,8 @@ struct Cost {
     bytes += static_cast<double>(stats.bytes_written);
     if (stats.merged) ++merges;
   }
-  void print(const char* what, std::uint64_t users) {
+  double mean_bytes() const { return bytes / static_cast<double>(us.size()); }
+  void print(const char* what, std::uint64_t users, double bound_us) {
     std::ranges::sort(us);
     double sum = 0;
     for (const double value : us) sum += value;
@@ -70,16 +73,17 @@ struct Cost {
     const auto count = static_cast<double>(us.size());
     std::printf(
         "%-36s %8llu users  mean %8.0f us  median %7.0f  p99 %8.0f  max %9.0f  %8.0f B each  "
-        "%d merges\n",
+        "%d merges  bound %6.0f us  ratio %5.2f\n",
         what, static_cast<unsigned long long>(users), sum / count, at(0.5), at(0.99), at(1),
-        bytes / count, merges);
+        bytes / count, merges, bound_us, sum / count / bound_us);
     std::fflush(stdout);
   }
 };
 
 class Node {
  public:
-  Node(std::uint64_t users, const std::filesystem::path& directory) : users_(users) {
+  Node(std::uint64_t users, const std::filesystem::path& directory)
+      : users_(users), bound_file_(directory.parent_path() / "bound") {
     nsscache::PublisherOptions options;
     options.directory = directory;
     options.org = "acme";
@@ -125,7 +129,7 @@ class Node {
       user.gecos = "Change " + std::to_string(i);
       change(std::move(user), cost);
     }
-    cost.print("single changes", users_);
+    cost.print("single changes", users_, bound_us(cost));
   }
   void keys() {
     Cost cost;
@@ -134,7 +138,7 @@ class Node {
       user.keys.pop_back();
       change(std::move(user), cost);
     }
-    cost.print("one key less", users_);
+    cost.print("one key less", users_, bound_us(cost));
   }
   void memberships() {
     Cost cost;
@@ -143,7 +147,7 @@ class Node {
       std::erase(user.groups, kLargeGroup);
       change(std::move(user), cost);
     }
-    cost.print("one of 10,000 leaves the group", users_);
+    cost.print("one of 10,000 leaves the group", users_, bound_us(cost));
   }
   void leavers() {
     Cost join;
@@ -157,7 +161,7 @@ class Node {
       user.seq = Seq{seq_ + 1};
       change(std::move(user), leave);
     }
-    leave.print("a leaver in 100 groups", users_);
+    leave.print("a leaver in 100 groups", users_, bound_us(leave));
   }
 
  private:
@@ -166,7 +170,17 @@ class Node {
     return 1 + (random_ >> 33) % users_;
   }
 
+  /// Mean of what the disk alone takes for as many bytes as one change of `cost`.
+  double bound_us(const Cost& cost) const {
+    constexpr int kFiles = 500;
+    const std::string content(static_cast<std::size_t>(cost.mean_bytes()), 'b');
+    const auto begin = Clock::now();
+    for (int i = 0; i < kFiles; ++i) CHECK(write_file_atomic(bound_file_, content, 0600));
+    return std::chrono::duration<double, std::micro>(Clock::now() - begin).count() / kFiles;
+  }
+
   std::uint64_t users_;
+  std::filesystem::path bound_file_;
   Timestamp now_ = system_now();
   std::unique_ptr<nsscache::Publisher> publisher_;
   std::uint64_t seq_ = 1;
