@@ -18,6 +18,19 @@ Result<std::uint32_t> checked_id(std::uint64_t highest_id) {
   return static_cast<std::uint32_t>(highest_id);
 }
 
+/// A node that gets another role than it expects would run with the wrong rules, and one whose view
+/// does not exist would follow nothing.
+Result<void> check_grant(const directory::JoinGrant& grant, std::string_view role) {
+  if (!role.empty() && role != grant.role) {
+    return fail(Code::kPermissionDenied, "this join token is for role " + grant.role);
+  }
+  if (!find_view(grant.view)) {
+    return fail(Code::kPermissionDenied,
+                "this join token is for view " + grant.view + ", which does not exist");
+  }
+  return {};
+}
+
 }  // namespace
 
 Enrollment::Enrollment(directory::Directory& directory, Metrics& metrics, Clock clock,
@@ -41,20 +54,21 @@ Result<directory::Directory::Enrolled> Enrollment::try_enroll(const http::Reques
   ASSIGN_OR_RETURN(const std::string_view token, bearer_credential(request.headers));
   ASSIGN_OR_RETURN(const feed::EnrollRequest body, feed::EnrollRequest::parse(request.body, false));
   ASSIGN_OR_RETURN(const std::uint32_t highest_id, checked_id(body.highest_id));
-  return directory_.enroll_node(token,
-                                {.name = body.name,
-                                 .agent_version = body.agent_version,
-                                 .highest_id = highest_id,
-                                 .role = body.role},
-                                context.remote);
+  return directory_.enroll_node(
+      token,
+      {.name = body.name,
+       .agent_version = body.agent_version,
+       .highest_id = highest_id,
+       .accept =
+           [&body](const directory::JoinGrant& grant) { return check_grant(grant, body.role); }},
+      context.remote);
 }
 
 Result<directory::Directory::Enrolled> Enrollment::try_renew(const http::Request& request) {
   ASSIGN_OR_RETURN(const std::string_view credential, bearer_credential(request.headers));
   ASSIGN_OR_RETURN(const feed::EnrollRequest body, feed::EnrollRequest::parse(request.body, true));
   RETURN_IF_ERROR(checked_id(body.highest_id));
-  ASSIGN_OR_RETURN(directory::Node node, directory_.authenticate_node(credential));
-  node.agent_version = body.agent_version;
+  ASSIGN_OR_RETURN(const directory::Node node, directory_.authenticate_node(credential));
   return directory_.renew_node(node);
 }
 

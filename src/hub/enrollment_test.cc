@@ -62,6 +62,7 @@ TEST(Enrollment, RefusesWhatIsNotRight) {
       {"an operator's token", body("a"), api_token->secret.expose(), 401},
       {"an operator's token with a role", body("a", "login"), api_token->secret.expose(), 401},
       {"another role", body("a", "compute"), join, 403},
+      {"a view that is none", body("a"), hub.join_token("nonsense"), 403},
       {"no JSON", "{", join, 400},
       {"no name", "{}", join, 400},
       {"a name that is a path", body("../../etc"), join, 400},
