@@ -1,6 +1,6 @@
 // POST /Users without HTTP and SCIM: Directory::create_user by 1 and 16 callers, against the very
-// same statements on a bare SQLite connection, 1 or 16 people to a transaction. On the disk behind
-// $TMPDIR.
+// same statements on a bare SQLite connection, 1 or 16 people to a transaction; and the walk over
+// everybody that a snapshot is made from. On the disk behind $TMPDIR.
 
 #include <benchmark/benchmark.h>
 #include <sqlite3.h>
@@ -11,11 +11,13 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
 #include "directory/directory.h"
 #include "directory/schema.h"
+#include "directory/testing/keys.h"
 #include "directory/testing/observed.h"
 #include "store/sqlite.h"
 
@@ -92,6 +94,50 @@ void create_user(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(create_user)->Setup(set_up)->Teardown(tear_down)->Threads(1)->Threads(16)->UseRealTime();
+
+/// A snapshot's walk over people with two keys and ten groups each, a page at a time.
+void scan_node_users(benchmark::State& state) {
+  constexpr std::int64_t kPeople = 10'000;
+  constexpr std::size_t kGroups = 10;
+  World scanned;
+  std::vector<std::string> ids(kPeople);
+  {
+    std::vector<std::jthread> threads;
+    for (std::int64_t thread = 0; thread < 16; ++thread) {
+      threads.emplace_back([&scanned, &ids, thread] {
+        for (std::int64_t n = thread; n < kPeople; n += 16) {
+          UserInput input = person(n);
+          input.keys.emplace();
+          for (const unsigned key : {0U, 1U}) {
+            input.keys->push_back(
+                roster::directory::testing::ssh_key(static_cast<unsigned>(2 * n) + key));
+          }
+          auto made = scanned.directory->create_user(scanned.actor, scanned.org, input);
+          CHECK(made);
+          ids[static_cast<std::size_t>(n)] = made->id;
+        }
+      });
+    }
+  }
+  for (std::size_t group = 0; group < kGroups; ++group) {
+    roster::directory::GroupInput input;
+    input.doc["displayName"] = "group" + std::to_string(group);
+    CHECK(scanned.directory->create_group(scanned.actor, scanned.org, input, ids));
+  }
+  for (auto _ : state) {
+    std::int64_t seen = 0;
+    for (std::uint64_t after = 0;;) {
+      const auto page = scanned.directory->scan_node_users(scanned.org, after, 1000);
+      CHECK(page);
+      seen += static_cast<std::int64_t>(page->size());
+      if (page->size() < 1000) break;
+      after = page->back().record.n;
+    }
+    CHECK(seen == kPeople);
+  }
+  state.SetItemsProcessed(state.iterations() * kPeople);
+}
+BENCHMARK(scan_node_users)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 /// A statement with its parameters, kept.
 struct Call {

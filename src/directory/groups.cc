@@ -325,23 +325,25 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
                                       std::optional<std::int64_t> if_version,
                                       const GroupEdit& edit) {
   RETURN_IF_ERROR(authorize(actor, org));
-  const auto edited = [&actor, org, id, if_version, &edit](
-                          Tx& tx, GroupRecord& current) -> Result<GroupChange> {
-    ASSIGN_OR_RETURN(current, load_current(tx, actor, org, id));
-    RETURN_IF_ERROR(check_version(current.group, if_version));
-    RETURN_IF_ERROR(check_owner(actor, current.owner));
-    return edit(current.group);
+  struct Edited {
+    GroupRecord current;
+    GroupChange change;
+  };
+  const auto run_edit = [&actor, org, id, if_version, &edit](Tx& tx) -> Result<Edited> {
+    Edited edited;
+    ASSIGN_OR_RETURN(edited.current, load_current(tx, actor, org, id));
+    RETURN_IF_ERROR(check_version(edited.current.group, if_version));
+    RETURN_IF_ERROR(check_owner(actor, edited.current.owner));
+    ASSIGN_OR_RETURN(edited.change, edit(edited.current.group));
+    return edited;
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's
   // queue.
-  ASSIGN_OR_RETURN(const bool revokes, impl_->db.read([&edited](Tx& tx) -> Result<bool> {
-    GroupRecord current;
-    ASSIGN_OR_RETURN(const GroupChange change, edited(tx, current));
-    return only_removes(change.members);
-  }));
-  const auto write = [this, &actor, org, id, &edited](Tx& tx) -> Result<Group> {
-    GroupRecord current;
-    ASSIGN_OR_RETURN(GroupChange change, edited(tx, current));
+  ASSIGN_OR_RETURN(const Edited preview, impl_->db.read(run_edit));
+  const auto write = [this, &actor, org, id, &run_edit](Tx& tx) -> Result<Group> {
+    ASSIGN_OR_RETURN(Edited edited, run_edit(tx));
+    GroupRecord& current = edited.current;
+    GroupChange& change = edited.change;
     Group& group = current.group;
     ASSIGN_OR_RETURN(const GroupPlan plan, plan_update(tx, org, current, std::move(change.input)));
     MemberEdit members(tx, org, group.n);
@@ -373,7 +375,8 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
     return std::move(updated.group);
   };
-  return impl_->db.write(write, revokes ? store::Urgency::kRevocation : store::Urgency::kNormal);
+  return impl_->db.write(write, only_removes(preview.change.members) ? store::Urgency::kRevocation
+                                                                     : store::Urgency::kNormal);
 }
 
 Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_view id,

@@ -276,6 +276,14 @@ TEST(UrgencyTest, WhatTakesAccessAwayIsUrgent) {
   must(directory->revoke_token(admin, org, "t"));
   EXPECT_EQ(urgent(), store::Urgency::kRevocation);
   const Group group = must(directory->create_group(admin, org, group_named("g"), {}));
+  const auto members = [&](MemberOp::Kind kind) {
+    must(directory->update_group(admin, org, group.id, {}, [&](const Group& current) {
+      return Result<Directory::GroupChange>({{current.doc, {}}, {{kind, {alice.id}}}});
+    }));
+    return urgent();
+  };
+  EXPECT_EQ(members(MemberOp::Kind::kAdd), store::Urgency::kNormal);
+  EXPECT_EQ(members(MemberOp::Kind::kRemove), store::Urgency::kRevocation);
   must(directory->delete_group(admin, org, group.id, {}));
   EXPECT_EQ(urgent(), store::Urgency::kRevocation);
   must(directory->delete_user(admin, org, alice.id, {}));

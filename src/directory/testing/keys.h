@@ -20,6 +20,7 @@ inline KeyInput ssh_key(unsigned n, std::string comment = "key") {
   std::string point(32, '\x42');
   point[0] = static_cast<char>(n & 0xFF);
   point[1] = static_cast<char>(n >> 8 & 0xFF);
+  point[2] = static_cast<char>(n >> 16 & 0xFF);
   const std::string text =
       "ssh-ed25519 " + base64_encode(field("ssh-ed25519") + field(point)) + " " + comment;
   const auto key = posix::SshPublicKey::parse(text);
