@@ -54,13 +54,13 @@ struct Population {
   std::uint64_t users;
   std::uint64_t groups() const { return std::max<std::uint64_t>(kBusyGroups, users / 100); }
   /// Everybody is in kMembers / 100 groups on average; members of a group are spread over all
-  /// users.
+  /// users but the busy ones, who are in no others.
   std::vector<std::uint64_t> members(std::uint64_t group) const {
     std::vector<std::uint64_t> out;
     std::mt19937_64 random(group + 1);
     for (std::uint64_t n = 0; group < kBusyGroups && n < kBusyUsers; ++n) out.push_back(n);
     while (out.size() < kMembers) {
-      const std::uint64_t user = random() % users;
+      const std::uint64_t user = kBusyUsers + random() % (users - kBusyUsers);
       if (std::ranges::find(out, user) == out.end()) out.push_back(user);
     }
     std::ranges::sort(out);

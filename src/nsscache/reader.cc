@@ -155,13 +155,17 @@ constexpr std::uint32_t kPrefetchNames = 16;
 template <typename Put>
 bool for_each_member(const Generation& generation, const MemberList& list, const ListView& removed,
                      Put&& put) {
+  // Members are spread over all users: ask for the first names before the list is verified, and for
+  // those to come while one is copied.
+  for (std::uint32_t i = 0; i < kPrefetchNames && i < list.references.count; ++i) {
+    __builtin_prefetch(member_name(generation, list_u32(list.references, i)));
+  }
   MemberCheck check(list);
   std::uint32_t skipped = 0;
   for (std::uint32_t i = 0; i < list.references.count; ++i) {
     const std::uint32_t reference = list_u32(list.references, i);
     const char* name = member_name(generation, reference);
     if (name == nullptr) return false;
-    // Members are spread over all users: ask for the names to come while this one is copied.
     if (i + kPrefetchNames < list.references.count) {
       __builtin_prefetch(member_name(generation, list_u32(list.references, i + kPrefetchNames)));
     }
