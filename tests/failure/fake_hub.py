@@ -1,5 +1,6 @@
-"""A hub that can lie: speaks enrolment and feed (src/feed/FORMAT.md) over plain HTTP on loopback, keeps a
-few people in memory, and lets a test replace any answer."""
+"""A hub that can lie: speaks enrolment and feed (src/feed/FORMAT.md) over plain HTTP on loopback,
+keeps a few people in memory, and lets a test replace any answer.
+"""
 
 import hashlib
 import http.server
@@ -32,7 +33,7 @@ def join_token(secret="J" * 43):
 def zstd_frame(data):
     """RFC 8878 with raw blocks: valid, not compressed."""
     out = [bytes.fromhex("28b52ffd"), b"\xe0", struct.pack("<Q", len(data))]
-    blocks = [data[at:at + (1 << 17)] for at in range(0, len(data), 1 << 17)] or [b""]
+    blocks = [data[at : at + (1 << 17)] for at in range(0, len(data), 1 << 17)] or [b""]
     for index, block in enumerate(blocks):
         header = len(block) << 3 | (index == len(blocks) - 1)
         out += [header.to_bytes(3, "little"), block]
@@ -51,7 +52,7 @@ def lines(*messages):
 
 
 class Answer:
-    """One HTTP answer. `cut_after`: so many bytes of the body are sent, then the connection ends."""
+    """One HTTP answer. `cut_after`: so many bytes of the body are sent, then nothing."""
 
     def __init__(self, status=200, body=b"", headers=None, cut_after=None):
         self.status, self.body, self.headers = status, body, headers or {}
@@ -71,9 +72,17 @@ class FakeHub:
     def put_user(self, n, **members):
         with self.changed:
             self.seq += 1
-            self.users[n] = {"t": "user", "n": n, "seq": self.seq, "name": f"u{n}", "uid": 20000 + n,
-                             "gecos": f"User {n}", "home": f"/home/u{n}", "shell": "/bin/bash",
-                             **members}
+            self.users[n] = {
+                "t": "user",
+                "n": n,
+                "seq": self.seq,
+                "name": f"u{n}",
+                "uid": 20000 + n,
+                "gecos": f"User {n}",
+                "home": f"/home/u{n}",
+                "shell": "/bin/bash",
+                **members,
+            }
             self.changed.notify_all()
             return self.users[n]
 
@@ -89,19 +98,38 @@ class FakeHub:
         return f"{epoch or self.epoch}.{seq}.{tag}"
 
     def head(self, kind, **members):
-        return {"t": "head", "v": 1, "epoch": self.epoch, "org": self.org, "view": self.view,
-                "kind": kind, "head": self.seq, "keys": True, **members}
+        return {
+            "t": "head",
+            "v": 1,
+            "epoch": self.epoch,
+            "org": self.org,
+            "view": self.view,
+            "kind": kind,
+            "head": self.seq,
+            "keys": True,
+            **members,
+        }
 
     def end(self, records, **members):
         kinds = [record["t"] for record in records]
-        return {"t": "end", "counts": {"users": kinds.count("user"), "groups": kinds.count("group"),
-                                       "gone": sum(kind.endswith("_gone") for kind in kinds)},
-                "cursor": self.cursor(),
-                "totals": {"users": len(self.users), "groups": len(self.groups)}, **members}
+        return {
+            "t": "end",
+            "counts": {
+                "users": kinds.count("user"),
+                "groups": kinds.count("group"),
+                "gone": sum(kind.endswith("_gone") for kind in kinds),
+            },
+            "cursor": self.cursor(),
+            "totals": {"users": len(self.users), "groups": len(self.groups)},
+            **members,
+        }
 
     def delta(self, since):
-        return [record for record in [*self.groups.values(), *self.users.values()]
-                if record["seq"] > since]
+        return [
+            record
+            for record in [*self.groups.values(), *self.users.values()]
+            if record["seq"] > since
+        ]
 
     def delta_stream(self, since):
         records = self.delta(since)
@@ -128,15 +156,30 @@ class FakeHub:
         return self.feed_answer(request)
 
     def enrolled(self, status, **members):
-        body = {"node_id": "node-1", "credential": "rsn_" + "N" * 43, "org": self.org,
-                "cluster": "hpc", "view": self.view, "role": "login",
-                "issued": "2026-01-01T00:00:00.000Z", "expires": "2096-01-01T00:00:00.000Z"}
-        return Answer(status, json.dumps(body | members).encode(),
-                      {"Content-Type": "application/json"})
+        body = {
+            "node_id": "node-1",
+            "credential": "rsn_" + "N" * 43,
+            "org": self.org,
+            "cluster": "hpc",
+            "view": self.view,
+            "role": "login",
+            "issued": "2026-01-01T00:00:00.000Z",
+            "expires": "2096-01-01T00:00:00.000Z",
+        }
+        return Answer(
+            status, json.dumps(body | members).encode(), {"Content-Type": "application/json"}
+        )
 
     def snapshot_answer(self, frame, cursor):
-        return Answer(200, frame, {"Content-Type": "application/zstd", "Roster-Cursor": cursor,
-                                   "ETag": '"' + hashlib.sha256(frame).hexdigest()[:20] + '"'})
+        return Answer(
+            200,
+            frame,
+            {
+                "Content-Type": "application/zstd",
+                "Roster-Cursor": cursor,
+                "ETag": '"' + hashlib.sha256(frame).hexdigest()[:20] + '"',
+            },
+        )
 
     def feed_answer(self, request):
         query = request["query"]
@@ -169,10 +212,16 @@ class FakeHub:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urllib.parse.urlsplit(self.path)
                 kind = {"enroll": "enroll", "renew": "renew", "snapshot": "snapshot"}.get(
-                    url.path.rsplit("/", 1)[1], "feed")
-                request = {"kind": kind, "method": self.command, "path": url.path,
-                           "query": dict(urllib.parse.parse_qsl(url.query)),
-                           "headers": dict(self.headers), "at": time.monotonic()}
+                    url.path.rsplit("/", 1)[1], "feed"
+                )
+                request = {
+                    "kind": kind,
+                    "method": self.command,
+                    "path": url.path,
+                    "query": dict(urllib.parse.parse_qsl(url.query)),
+                    "headers": dict(self.headers),
+                    "at": time.monotonic(),
+                }
                 hub.requests.append(request)
                 self.send(hub.answer(request))
 
@@ -184,7 +233,7 @@ class FakeHub:
                 self.end_headers()
                 if self.command == "HEAD":
                     return
-                body = answer.body if answer.cut_after is None else answer.body[:answer.cut_after]
+                body = answer.body if answer.cut_after is None else answer.body[: answer.cut_after]
                 self.wfile.write(body)
                 if answer.cut_after is not None:
                     self.wfile.flush()

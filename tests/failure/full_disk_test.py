@@ -1,12 +1,28 @@
-"""Full disks. The hub refuses writes in order, goes on answering and feeding, and can still take access away;
-a node serves what it has, says what is wrong, and goes on when there is room."""
+"""Full disks. The hub refuses writes in order, goes on answering and feeding, and can still take
+access away; a node serves what it has, says what is wrong, and goes on when there is room.
+"""
 
 import os
 import signal
 import time
 
-from support import (CACHE, CORE_GROUP, FOUND, STATE, Client, Lab, NssModule, agent_status, in_child,
-                     main, patch_body, run, uid_of, user_body, wait_for)
+from support import (
+    CACHE,
+    CORE_GROUP,
+    FOUND,
+    STATE,
+    Client,
+    Lab,
+    NssModule,
+    agent_status,
+    in_child,
+    main,
+    patch_body,
+    run,
+    uid_of,
+    user_body,
+    wait_for,
+)
 
 HUB_BYTES = 256 << 20
 NODE_BYTES = 8 << 20
@@ -46,7 +62,10 @@ def small_disk(path, size):
 def node_user(name):
     def look():
         status, user = NssModule().user(name)
-        return [status, user.uid, user.locked, user.gecos] if status == FOUND else [status, 0, 0, ""]
+        return (
+            [status, user.uid, user.locked, user.gecos] if status == FOUND else [status, 0, 0, ""]
+        )
+
     return in_child(look)
 
 
@@ -58,10 +77,14 @@ def refused_in_order(checks, client, answer):
     """RFC 7644 3.12: an error body, and when to come again."""
     status, body = answer
     checks.equal(status, 503, "a POST on a full disk answers 503")
-    checks.that(int(client.headers.get("Retry-After", 0)) > 0, "with Retry-After",
-                str(client.headers))
-    checks.equal((body["schemas"], body["status"]),
-                 (["urn:ietf:params:scim:api:messages:2.0:Error"], "503"), "and a SCIM error body")
+    checks.that(
+        int(client.headers.get("Retry-After", 0)) > 0, "with Retry-After", str(client.headers)
+    )
+    checks.equal(
+        (body["schemas"], body["status"]),
+        (["urn:ietf:params:scim:api:messages:2.0:Error"], "503"),
+        "and a SCIM error body",
+    )
 
 
 def post_until_refused(client, made):
@@ -77,12 +100,17 @@ def access_is_taken_away(checks, lab, client, people, group):
     """What ends somebody's access is carried out from the reserve, and reaches the node."""
     for name in ("p0", "p1", "p2"):
         status, answer = client.call("PATCH", "/Users/" + people[name]["id"], patch_body(OFF))
-        checks.that(status in (200, 204), f"deactivating {name} on a full disk", f"{status} {answer}")
+        checks.that(
+            status in (200, 204), f"deactivating {name} on a full disk", f"{status} {answer}"
+        )
         seconds = wait_for(lambda: node_user(name)[2], f"{name} is locked on the node", 10, 0.02)
         print(f"    locked on the node after {seconds:.2f} s")
     member = people["p3"]["id"]
-    status, answer = client.call("PATCH", "/Groups/" + group, patch_body(
-        {"op": "remove", "path": f'members[value eq "{member}"]'}))
+    status, answer = client.call(
+        "PATCH",
+        "/Groups/" + group,
+        patch_body({"op": "remove", "path": f'members[value eq "{member}"]'}),
+    )
     checks.that(status in (200, 204), "taking somebody out of a group", f"{status} {answer}")
     wait_for(lambda: "p3" not in members_on_node("crew"), "p3 left the group on the node", 10, 0.02)
     lab.roster("token", "revoke", "spare")
@@ -90,16 +118,29 @@ def access_is_taken_away(checks, lab, client, people, group):
 
 
 def reads_go_on(checks, lab, client):
-    checks.equal(client.call("GET", '/Users?filter=userName+eq+"p5"')[1]["totalResults"], 1,
-                 "reads go on")
+    checks.equal(
+        client.call("GET", '/Users?filter=userName+eq+"p5"')[1]["totalResults"], 1, "reads go on"
+    )
     checks.equal(http_status(lab, "/healthz"), 200, "/healthz: alive")
     wait_for(lambda: http_status(lab, "/readyz") == 503, "/readyz says no", 15, 0.1)
     checks.that(True, "/readyz: not ready for everything")
 
 
 def http_status(lab, path):
-    return int(run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", lab.ca_file,
-                   lab.url + path, check=False).stdout)
+    return int(
+        run(
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--cacert",
+            lab.ca_file,
+            lab.url + path,
+            check=False,
+        ).stdout
+    )
 
 
 def hub_story(checks):
@@ -112,12 +153,20 @@ def hub_story(checks):
         client, people = Client(scim), {}
         for index in range(10):
             people[f"p{index}"] = client.call("POST", "/Users", user_body(f"p{index}"))[1]
-        status, group = client.call("POST", "/Groups", {
-            "schemas": [CORE_GROUP], "displayName": "crew",
-            "members": [{"value": people[f"p{n}"]["id"]} for n in range(5)]})
+        status, group = client.call(
+            "POST",
+            "/Groups",
+            {
+                "schemas": [CORE_GROUP],
+                "displayName": "crew",
+                "members": [{"value": people[f"p{n}"]["id"]} for n in range(5)],
+            },
+        )
         checks.equal(status, 201, "a group of five")
         lab.start_agent(lab.join_token())
-        wait_for(lambda: members_on_node("crew") and node_user("p9")[0] == FOUND, "the node", 20, 0.05)
+        wait_for(
+            lambda: members_on_node("crew") and node_user("p9")[0] == FOUND, "the node", 20, 0.05
+        )
 
         ballast, made = Ballast(lab.data_dir), {}
         ballast.fill(leave=3 << 20)
@@ -127,25 +176,43 @@ def hub_story(checks):
         reads_go_on(checks, lab, client)
         access_is_taken_away(checks, lab, client, people, group["id"])
         lab.stop("rosterd", signal.SIGKILL)
-        lab.start("rosterd", "rosterd", "serve", "--data-dir", lab.data_dir, "--listen",
-                  f"127.0.0.1:{lab.port}", "--log-level", "warn")
+        lab.start(
+            "rosterd",
+            "rosterd",
+            "serve",
+            "--data-dir",
+            lab.data_dir,
+            "--listen",
+            f"127.0.0.1:{lab.port}",
+            "--log-level",
+            "warn",
+        )
         wait_for(lambda: http_status(lab, "/healthz") == 200, "it starts on the full disk", 20, 0.1)
         client = Client(scim)
         status, _ = client.call("PATCH", "/Users/" + people["p4"]["id"], patch_body(OFF))
-        checks.that(status in (200, 204), "killed and started on the full disk, it still deactivates",
-                    status)
+        checks.that(
+            status in (200, 204),
+            "killed and started on the full disk, it still deactivates",
+            status,
+        )
         wait_for(lambda: node_user("p4")[2], "p4 is locked on the node", 20, 0.05)
 
         ballast.drop()
-        seconds = wait_for(lambda: client.call("POST", "/Users", user_body("later"))[0] in (201, 409),
-                           "writes work again", 10, 0.05)
+        seconds = wait_for(
+            lambda: client.call("POST", "/Users", user_body("later"))[0] in (201, 409),
+            "writes work again",
+            10,
+            0.05,
+        )
         checks.that(True, f"with room again, writes work after {seconds:.2f} s")
         wait_for(lambda: node_user("later")[0] == FOUND, "the node has the new one", 20, 0.05)
         users, total = client.every("/Users")
         there = {user["userName"]: uid_of(user) for user in users}
         expected = {n: uid_of(u) for n, u in [*people.items(), *made.items()]}
-        checks.that(all(there.get(n) == uid for n, uid in expected.items()),
-                    f"all {len(expected)} that were acknowledged are there")
+        checks.that(
+            all(there.get(n) == uid for n, uid in expected.items()),
+            f"all {len(expected)} that were acknowledged are there",
+        )
         checks.equal(set(there) - set(expected), {"later"}, "and nobody who was refused")
         wait_for(lambda: http_status(lab, "/readyz") == 200, "/readyz says yes", 15, 0.1)
         checks.that("yes" in lab.roster("audit", "verify").stdout, "the audit chain is whole")
@@ -159,8 +226,11 @@ def keeps_serving(checks, client, people, ballast, what):
     status, new = client.call("POST", "/Users", user_body("n" + what.split()[0]))
     checks.equal(status, 201, f"{what} is full; somebody is new at the hub")
     wait_for(lambda: "error" in (agent_status() or {}), "status says so", 10, 0.02)
-    status, _ = client.call("PATCH", "/Users/" + people["p1"]["id"], patch_body(
-        {"op": "replace", "value": {"displayName": f"After {what}"}}))
+    status, _ = client.call(
+        "PATCH",
+        "/Users/" + people["p1"]["id"],
+        patch_body({"op": "replace", "value": {"displayName": f"After {what}"}}),
+    )
     checks.that(status in (200, 204), "and somebody changes")
     error = agent_status()["error"]
     checks.that("space" in error["message"].lower(), f"status: {error['message']!r}")
@@ -170,7 +240,9 @@ def keeps_serving(checks, client, people, ballast, what):
             raise AssertionError(f"p1 is {node_user('p1')}, was {before}")
     checks.that(run("roster-agent", "status", check=False).returncode != 0, "its exit status, too")
     ballast.drop()
-    wait_for(lambda: node_user("p1")[3] == f"After {what}", "the change after there is room", 30, 0.05)
+    wait_for(
+        lambda: node_user("p1")[3] == f"After {what}", "the change after there is room", 30, 0.05
+    )
     wait_for(lambda: node_user("n" + what.split()[0])[1] == uid_of(new), "the new one", 10, 0.05)
     wait_for(lambda: "error" not in (agent_status() or {"error": 1}), "status is well", 10, 0.02)
     checks.that(True, "with room again, the node catches up and status is well")

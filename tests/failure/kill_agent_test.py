@@ -1,13 +1,35 @@
-"""roster-agent dies by SIGKILL hundreds of times while people and groups change. Whoever looks somebody up
-gets an answer from one whole generation, at every moment, and never an older one than before."""
+"""roster-agent dies by SIGKILL hundreds of times while people and groups change. Whoever looks
+somebody up gets an answer from one whole generation, at every moment, and never an older one than
+before.
+"""
 
 import re
 import signal
 import time
 
-from support import (CACHE, COREWEAVE, FOUND, NOTFOUND, STATE, STATUS_NAMES, Client, Lab, NssModule,
-                     Reader, in_child, joined, main, patch_body, run, scaled, seeded, spawn, uid_of,
-                     user_body, wait_for)
+from support import (
+    CACHE,
+    COREWEAVE,
+    FOUND,
+    NOTFOUND,
+    STATE,
+    STATUS_NAMES,
+    Client,
+    Lab,
+    NssModule,
+    Reader,
+    in_child,
+    joined,
+    main,
+    patch_body,
+    run,
+    scaled,
+    seeded,
+    spawn,
+    uid_of,
+    user_body,
+    wait_for,
+)
 
 KILLS = scaled(200, 1000)
 PEOPLE = 20
@@ -17,9 +39,13 @@ SHIFTS = (range(0, 6), range(6, 14))  # members of the group "shift": one of the
 
 def facts(number, revision):
     """What one PATCH sets together."""
-    return {"displayName": f"Person {number} rev {revision}",
-            COREWEAVE: {"sunkPreferredHomeDirectory": f"/home/r{revision}/p{number}",
-                        "sunkLoginShell": "/bin/sh" if revision % 2 else "/bin/bash"}}
+    return {
+        "displayName": f"Person {number} rev {revision}",
+        COREWEAVE: {
+            "sunkPreferredHomeDirectory": f"/home/r{revision}/p{number}",
+            "sunkLoginShell": "/bin/sh" if revision % 2 else "/bin/bash",
+        },
+    }
 
 
 def revision_of(user, number):
@@ -28,7 +54,10 @@ def revision_of(user, number):
     if not found or int(found[1]) != number:
         return None
     expected = facts(number, int(found[2]))[COREWEAVE]
-    if (user.home, user.shell) != (expected["sunkPreferredHomeDirectory"], expected["sunkLoginShell"]):
+    if (user.home, user.shell) != (
+        expected["sunkPreferredHomeDirectory"],
+        expected["sunkLoginShell"],
+    ):
         return None
     return int(found[2])
 
@@ -76,13 +105,20 @@ class Writer:
         while not self.stopping:
             self.revision += 1
             number = self.revision % PEOPLE
-            self.patch("/Users/" + self.ids[number],
-                       {"op": "replace", "value": facts(number, self.revision)})
+            self.patch(
+                "/Users/" + self.ids[number],
+                {"op": "replace", "value": facts(number, self.revision)},
+            )
             if self.revision % 5 == 0:
                 self.shift = 1 - self.shift
-                self.patch("/Groups/" + self.group,
-                           {"op": "replace", "path": "members",
-                            "value": [{"value": self.ids[n]} for n in SHIFTS[self.shift]]})
+                self.patch(
+                    "/Groups/" + self.group,
+                    {
+                        "op": "replace",
+                        "path": "members",
+                        "value": [{"value": self.ids[n]} for n in SHIFTS[self.shift]],
+                    },
+                )
             time.sleep(0.005)
 
 
@@ -94,9 +130,15 @@ def populate(scim):
         if status != 201:
             raise AssertionError(f"POST: {status} {user}")
         users.append(user)
-    status, group = client.call("POST", "/Groups", {
-        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "shift",
-        "members": [{"value": users[n]["id"]} for n in SHIFTS[0]]})
+    status, group = client.call(
+        "POST",
+        "/Groups",
+        {
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"],
+            "displayName": "shift",
+            "members": [{"value": users[n]["id"]} for n in SHIFTS[0]],
+        },
+    )
     if status != 201:
         raise AssertionError(f"POST: {status} {group}")
     return [user["id"] for user in users], [uid_of(user) for user in users], group["id"]
@@ -114,7 +156,9 @@ def kill_again_and_again(lab, random):
         lab.start_agent(None)
         if index % 10 == 9:
             before = in_child(newest_revision)
-            wait_for(lambda: in_child(newest_revision) > before, "a restarted agent publishes", 20, 0.02)
+            wait_for(
+                lambda: in_child(newest_revision) > before, "a restarted agent publishes", 20, 0.02
+            )
             progress += 1
         else:
             time.sleep(random.random() * random.choice((0.01, 0.05, 0.2)))
@@ -156,8 +200,11 @@ def story(checks):
         wait_for(lambda: in_child(newest_revision) == writer.revision, "it catches up", 20, 0.05)
         checks.that(True, "the last agent catches up with the last change")
         expected = sorted(f"p{n}" for n in SHIFTS[writer.shift])
-        checks.equal(sorted(in_child(lambda: NssModule().group("shift")[2])), expected,
-                     "the group is as it was written last")
+        checks.equal(
+            sorted(in_child(lambda: NssModule().group("shift")[2])),
+            expected,
+            "the group is as it was written last",
+        )
         rounds = [reader.finish() for reader in readers]
         checks.that(min(rounds) > 1000, f"readers saw nothing wrong in {sum(rounds)} rounds")
         check_leftovers(checks)

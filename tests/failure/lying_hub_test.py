@@ -1,16 +1,30 @@
-"""A hub that lies to the real agent: what a node serves never gets worse, status and exit say what is wrong,
-and all is well again as soon as the hub behaves."""
+"""A hub that lies to the real agent: what a node serves never gets worse, status and exit say
+what is wrong, and all is well again as soon as the hub behaves.
+"""
 
 import signal
 import time
 
 from fake_hub import Answer, FakeHub, join_token, lines, zstd_bomb, zstd_frame
-from support import (FOUND, NOTFOUND, Lab, NssModule, Reader, agent_status, in_child, main, run,
-                     seeded, wait_for)
+from support import (
+    FOUND,
+    NOTFOUND,
+    Lab,
+    NssModule,
+    Reader,
+    agent_status,
+    in_child,
+    main,
+    run,
+    seeded,
+    wait_for,
+)
 
 PEOPLE = 30
-KEY = ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFRkW0NjS4cS1yVqZ4WQ3nq0W7m2vZB1o3uQJm0d8Xkq "
-       "someone@laptop")
+KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFRkW0NjS4cS1yVqZ4WQ3nq0W7m2vZB1o3uQJm0d8Xkq "
+    "someone@laptop"
+)
 
 
 class Liar(FakeHub):
@@ -31,8 +45,17 @@ class Liar(FakeHub):
     def stranger(self, **members):
         """A new person in a delta, wrong in what is given."""
         n = 9000
-        return {"t": "user", "n": n, "seq": self.seq, "name": "stranger", "uid": 29000,
-                "gecos": "", "home": "/home/stranger", "shell": "/bin/bash", **members}
+        return {
+            "t": "user",
+            "n": n,
+            "seq": self.seq,
+            "name": "stranger",
+            "uid": 29000,
+            "gecos": "",
+            "home": "/home/stranger",
+            "shell": "/bin/bash",
+            **members,
+        }
 
 
 def feed_lies(hub):
@@ -60,40 +83,69 @@ def feed_lies(hub):
         "sends 70,000 groups of a person": {"groups": list(range(1, 70001))},
         "sends a record as a list": {"name": ["stranger"]},
     }
-    lies = [(what, lambda r, m=members: hub.wrong_delta(r, hub.stranger(**m)))
-            for what, members in records.items()]
+    lies = [
+        (what, lambda r, m=members: hub.wrong_delta(r, hub.stranger(**m)))
+        for what, members in records.items()
+    ]
     return lies + [
         ("answers with an HTML page", lambda r: Answer(200, b"<html><body>gateway</body></html>")),
         ("answers with random bytes", lambda r: Answer(200, bytes(range(256)) * 16)),
         ("answers with nothing", lambda r: Answer(200, b"")),
         ("leaves the end out", lambda r: hub.wrong_delta(r, without_end=True)),
-        ("is cut off in the middle of a line",
-         lambda r: Answer(200, hub.wrong_delta(r).body, cut_after=len(hub.wrong_delta(r).body) - 20)),
+        (
+            "is cut off in the middle of a line",
+            lambda r: Answer(
+                200, hub.wrong_delta(r).body, cut_after=len(hub.wrong_delta(r).body) - 20
+            ),
+        ),
         ("sends another organization's feed", lambda r: hub.wrong_delta(r, head={"org": "globex"})),
         ("sends another view", lambda r: hub.wrong_delta(r, head={"view": "compute"})),
         ("sends another version", lambda r: hub.wrong_delta(r, head={"v": 2})),
-        ("changes its epoch without a word",
-         lambda r: hub.wrong_delta(r, head={"epoch": "77"}, end={"cursor": hub.cursor(epoch="77")})),
-        ("sends a cursor of another epoch",
-         lambda r: hub.wrong_delta(r, end={"cursor": hub.cursor(epoch="77")})),
-        ("sends a cursor that goes back", lambda r: hub.wrong_delta(r, end={"cursor": hub.cursor(1)})),
+        (
+            "changes its epoch without a word",
+            lambda r: hub.wrong_delta(
+                r, head={"epoch": "77"}, end={"cursor": hub.cursor(epoch="77")}
+            ),
+        ),
+        (
+            "sends a cursor of another epoch",
+            lambda r: hub.wrong_delta(r, end={"cursor": hub.cursor(epoch="77")}),
+        ),
+        (
+            "sends a cursor that goes back",
+            lambda r: hub.wrong_delta(r, end={"cursor": hub.cursor(1)}),
+        ),
         ("sends a cursor that is none", lambda r: hub.wrong_delta(r, end={"cursor": "../../etc"})),
-        ("repeats itself: records, but the cursor stays",
-         lambda r: hub.wrong_delta(r, end={"cursor": r["query"]["since"]})),
-        ("sends an older state of a person",
-         lambda r: hub.wrong_delta(r, hub.users[2] | {"seq": 1, "gecos": "Old"})),
-        ("counts wrongly",
-         lambda r: hub.wrong_delta(r, end={"counts": {"users": 9, "groups": 0, "gone": 0}})),
-        ("sends a part without end of parts",
-         lambda r: hub.wrong_delta(r, end={"final": False, "cursor": None})),
+        (
+            "repeats itself: records, but the cursor stays",
+            lambda r: hub.wrong_delta(r, end={"cursor": r["query"]["since"]}),
+        ),
+        (
+            "sends an older state of a person",
+            lambda r: hub.wrong_delta(r, hub.users[2] | {"seq": 1, "gecos": "Old"}),
+        ),
+        (
+            "counts wrongly",
+            lambda r: hub.wrong_delta(r, end={"counts": {"users": 9, "groups": 0, "gone": 0}}),
+        ),
+        (
+            "sends a part without end of parts",
+            lambda r: hub.wrong_delta(r, end={"final": False, "cursor": None}),
+        ),
         ("sends a snapshot for a delta", lambda r: Answer(200, hub.snapshot_stream())),
         ("sends a line of 5 MiB", lambda r: hub.wrong_delta(r, {"t": "x", "x": "y" * (5 << 20)})),
-        ("sends JSON of depth 100,000",
-         lambda r: Answer(200, lines(hub.head("delta")) + b'{"t":' + b"[" * 100000)),
-        ("sends a decompression bomb",
-         lambda r: Answer(200, zstd_bomb(b"a", 200000), {"Content-Encoding": "zstd"})),
-        ("sends a bomb of empty lines",
-         lambda r: Answer(200, zstd_bomb(b"\n", 200000), {"Content-Encoding": "zstd"})),
+        (
+            "sends JSON of depth 100,000",
+            lambda r: Answer(200, lines(hub.head("delta")) + b'{"t":' + b"[" * 100000),
+        ),
+        (
+            "sends a decompression bomb",
+            lambda r: Answer(200, zstd_bomb(b"a", 200000), {"Content-Encoding": "zstd"}),
+        ),
+        (
+            "sends a bomb of empty lines",
+            lambda r: Answer(200, zstd_bomb(b"\n", 200000), {"Content-Encoding": "zstd"}),
+        ),
         ("answers 500", lambda r: Answer(500, b"oops")),
         ("answers 403", lambda r: Answer(403, b"{}")),
         ("answers 429", lambda r: Answer(429, b"", {"Retry-After": "1"})),
@@ -102,10 +154,14 @@ def feed_lies(hub):
 
 def snapshot_lies(hub):
     """(what the hub does, the stream of its snapshot)"""
+
     def few(**head):
         records = [*hub.groups.values(), *list(hub.users.values())[:5]]
-        return lines(hub.head("snapshot", **head), *records, hub.end(records, totals={
-            "users": 5, "groups": len(hub.groups)}))
+        return lines(
+            hub.head("snapshot", **head),
+            *records,
+            hub.end(records, totals={"users": 5, "groups": len(hub.groups)}),
+        )
 
     return [
         ("shrinks", few),
@@ -114,9 +170,16 @@ def snapshot_lies(hub):
         ("is of another view", lambda: hub.snapshot_stream(view="default")),
         ("is a delta", lambda: hub.delta_stream(0)),
         ("has no end", lambda: lines(hub.head("snapshot"), *hub.users.values())),
-        ("has a person twice", lambda: lines(
-            hub.head("snapshot"), *hub.groups.values(), *hub.users.values(), hub.users[1] | {
-                "n": 9000}, hub.end([*hub.groups.values(), *hub.users.values(), hub.users[1]]))),
+        (
+            "has a person twice",
+            lambda: lines(
+                hub.head("snapshot"),
+                *hub.groups.values(),
+                *hub.users.values(),
+                hub.users[1] | {"n": 9000},
+                hub.end([*hub.groups.values(), *hub.users.values(), hub.users[1]]),
+            ),
+        ),
         ("is garbage", lambda: b"\x00" * 1000 + b"\n"),
     ]
 
@@ -133,8 +196,12 @@ def watch(module):
     """One round of a reader that lives through everything."""
     for n in range(1, PEOPLE + 1):
         status, user = module.user(f"u{n}")
-        if status != FOUND or user.uid != 20000 + n or user.home != f"/home/u{n}" \
-                or user.gecos == "Old":
+        if (
+            status != FOUND
+            or user.uid != 20000 + n
+            or user.home != f"/home/u{n}"
+            or user.gecos == "Old"
+        ):
             return f"u{n}: {status} {user!r}"
     for name in ("stranger", "evil", "-rf"):
         if module.user(name)[0] != NOTFOUND:
@@ -155,9 +222,15 @@ class Story:
 
     def arrives(self, seconds=15):
         gecos = f"Round {self.round}"
-        wait_for(lambda: any(gecos in user for user in in_child(served)[1]), "the honest change", seconds,
-                 pause=0.05)
-        wait_for(lambda: "error" not in (agent_status() or {"error": 1}), "status is well again", 5, 0.02)
+        wait_for(
+            lambda: any(gecos in user for user in in_child(served)[1]),
+            "the honest change",
+            seconds,
+            pause=0.05,
+        )
+        wait_for(
+            lambda: "error" not in (agent_status() or {"error": 1}), "status is well again", 5, 0.02
+        )
 
     def tell(self, what, lie):
         """The lie is told until the agent says that something is wrong; what is served stays."""
@@ -177,15 +250,21 @@ class Story:
             raise AssertionError(f"{what}: served is now {after}, was {before}")
         error = status.get("error", {})
         self.arrives()
-        self.checks.that(True, f"{what}: {status['phase']}, {error.get('code')}: "
-                               f"{error.get('message', '')[:90]!r}")
+        self.checks.that(
+            True,
+            f"{what}: {status['phase']}, {error.get('code')}: "
+            f"{error.get('message', '')[:90]!r}",
+        )
 
     def lie_in_feed(self, what, answer):
-        self.tell(f"the hub {what}",
-                  lambda request: answer(request) if "since" in request["query"] else None)
+        self.tell(
+            f"the hub {what}",
+            lambda request: answer(request) if "since" in request["query"] else None,
+        )
 
     def lie_in_snapshot(self, what, stream):
         """The position is refused, so that the agent needs the snapshot."""
+
         def lie(request):
             if request["kind"] == "snapshot":
                 return self.hub.snapshot_answer(zstd_frame(stream()), self.hub.cursor())
@@ -203,15 +282,21 @@ def skipped_record_is_found(story, checks):
     def skips(request):
         if "since" not in request["query"] or hub.lies_told > told:
             return None
-        records = [r for r in hub.delta(int(request["query"]["since"].split(".")[1]))
-                   if r["n"] != 500]
+        records = [
+            r for r in hub.delta(int(request["query"]["since"].split(".")[1])) if r["n"] != 500
+        ]
         return Answer(200, lines(hub.head("delta"), *records, hub.end(records)))
 
     told = hub.lies_told
     hub.lie = skips
     hub.put_user(500)
     story.change()
-    wait_for(lambda: in_child(lambda: NssModule().user("u500")[0]) == FOUND, "the skipped person", 20, 0.1)
+    wait_for(
+        lambda: in_child(lambda: NssModule().user("u500")[0]) == FOUND,
+        "the skipped person",
+        20,
+        0.1,
+    )
     hub.lie = None
     checks.that(True, "a record that the hub skipped is missed and fetched")
 
@@ -239,8 +324,10 @@ def credential_stays_here(story, checks):
     """A redirect is not followed: the credential goes to the hub alone."""
     other = FakeHub()
     other.start()
-    story.lie_in_feed("redirects to another server",
-                      lambda r: Answer(302, b"", {"Location": other.url + "/stolen"}))
+    story.lie_in_feed(
+        "redirects to another server",
+        lambda r: Answer(302, b"", {"Location": other.url + "/stolen"}),
+    )
     checks.equal(other.requests, [], "the other server was not asked")
     other.stop()
 
@@ -250,8 +337,11 @@ def confirmed_shrink(story, checks):
     hub = story.hub
     hub.users = {n: user for n, user in hub.users.items() if n <= 5}
     hub.epoch = "2002"
-    hub.lie = lambda r: (hub.snapshot_answer(zstd_frame(hub.snapshot_stream(shrink_ok=True)),
-                                             hub.cursor()) if r["kind"] == "snapshot" else None)
+    hub.lie = lambda r: (
+        hub.snapshot_answer(zstd_frame(hub.snapshot_stream(shrink_ok=True)), hub.cursor())
+        if r["kind"] == "snapshot"
+        else None
+    )
     hub.seq += 1
     hub.wake()
     wait_for(lambda: len(in_child(served)[1]) == 5, "the confirmed shrink", 20, 0.1)
@@ -268,33 +358,67 @@ def exit_status(checks, lab, token):
     state, cache = lab.root / "s", lab.root / "c"
 
     def sync(*more):
-        return run("roster-agent", "sync", "--url", hub.url, "--org", "acme", "--join-token-file", token,
-                   "--state-dir", state, "--cache-dir", cache, *more, check=False)
+        return run(
+            "roster-agent",
+            "sync",
+            "--url",
+            hub.url,
+            "--org",
+            "acme",
+            "--join-token-file",
+            token,
+            "--state-dir",
+            state,
+            "--cache-dir",
+            cache,
+            *more,
+            check=False,
+        )
 
     for what, lie, expected in (
-            ("enrols in another organization",
-             lambda r: hub.enrolled(201, org="globex") if r["kind"] == "enroll" else None, 4),
-            ("does not take the token",
-             lambda r: Answer(401, b"{}") if r["kind"] == "enroll" else None, 4),
-            ("answers enrolment with garbage",
-             lambda r: Answer(201, b"{") if r["kind"] == "enroll" else None, 1)):
+        (
+            "enrols in another organization",
+            lambda r: hub.enrolled(201, org="globex") if r["kind"] == "enroll" else None,
+            4,
+        ),
+        (
+            "does not take the token",
+            lambda r: Answer(401, b"{}") if r["kind"] == "enroll" else None,
+            4,
+        ),
+        (
+            "answers enrolment with garbage",
+            lambda r: Answer(201, b"{") if r["kind"] == "enroll" else None,
+            1,
+        ),
+    ):
         hub.lie = lie
         done = sync()
-        checks.that(done.returncode == expected and done.stderr.strip(), f"sync: the hub {what}: exit {expected}",
-                    f"exit {done.returncode}: {done.stderr}")
+        checks.that(
+            done.returncode == expected and done.stderr.strip(),
+            f"sync: the hub {what}: exit {expected}",
+            f"exit {done.returncode}: {done.stderr}",
+        )
     hub.lie = None
     checks.equal(sync().returncode, 0, "sync: an honest hub: exit 0")
     before = {path.name for path in cache.iterdir()}
     for what, lie, expected in (
-            ("sends garbage", lambda r: Answer(200, b"garbage\n"), 1),
-            ("sends another organization",
-             lambda r: Answer(200, lines(hub.head("delta", org="globex"), hub.end([]))), 4),
-            ("is cut off", lambda r: Answer(200, hub.delta_stream(0), cut_after=50), 3),
-            ("answers 500", lambda r: Answer(500), 3)):
+        ("sends garbage", lambda r: Answer(200, b"garbage\n"), 1),
+        (
+            "sends another organization",
+            lambda r: Answer(200, lines(hub.head("delta", org="globex"), hub.end([]))),
+            4,
+        ),
+        ("is cut off", lambda r: Answer(200, hub.delta_stream(0), cut_after=50), 3),
+        ("answers 500", lambda r: Answer(500), 3),
+    ):
         hub.lie = lie
         done = sync()
-        checks.that(done.returncode == expected, f"sync: the hub {what}: exit {expected}",
-                    f"exit {done.returncode}: {done.stderr}")
+        checks.that(
+            done.returncode == expected,
+            f"sync: the hub {what}: exit {expected}",
+            f"exit {done.returncode}: {done.stderr}",
+        )
     hub.stop()
     checks.equal(sync().returncode, 3, "sync: no hub: exit 3")
     checks.equal({path.name for path in cache.iterdir()}, before, "the cache is as it was")
@@ -327,8 +451,11 @@ def story(checks):
         rounds = reader.finish()
         checks.that(rounds > 50, f"a reader saw nothing wrong in {rounds} rounds")
         confirmed_shrink(tale, checks)
-        memory = [line for line in open(f"/proc/{lab.processes['agent'].pid}/status")
-                  if line.startswith("VmHWM")][0].split()[1]
+        memory = [
+            line
+            for line in open(f"/proc/{lab.processes['agent'].pid}/status")
+            if line.startswith("VmHWM")
+        ][0].split()[1]
         checks.that(int(memory) < 200 << 10, f"the agent's peak memory: {int(memory) >> 10} MiB")
         lab.stop("agent", signal.SIGTERM)
         exit_status(checks, lab, token)

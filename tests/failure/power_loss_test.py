@@ -1,30 +1,55 @@
-"""Power loss: what rosterd and roster-agent write, sync and rename is recorded, and every state that the
-disk may be left in is looked at. The hub has everything it acknowledged; a node answers from one whole
-generation, or says that it does not know."""
+"""Power loss: what rosterd and roster-agent write, sync and rename is recorded, and every state
+that the disk may be left in is looked at. The hub has everything it acknowledged; a node answers
+from one whole generation, or says that it does not know.
+"""
 
-import json
 import os
-import pathlib
 import shutil
 import signal
 import sqlite3
 
 import replay
-from support import (BUILD, CACHE, COREWEAVE, FOUND, NOTFOUND, STATE, STATUS_NAMES, UNAVAIL, Client,
-                     Lab, NssModule, in_child, joined, main, patch_body, run, scaled, seeded, skip,
-                     spawn, uid_of, user_body, wait_for)
+from support import (
+    BUILD,
+    CACHE,
+    COREWEAVE,
+    FOUND,
+    NOTFOUND,
+    STATE,
+    STATUS_NAMES,
+    UNAVAIL,
+    Client,
+    Lab,
+    NssModule,
+    free_port,
+    in_child,
+    joined,
+    main,
+    patch_body,
+    run,
+    scaled,
+    seeded,
+    skip,
+    spawn,
+    uid_of,
+    user_body,
+    wait_for,
+)
 
 RECORDER = BUILD / "tests" / "libroster_recorder.so"
 HUB_USERS = scaled(100, 600)
 NODE_CHANGES = scaled(30, 300)
-STATES = scaled(900, 20000)   # at most, of each program
-STARTS = scaled(12, 60)        # states in which the real program is started
+STATES = scaled(900, 20000)  # at most, of each program
+STARTS = scaled(12, 60)  # states in which the real program is started
 PEOPLE = 6
 
 
 def recorded(directory, log):
-    return os.environ | {"LD_PRELOAD": str(RECORDER), "ROSTER_RECORD_DIR": str(directory),
-                         "ROSTER_RECORD_LOG": str(log)}
+    return os.environ | {
+        "LD_PRELOAD": str(RECORDER),
+        "ROSTER_RECORD_DIR": str(directory),
+        "ROSTER_RECORD_LOG": str(log),
+    }
 
 
 def states(disk, records, random):
@@ -52,7 +77,8 @@ class Sample:
             self.kept[place] = item
 
 
-# --- the hub -------------------------------------------------------------------------------------
+# --- the hub ------------------------------------------------------------------------------------
+
 
 def provision(scim, prefix, log, acknowledged):
     """POSTs people, deactivates some; notes how long the log was when each answer was read."""
@@ -64,8 +90,11 @@ def provision(scim, prefix, log, acknowledged):
             raise AssertionError(f"{name}: {status} {user}")
         acknowledged.append((log.stat().st_size, name, uid_of(user), True))
         if index % 4 == 3:
-            status, _ = client.call("PATCH", "/Users/" + user["id"],
-                                    patch_body({"op": "replace", "value": {"active": False}}))
+            status, _ = client.call(
+                "PATCH",
+                "/Users/" + user["id"],
+                patch_body({"op": "replace", "value": {"active": False}}),
+            )
             if status not in (200, 204):
                 raise AssertionError(f"PATCH {name}: {status}")
             acknowledged.append((log.stat().st_size, name, uid_of(user), False))
@@ -77,8 +106,9 @@ def check_store(path, due):
     try:
         if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
             raise AssertionError("integrity_check fails")
-        rows = database.execute("SELECT u.user_name, p.number, u.active FROM usr u "
-                                "JOIN posix_id p ON p.n = u.n").fetchall()
+        rows = database.execute(
+            "SELECT u.user_name, p.number, u.active FROM usr u " "JOIN posix_id p ON p.n = u.n"
+        ).fetchall()
         there = {name: (uid, bool(active)) for name, uid, active in rows}
         if len({uid for uid, _ in there.values()}) != len(rows):
             raise AssertionError("a uid twice")
@@ -87,9 +117,10 @@ def check_store(path, due):
             if name not in there or there[name][0] != uid or (there[name][1] and not active):
                 raise AssertionError(f"{name}: acknowledged {uid, active}, have {there.get(name)}")
         gaps = database.execute(
-            "SELECT o.n, o.seq, count(c.seq), coalesce(max(c.seq), 0) FROM org o LEFT JOIN change c "
-            "ON c.org = o.n GROUP BY o.n HAVING count(c.seq) <> o.seq OR coalesce(max(c.seq), 0) <> "
-            "o.seq").fetchall()
+            "SELECT o.n, o.seq, count(c.seq), coalesce(max(c.seq), 0) FROM org o "
+            "LEFT JOIN change c ON c.org = o.n GROUP BY o.n "
+            "HAVING count(c.seq) <> o.seq OR coalesce(max(c.seq), 0) <> o.seq"
+        ).fetchall()
         if gaps:
             raise AssertionError(f"sequence numbers: {gaps}")
         return len(rows)
@@ -106,7 +137,9 @@ def due_at(offset, acknowledged):
 
 
 def serve_state(lab, scim_base, token, state, due):
-    """The real rosterd on a state: it starts, has what is due, its audit chain is whole, it goes on."""
+    """The real rosterd on a state: it starts, has what is due, its audit chain is whole, it goes
+    on.
+    """
     directory = lab.root / "replayed"
     shutil.rmtree(directory, ignore_errors=True)
     replay.write_state(state, directory)
@@ -142,9 +175,14 @@ def hub_story(checks, random):
         ready = min(at for at, *_ in acknowledged)
         records = replay.read_log(log)
         syncs = sum(record[1] == replay.SYNC_END for record in records)
-        checks.that(len(records) > 200 and syncs >= 30, "rosterd was recorded",
-                    f"{len(records)} records, {syncs} syncs")
-        print(f"  {len(records)} records, {syncs} syncs, {len(acknowledged)} acknowledged", flush=True)
+        checks.that(
+            len(records) > 200 and syncs >= 30,
+            "rosterd was recorded",
+            f"{len(records)} records, {syncs} syncs",
+        )
+        print(
+            f"  {len(records)} records, {syncs} syncs, {len(acknowledged)} acknowledged", flush=True
+        )
         sample, seen, most = Sample(STARTS, random), set(), 0
         scratch = lab.root / "scratch"
         for offset, state in states(disk, records, random):
@@ -162,8 +200,10 @@ def hub_story(checks, random):
                 most = max(most, check_store(scratch / "roster.db", due))
             except (AssertionError, sqlite3.Error) as wrong:
                 raise AssertionError(f"power loss at byte {offset} of the log: {wrong}") from wrong
-        checks.that(len(seen) > 200 and most >= len(due), f"{len(seen)} states of the store are whole "
-                    "and have all that was acknowledged")
+        checks.that(
+            len(seen) > 200 and most >= len(due),
+            f"{len(seen)} states of the store are whole " "and have all that was acknowledged",
+        )
         for offset, state, due in sample.kept:
             try:
                 serve_state(lab, scim.base, scim.token, state, due)
@@ -178,8 +218,15 @@ def init_story(checks, random):
         parent, log = lab.root / "made", lab.root / "init.record"
         parent.mkdir()
         disk = replay.Disk(parent)
-        run("rosterd", "init", "--data-dir", parent / "hub", "--org", "acme",
-            env=recorded(parent, log))
+        run(
+            "rosterd",
+            "init",
+            "--data-dir",
+            parent / "hub",
+            "--org",
+            "acme",
+            env=recorded(parent, log),
+        )
         sample, whole, none = Sample(STARTS, random), 0, 0
         last = None
         for offset, state in states(disk, replay.read_log(log), random):
@@ -199,29 +246,36 @@ def init_story(checks, random):
             else:
                 raise AssertionError(f"power loss at byte {offset}: {done.stderr}")
             lab.data_dir, lab.ca_file = root / "hub", root / "hub" / "ca.pem"
-            lab.port = getattr(lab, "port", None) or __import__("support").free_port()
+            lab.port = getattr(lab, "port", None) or free_port()
             lab.url = f"https://127.0.0.1:{lab.port}"
             lab.start_hub("--log-level", "warn")
             lab.stop("rosterd")
         checks.that(whole > 0, f"after a loss within init: {whole} whole hubs, {none} made anew")
 
 
-# --- the node ------------------------------------------------------------------------------------
+# --- the node -----------------------------------------------------------------------------------
+
 
 def facts(number, revision):
     """What one PATCH sets together."""
-    return {"displayName": f"Person {number} rev {revision}",
-            COREWEAVE: {"sunkPreferredHomeDirectory": f"/home/r{revision}/p{number}",
-                        "sunkLoginShell": "/bin/sh" if revision % 2 else "/bin/bash"}}
+    return {
+        "displayName": f"Person {number} rev {revision}",
+        COREWEAVE: {
+            "sunkPreferredHomeDirectory": f"/home/r{revision}/p{number}",
+            "sunkLoginShell": "/bin/sh" if revision % 2 else "/bin/bash",
+        },
+    }
 
 
 def revision_of(user, number):
     """Which of the revisions this record is, wholly."""
     revision = int(user.gecos.rsplit(" ", 1)[1])
     expected = facts(number, revision)
-    if (user.gecos != expected["displayName"]
-            or user.home != expected[COREWEAVE]["sunkPreferredHomeDirectory"]
-            or user.shell != expected[COREWEAVE]["sunkLoginShell"]):
+    if (
+        user.gecos != expected["displayName"]
+        or user.home != expected[COREWEAVE]["sunkPreferredHomeDirectory"]
+        or user.shell != expected[COREWEAVE]["sunkLoginShell"]
+    ):
         raise AssertionError(f"a record of two generations: {user!r}")
     return revision
 
@@ -249,17 +303,24 @@ def look_around(uids):
 
 
 def follow_changes(scim, ids, uids, log):
-    """Changes people one by one; notes how long the log was when each change was seen on the node. In a
-    process of its own: what a module once mapped it keeps, and the caller wants to meet each state afresh."""
+    """Changes people one by one; notes how long the log was when each change was seen on the
+    node. In a process of its own: what a module once mapped it keeps, and the caller wants to
+    meet each state afresh.
+    """
     client, visible, module = Client(scim), [], NssModule()
     for change in range(1, NODE_CHANGES + 1):
         number = change % PEOPLE
-        status, answer = client.call("PATCH", f"/Users/{ids[number]}",
-                                     patch_body({"op": "replace", "value": facts(number, change)}))
+        status, answer = client.call(
+            "PATCH",
+            f"/Users/{ids[number]}",
+            patch_body({"op": "replace", "value": facts(number, change)}),
+        )
         if status not in (200, 204):
             raise AssertionError(f"PATCH: {status} {answer}")
-        wait_for(lambda: module.user(f"p{number}")[1].gecos.endswith(f"rev {change}"),
-                 "the change arrives")
+        wait_for(
+            lambda: module.user(f"p{number}")[1].gecos.endswith(f"rev {change}"),
+            "the change arrives",
+        )
         visible.append((log.stat().st_size, f"p{number}", change))
     if set(look_around(uids)) != set(uids):
         raise AssertionError("not everybody is known")
@@ -286,8 +347,10 @@ def start_on_state(lab, uids, due):
             if found[name] < revision:
                 raise AssertionError(f"{name}: revision {revision} was seen, now {found[name]}")
     else:
-        wait_for(lambda: run("roster-agent", "status", check=False).returncode in (0, 3, 4),
-                 "the agent answers")
+        wait_for(
+            lambda: run("roster-agent", "status", check=False).returncode in (0, 3, 4),
+            "the agent answers",
+        )
         in_child(look_around, uids)
     lab.stop("agent", signal.SIGKILL)
 
@@ -331,21 +394,28 @@ def node_story(checks, random):
                 known += bool(in_child(look_around, uids))
             except AssertionError as wrong:
                 raise AssertionError(f"power loss at byte {offset} of the log: {wrong}") from wrong
-        checks.that(0 < known < len(seen), f"{len(seen)} states of a node: {known} with one whole generation, the "
-                    "others say that nothing is known")
+        checks.that(
+            0 < known < len(seen),
+            f"{len(seen)} states of a node: {known} with one whole generation, the "
+            "others say that nothing is known",
+        )
         for offset, state, due in sample.kept:
             put_node_state(state)
             try:
                 start_on_state(lab, uids, due)
             except Exception as wrong:
                 raise AssertionError(f"power loss at byte {offset} of the log: {wrong}") from wrong
-        checks.that(True, f"roster-agent starts without its hub in {len(sample.kept)} of them and "
-                    "serves at least what was seen before")
+        checks.that(
+            True,
+            f"roster-agent starts without its hub in {len(sample.kept)} of them and "
+            "serves at least what was seen before",
+        )
         put_node_state(last)
         lab.start_hub("--log-level", "warn")
         lab.start_agent(None)
-        Client(scim).call("PATCH", f"/Users/{ids[0]}",
-                          patch_body({"op": "replace", "value": facts(0, 10**6)}))
+        Client(scim).call(
+            "PATCH", f"/Users/{ids[0]}", patch_body({"op": "replace", "value": facts(0, 10**6)})
+        )
         wait_for(lambda: in_child(look_around, uids).get("p0") == 10**6, "it catches up", 20, 0.1)
         checks.that(True, "with its hub again, the node catches up")
 

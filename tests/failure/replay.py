@@ -2,10 +2,10 @@
 
 What may be lost, and what may not: the content of a file is sure up to the beginning of its last
 successful sync; of the writes after that any subset may have reached the disk, each in whole, in
-part (4096-byte pages) or as its length only, filled with zeros. Names (create, rename, unlink) reach the disk in their
-order, as journaling file systems do it, and are sure up to the last sync of their directory. A file's content and its
-name are independent: a synced file may have no name yet, and a name may stand for a file whose content
-is lost.
+part (4096-byte pages) or as its length only, filled with zeros. Names (create, rename, unlink)
+reach the disk in their order, as journaling file systems do it, and are sure up to the last sync
+of their directory. A file's content and its name are independent: a synced file may have no name
+yet, and a name may stand for a file whose content is lost.
 """
 
 import os
@@ -13,7 +13,9 @@ import pathlib
 import struct
 
 HEAD = struct.Struct("<IIQQqqq")
-OPEN, WRITE, TRUNCATE, ALLOCATE, SYNC_BEGIN, SYNC_END, RENAME, UNLINK, MAKE_DIR, CHANGE_MODE = range(1, 11)
+OPEN, WRITE, TRUNCATE, ALLOCATE, SYNC_BEGIN, SYNC_END, RENAME, UNLINK, MAKE_DIR, CHANGE_MODE = (
+    range(1, 11)
+)
 KEEP_SIZE = 1
 PAGE = 4096
 
@@ -26,8 +28,8 @@ def read_log(path):
         end = at + HEAD.size + text_bytes + data_bytes
         if end > len(log):
             break
-        text = log[at + HEAD.size:at + HEAD.size + text_bytes].decode()
-        records.append((end, kind, file, text, log[end - data_bytes:end], a, b, c))
+        text = log[at + HEAD.size : at + HEAD.size + text_bytes].decode()
+        records.append((end, kind, file, text, log[end - data_bytes : end], a, b, c))
         at = end
     return records
 
@@ -40,8 +42,9 @@ class File:
 
 
 def apply(content, change, part=None):
-    """Carries a change out on a bytearray. `part`: None for all of it, a random.Random for some pages of
-    it, "size" for its length only."""
+    """Carries a change out on a bytearray. `part`: None for all of it, a random.Random for some
+    pages of it, "size" for its length only.
+    """
     kind, position, value = change
     if kind == TRUNCATE:
         if position < len(content):
@@ -60,7 +63,7 @@ def apply(content, change, part=None):
             while at < end:
                 until = min(end, (at // PAGE + 1) * PAGE)
                 if part.random() < 0.5:
-                    content[at:until] = value[at - position:until - position]
+                    content[at:until] = value[at - position : until - position]
                 at = until
 
 
@@ -68,12 +71,12 @@ class Disk:
     """What is sure and what is pending after a prefix of the log."""
 
     def __init__(self, directory=None):
-        self.names = {}      # sure: path -> File, or None for a directory
-        self.pending = []    # changes of names after that: functions of a dict
-        self.places = []     # directory of each pending change of names
-        self.files = {}      # inode -> File
+        self.names = {}  # sure: path -> File, or None for a directory
+        self.pending = []  # changes of names after that: functions of a dict
+        self.places = []  # directory of each pending change of names
+        self.files = {}  # inode -> File
         self.directories = {}  # inode -> path
-        self.now = {}        # as the program sees it
+        self.now = {}  # as the program sees it
         self.syncs = {}
         if directory is not None:
             self.take(pathlib.Path(directory))
@@ -156,13 +159,17 @@ class Disk:
         # Other syncs under way counted what is no longer pending.
         for other, (their, mark) in self.syncs.items():
             if (their in self.directories) == (inode in self.directories) and (
-                    inode in self.directories or their == inode):
+                inode in self.directories or their == inode
+            ):
                 self.syncs[other] = (their, max(0, mark - count))
 
     def _names_are_sure(self, count, directory):
-        """A journal keeps the order: with the last change in this directory all before it are sure."""
-        last = max((index + 1 for index in range(count) if directory in self.places[index]),
-                   default=0)
+        """A journal keeps the order: with the last change in this directory all before it are
+        sure.
+        """
+        last = max(
+            (index + 1 for index in range(count) if directory in self.places[index]), default=0
+        )
         for change in self.pending[:last]:
             change(self.names)
         del self.pending[:last], self.places[:last]
@@ -171,16 +178,19 @@ class Disk:
     # --- states ----------------------------------------------------------------------------------
 
     def state(self, how):
-        """{path: (mode, bytes) or None for a directory}. `how`: "nothing" of what is pending arrived,
-        "everything", or a random.Random that chooses."""
+        """{path: (mode, bytes) or None for a directory}. `how`: "nothing" of what is pending
+        arrived, "everything", or a random.Random that chooses.
+        """
         names = dict(self.names)
         count = {"nothing": 0, "everything": len(self.pending)}.get(how)
         if count is None:
             count = how.randint(0, len(self.pending))
         for change in self.pending[:count]:
             change(names)
-        return {name: None if file is None else (file.mode, content_of(file, how))
-                for name, file in names.items()}
+        return {
+            name: None if file is None else (file.mode, content_of(file, how))
+            for name, file in names.items()
+        }
 
 
 def move(names, source, target):

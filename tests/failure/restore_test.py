@@ -1,11 +1,24 @@
-"""A hub restored from a backup while nodes know more than it does: it starts a new epoch, nodes take a
-snapshot, and no id that a node has seen is given to anybody else."""
+"""A hub restored from a backup while nodes know more than it does: it starts a new epoch, nodes
+take a snapshot, and no id that a node has seen is given to anybody else.
+"""
 
 import shutil
 import sqlite3
 
-from support import (CORE_GROUP, FOUND, Client, Lab, NssModule, agent_status, in_child, main, run,
-                     uid_of, user_body, wait_for)
+from support import (
+    CORE_GROUP,
+    FOUND,
+    Client,
+    Lab,
+    NssModule,
+    agent_status,
+    in_child,
+    main,
+    run,
+    uid_of,
+    user_body,
+    wait_for,
+)
 
 
 def create(client, prefix, count):
@@ -22,8 +35,12 @@ def create(client, prefix, count):
 def node_has(people):
     def look():
         module = NssModule()
-        return all(status == FOUND and user.uid == uid
-                   for name, uid in people.items() for status, user in [module.user(name)])
+        return all(
+            status == FOUND and user.uid == uid
+            for name, uid in people.items()
+            for status, user in [module.user(name)]
+        )
+
     return in_child(look)
 
 
@@ -31,6 +48,7 @@ def node_misses(people):
     def look():
         module = NssModule()
         return not any(module.user(name)[0] == FOUND for name in people)
+
     return in_child(look)
 
 
@@ -46,8 +64,9 @@ def back_up(lab):
     """An online copy of the store, as SQLite makes it, and the other files."""
     backup = lab.root / "backup"
     shutil.rmtree(backup, ignore_errors=True)
-    shutil.copytree(lab.data_dir, backup,
-                    ignore=shutil.ignore_patterns("roster.db*", "reserve", "snapshots"))
+    shutil.copytree(
+        lab.data_dir, backup, ignore=shutil.ignore_patterns("roster.db*", "reserve", "snapshots")
+    )
     source = sqlite3.connect(f"file:{lab.data_dir}/roster.db?mode=ro", uri=True)
     target = sqlite3.connect(backup / "roster.db")
     source.backup(target)
@@ -71,7 +90,9 @@ def few_are_lost(checks, lab, scim, old):
     backup, before = back_up(lab), epoch_of(lab)
     client = Client(scim)
     lost = create(client, "lost", 5)
-    status, group = client.call("POST", "/Groups", {"schemas": [CORE_GROUP], "displayName": "lostgroup"})
+    status, group = client.call(
+        "POST", "/Groups", {"schemas": [CORE_GROUP], "displayName": "lostgroup"}
+    )
     if status != 201:
         raise AssertionError(f"POST: {status} {group}")
     wait_for(lambda: node_has(lost), "the node has those made after the backup", pause=0.05)
@@ -82,10 +103,15 @@ def few_are_lost(checks, lab, scim, old):
     client = Client(scim)
     again = create(client, "again", 5)
     highest = max(lost.values()) + 1  # the group's id came last
-    checks.that(min(again.values()) > highest, "new people get ids above all that the node has seen",
-                f"{again}, lost: {lost}")
+    checks.that(
+        min(again.values()) > highest,
+        "new people get ids above all that the node has seen",
+        f"{again}, lost: {lost}",
+    )
     same = create(client, "lost", 1)
-    checks.that(same["lost0"] > highest, "also one with a login that was lost: nobody's files change hands")
+    checks.that(
+        same["lost0"] > highest, "also one with a login that was lost: nobody's files change hands"
+    )
     wait_for(lambda: node_has(again | same), "the node has the new ones", pause=0.05)
     wait_for(lambda: "error" not in (agent_status() or {"error": 1}), "status is well", pause=0.05)
     checks.that("yes" in lab.roster("audit", "verify").stdout, "the audit chain is whole")
@@ -108,8 +134,11 @@ def many_are_lost(checks, lab, scim, old):
     done = run("roster-agent", "status", check=False)
     checks.equal(done.returncode, 4, "roster-agent status: exit 4")
     new = create(Client(scim), "more", 30)
-    checks.that(min(new.values()) > max(lost.values()), "meanwhile new people get ids above all seen",
-                f"{new}, lost: {lost}")
+    checks.that(
+        min(new.values()) > max(lost.values()),
+        "meanwhile new people get ids above all seen",
+        f"{new}, lost: {lost}",
+    )
     lab.roster("fuse", "release")
     wait_for(lambda: node_misses(lost), "confirmed at the hub, the node follows", 90, pause=0.2)
     checks.that(node_has(old | new), "the node has the restored hub's people, and the new ones")

@@ -1,5 +1,6 @@
-"""What the failure tests share: the lab, counted checks, the NSS module's own entry points, and a client
-that knows whether an answer was read."""
+"""What the failure tests share: the lab, counted checks, the NSS module's own entry points, and a
+client that knows whether an answer was read.
+"""
 
 import ctypes
 import http.client
@@ -8,7 +9,6 @@ import os
 import pathlib
 import random
 import signal
-import ssl
 import sys
 import threading
 import time
@@ -17,14 +17,24 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-import lab as lab_module  # noqa: E402
-from lab import (BUILD, CORE_GROUP, CORE_USER, COREWEAVE, MULTIARCH, PATCH_OP, Lab,  # noqa: E402,F401
-                 enter_namespace, free_port, run, skip, wait_for)
+from lab import (  # noqa: E402,F401
+    BUILD,
+    CORE_GROUP,
+    CORE_USER,
+    COREWEAVE,
+    MULTIARCH,
+    PATCH_OP,
+    Lab,
+    enter_namespace,
+    free_port,
+    run,
+    skip,
+    wait_for,
+)
 
 ALL_TIERS = os.environ.get("ROSTER_TEST_TIER") == "all"
 CACHE = pathlib.Path("/var/lib/roster/cache")
 STATE = pathlib.Path("/var/lib/roster/state")
-SOCKET = pathlib.Path("/run/roster/agent.sock")
 
 
 def scaled(default, everything):
@@ -74,21 +84,31 @@ def main(story):
     sys.exit(0)
 
 
-# --- the NSS module ------------------------------------------------------------------------------
+# --- the NSS module -----------------------------------------------------------------------------
 
 FOUND, NOTFOUND, UNAVAIL, TRYAGAIN = 1, 0, -1, -2
 STATUS_NAMES = {FOUND: "SUCCESS", NOTFOUND: "NOTFOUND", UNAVAIL: "UNAVAIL", TRYAGAIN: "TRYAGAIN"}
 
 
 class Passwd(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("passwd", ctypes.c_char_p), ("uid", ctypes.c_uint32),
-                ("gid", ctypes.c_uint32), ("gecos", ctypes.c_char_p), ("home", ctypes.c_char_p),
-                ("shell", ctypes.c_char_p)]
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("passwd", ctypes.c_char_p),
+        ("uid", ctypes.c_uint32),
+        ("gid", ctypes.c_uint32),
+        ("gecos", ctypes.c_char_p),
+        ("home", ctypes.c_char_p),
+        ("shell", ctypes.c_char_p),
+    ]
 
 
 class Group(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("passwd", ctypes.c_char_p), ("gid", ctypes.c_uint32),
-                ("members", ctypes.POINTER(ctypes.c_char_p))]
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("passwd", ctypes.c_char_p),
+        ("gid", ctypes.c_uint32),
+        ("members", ctypes.POINTER(ctypes.c_char_p)),
+    ]
 
 
 class User:
@@ -120,8 +140,12 @@ class NssModule:
         error = ctypes.c_int(0)
         while True:
             status = getattr(self.library, "_nss_roster_" + function)(
-                key, ctypes.byref(result), self.buffer, ctypes.c_size_t(self.bytes),
-                ctypes.byref(error))
+                key,
+                ctypes.byref(result),
+                self.buffer,
+                ctypes.c_size_t(self.bytes),
+                ctypes.byref(error),
+            )
             if status != TRYAGAIN or error.value != 34:  # ERANGE
                 return status
             self.bytes *= 2
@@ -131,16 +155,22 @@ class NssModule:
         """(status, User or None), by name or by uid."""
         entry = Passwd()
         by_name = isinstance(key, str)
-        status = self._call("getpwnam_r" if by_name else "getpwuid_r",
-                            key.encode() if by_name else ctypes.c_uint32(key), entry)
+        status = self._call(
+            "getpwnam_r" if by_name else "getpwuid_r",
+            key.encode() if by_name else ctypes.c_uint32(key),
+            entry,
+        )
         return status, User(entry) if status == FOUND else None
 
     def group(self, key):
         """(status, gid, list of members), by name or by gid."""
         entry = Group()
         by_name = isinstance(key, str)
-        status = self._call("getgrnam_r" if by_name else "getgrgid_r",
-                            key.encode() if by_name else ctypes.c_uint32(key), entry)
+        status = self._call(
+            "getgrnam_r" if by_name else "getgrgid_r",
+            key.encode() if by_name else ctypes.c_uint32(key),
+            entry,
+        )
         if status != FOUND:
             return status, None, None
         members = []
@@ -154,7 +184,8 @@ class NssModule:
         status = self.library._nss_roster_setpwent(0)
         while status == FOUND:
             status = self.library._nss_roster_getpwent_r(
-                ctypes.byref(entry), self.buffer, ctypes.c_size_t(self.bytes), ctypes.byref(error))
+                ctypes.byref(entry), self.buffer, ctypes.c_size_t(self.bytes), ctypes.byref(error)
+            )
             if status == FOUND:
                 users.append(User(entry))
         self.library._nss_roster_endpwent()
@@ -228,15 +259,17 @@ class Reader:
         return report["rounds"]
 
 
-# --- HTTP ----------------------------------------------------------------------------------------
+# --- HTTP ---------------------------------------------------------------------------------------
+
 
 class Unanswered(Exception):
     """The connection ended before the answer was read: nobody knows whether the change was made."""
 
 
 class Client:
-    """A SCIM client on one kept connection. Status and body are returned only after the last byte of
-    the answer was read; `headers` are the last answer's."""
+    """A SCIM client on one kept connection. Status and body are returned only after the last byte
+    of the answer was read; `headers` are the last answer's.
+    """
 
     def __init__(self, scim, timeout=20):
         url = urllib.parse.urlsplit(scim.base)
@@ -253,10 +286,14 @@ class Client:
         try:
             if self.connection is None:
                 self.connection = http.client.HTTPSConnection(
-                    self.host, self.port, timeout=self.timeout, context=self.tls)
+                    self.host, self.port, timeout=self.timeout, context=self.tls
+                )
             self.connection.request(
-                method, self.prefix + path, json.dumps(body) if body is not None else None,
-                {"Authorization": "Bearer " + self.token, "Content-Type": "application/scim+json"})
+                method,
+                self.prefix + path,
+                json.dumps(body) if body is not None else None,
+                {"Authorization": "Bearer " + self.token, "Content-Type": "application/scim+json"},
+            )
             answer = self.connection.getresponse()
             text = answer.read()
             self.headers = answer.headers
@@ -273,7 +310,9 @@ class Client:
         resources = []
         while True:
             join = "&" if "?" in path else "?"
-            status, page = self.call("GET", f"{path}{join}startIndex={len(resources) + 1}&count=500")
+            status, page = self.call(
+                "GET", f"{path}{join}startIndex={len(resources) + 1}&count=500"
+            )
             if status != expect:
                 raise AssertionError(f"GET {path}: {status} {page}")
             resources += page["Resources"]
@@ -282,8 +321,13 @@ class Client:
 
 
 def user_body(name, display=None, active=True, **more):
-    body = {"schemas": [CORE_USER], "userName": name, "externalId": "x-" + name, "active": active,
-            **more}
+    body = {
+        "schemas": [CORE_USER],
+        "userName": name,
+        "externalId": "x-" + name,
+        "active": active,
+        **more,
+    }
     if display is not None:
         body["displayName"] = display
     return body

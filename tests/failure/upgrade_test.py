@@ -1,13 +1,26 @@
-"""The cache's format grows and changes its major: an old reader passes over what it does not know, never
-misreads what it must understand, and programs of two majors live side by side in one directory."""
+"""The cache's format grows and changes its major: an old reader passes over what it does not
+know, never misreads what it must understand, and programs of two majors live side by side in one
+directory.
+"""
 
 import shutil
 import struct
 import time
 
 from fake_hub import FakeHub, crc32c, join_token
-from support import (CACHE, FOUND, NOTFOUND, STATUS_NAMES, Lab, NssModule, Reader, in_child,
-                     main, run, wait_for)
+from support import (
+    CACHE,
+    FOUND,
+    NOTFOUND,
+    STATUS_NAMES,
+    Lab,
+    NssModule,
+    Reader,
+    in_child,
+    main,
+    run,
+    wait_for,
+)
 
 # Places in the header of base and delta, src/nsscache/FORMAT.md.
 MAJOR, MINOR, CRC, HEADER_BYTES, SECTIONS, FILE_BYTES = 8, 10, 12, 16, 20, 32
@@ -36,8 +49,15 @@ def put(offset, layout, value):
 def add_unknown_section(image):
     count = struct.unpack_from("<I", image, SECTIONS)[0]
     file_bytes = struct.unpack_from("<Q", image, FILE_BYTES)[0]
-    struct.pack_into("<IIQQ", image, SECTION_TABLE + count * SECTION_BYTES, 999, 0,
-                     file_bytes // 64 * 64 - 64, 64)
+    struct.pack_into(
+        "<IIQQ",
+        image,
+        SECTION_TABLE + count * SECTION_BYTES,
+        999,
+        0,
+        file_bytes // 64 * 64 - 64,
+        64,
+    )
     struct.pack_into("<I", image, SECTIONS, count + 1)
     struct.pack_into("<H", image, MINOR, 7)
 
@@ -63,20 +83,38 @@ def with_copy(what, change, expected, checks):
 
 
 def readers_meet_the_unknown(checks):
-    with_copy("a newer minor with a section that nobody knows: answered",
-              lambda: patched(newest("delta"), add_unknown_section), "SUCCESS", checks)
+    with_copy(
+        "a newer minor with a section that nobody knows: answered",
+        lambda: patched(newest("delta"), add_unknown_section),
+        "SUCCESS",
+        checks,
+    )
     # The delta names its base by a checksum of the base's body: its header may differ.
-    with_copy("the same in the base: answered",
-              lambda: patched(newest("base"), add_unknown_section), "SUCCESS", checks)
+    with_copy(
+        "the same in the base: answered",
+        lambda: patched(newest("base"), add_unknown_section),
+        "SUCCESS",
+        checks,
+    )
     for name in ("delta", "base"):
-        with_copy(f"a {name} of another major under our name: unavailable",
-                  lambda name=name: patched(newest(name), put(MAJOR, "<H", 2)), "UNAVAIL", checks)
-        with_copy(f"a {name} that says \"you must understand this\": unavailable",
-                  lambda name=name: patched(newest(name), put(MUST_UNDERSTAND, "<I", 1 << 5)),
-                  "UNAVAIL", checks)
-    with_copy("a control page of another major: unavailable",
-              lambda: patched(CACHE / "control.1", put(MAJOR, "<H", 2), CONTROL_HEADER), "UNAVAIL",
-              checks)
+        with_copy(
+            f"a {name} of another major under our name: unavailable",
+            lambda name=name: patched(newest(name), put(MAJOR, "<H", 2)),
+            "UNAVAIL",
+            checks,
+        )
+        with_copy(
+            f'a {name} that says "you must understand this": unavailable',
+            lambda name=name: patched(newest(name), put(MUST_UNDERSTAND, "<I", 1 << 5)),
+            "UNAVAIL",
+            checks,
+        )
+    with_copy(
+        "a control page of another major: unavailable",
+        lambda: patched(CACHE / "control.1", put(MAJOR, "<H", 2), CONTROL_HEADER),
+        "UNAVAIL",
+        checks,
+    )
     with_copy("the files of a newer major beside ours: answered", newer_major, "SUCCESS", checks)
 
 
@@ -94,12 +132,16 @@ def two_majors_in_one_directory(checks, lab, hub):
     hub.put_user(2, gecos="Second")
     wait_for(lambda: in_child(look, "u2")[0] == "SUCCESS", "the agent goes on", 10, 0.05)
     kept = [path.name for path in CACHE.iterdir()]
-    checks.that({"control.2", "base.2.9", "delta.2.9", "keys.2.9"} <= set(kept),
-                "files of another major are not touched", kept)
+    checks.that(
+        {"control.2", "base.2.9", "delta.2.9", "keys.2.9"} <= set(kept),
+        "files of another major are not touched",
+        kept,
+    )
 
 
 def downgrade(checks, lab, hub):
     """A newer agent stopped publishing our major; then the older one comes back."""
+
     def living(module):
         status, user = module.user("u1")
         if status == NOTFOUND or (status == FOUND and user.uid != 20001):
@@ -117,7 +159,9 @@ def downgrade(checks, lab, hub):
     wait_for(lambda: in_child(look)[0] == "SUCCESS", "the older agent makes its own", 10, 0.05)
     hub.put_user(3)
     wait_for(lambda: in_child(look, "u3")[0] == "SUCCESS", "and goes on", 10, 0.05)
-    checks.that(reader.finish() > 0, "a process that lived through it was never told \"no such user\"")
+    checks.that(
+        reader.finish() > 0, 'a process that lived through it was never told "no such user"'
+    )
 
 
 def story(checks):
