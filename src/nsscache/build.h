@@ -70,7 +70,8 @@ struct BuiltFile {
   std::uint64_t bytes = 0;
 };
 
-/// kAlreadyExists when two users, or two groups, have one name, id or number; the error names them.
+/// kAlreadyExists when two users, or two groups, have one name, id or number, or a user and a group
+/// have one name or id (the private group's); the error names them.
 Result<BuiltFile> build_base(const FilePlace& place, const ImageLabel& label,
                              const UserSource& users, const GroupMap& groups,
                              const GroupGraph& graph);

@@ -363,6 +363,7 @@ Lease acquire_lease(LocalGeneration& local) {
   if (index < 0 && current.load() < 0 &&
       calls.fetch_add(1, std::memory_order_relaxed) >= kLocalCalls) {
     index = map_into_slot();
+    if (index == kNothingToMap) return {};
   }
   if (index < 0) {
     const KeepErrno keep;

@@ -121,10 +121,10 @@ class Publisher {
 
   /// Makes all collected changes visible as one new generation that carries `cursor` (at most 256
   /// bytes) and `epoch` (at most 63). On any error readers keep the generation they have, and the
-  /// collected changes stay until discard(): kAlreadyExists when two users or two groups would
-  /// share a name or an id (says which), kUnavailable when the disk is full, kFailedPrecondition
-  /// without local rules. Also restores files that somebody removed: call it now and then although
-  /// nothing changed.
+  /// collected changes stay until discard(): kAlreadyExists when two users, two groups, or a
+  /// user and a group would share a name or an id (says which), kUnavailable when the disk is full,
+  /// kFailedPrecondition without local rules. Also restores files that somebody removed: call it
+  /// now and then although nothing changed.
   Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now);
 
   /// Forgets every change since the last publish().
