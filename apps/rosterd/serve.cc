@@ -55,8 +55,13 @@ class Service {
         directory::Directory::open(*database_,
                                    {.clock = clock_, .random = random_, .node_stale = kNodeStale}));
     RETURN_IF_ERROR(prepare_tls());
+    ASSIGN_OR_RETURN(server_, http::Server::create(
+                                  server_options(),
+                                  [this](const http::Request& request, http::Context& context) {
+                                    return router_(request, context);
+                                  },
+                                  metrics_));
     RETURN_IF_ERROR(make_faces());
-    ASSIGN_OR_RETURN(server_, http::Server::create(server_options(), router_, metrics_));
     hub_->attach([server = server_.get()](const std::string& key, std::uint64_t value) {
       server->notify(key, value);
     });
@@ -164,9 +169,9 @@ class Service {
       ASSIGN_OR_RETURN(const crypto::CertificateInfo info, crypto::certificate_info(pem));
       names = info.hosts;
     }
-    for (const std::string& listen : options_.listen) {
-      if (listen.starts_with("unix:")) continue;
-      const std::string port = listen.substr(listen.rfind(':'));
+    for (const std::string& address : server_->addresses()) {
+      if (address.starts_with("unix:")) continue;
+      const std::string port = address.substr(address.rfind(':'));
       for (const std::string& name : names) {
         const bool ipv6 = name.contains(':');
         hosts.push_back((ipv6 ? '[' + name + ']' : name) + port);
