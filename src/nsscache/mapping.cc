@@ -247,15 +247,18 @@ std::int64_t coarse_seconds() {
 /// Frees a slot that is retired. Whoever loses the race leaves it to the winner.
 void close_if_retired(int index) {
   Slot& slot = slots[index];
-  std::uint32_t none = 0;
-  if (!slot.state.compare_exchange_strong(none, kBusy)) return;
-  if (current.load() == index) {  // refilled since the caller looked
-    slot.state.store(0);
-    return;
+  // Whoever retires the slot while it is busy here leaves it to us: hence the second look.
+  while (current.load() != index) {
+    std::uint32_t none = 0;
+    if (!slot.state.compare_exchange_strong(none, kBusy)) return;
+    if (current.load() != index) {
+      const KeepErrno keep;
+      unmap_generation(slot.mapped);
+      slot.state.store(kFree);
+      return;
+    }
+    slot.state.store(0);  // refilled since the caller looked
   }
-  const KeepErrno keep;
-  unmap_generation(slot.mapped);
-  slot.state.store(kFree);
 }
 
 bool pin(int index) {
