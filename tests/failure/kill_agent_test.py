@@ -31,7 +31,7 @@ from support import (
     wait_for,
 )
 
-KILLS = scaled(200, 1000)
+KILLS = scaled(200, 600)
 PEOPLE = 20
 READERS = 2
 SHIFTS = (range(0, 6), range(6, 14))  # members of the group "shift": one of these, never a mixture

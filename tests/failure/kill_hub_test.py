@@ -27,7 +27,7 @@ from support import (
     wait_for,
 )
 
-KILLS = scaled(200, 1000)
+KILLS = scaled(200, 600)
 CLIENTS = 4
 
 

@@ -37,10 +37,10 @@ from support import (
 )
 
 RECORDER = BUILD / "tests" / "libroster_recorder.so"
-HUB_USERS = scaled(100, 600)
-NODE_CHANGES = scaled(30, 300)
-STATES = scaled(900, 20000)  # at most, of each program
-STARTS = scaled(12, 60)  # states in which the real program is started
+HUB_USERS = scaled(100, 400)
+NODE_CHANGES = scaled(30, 150)
+STATES = scaled(900, 6000)  # at most, of each program
+STARTS = scaled(12, 40)  # states in which the real program is started
 PEOPLE = 6
 
 
