@@ -40,18 +40,19 @@ def skip(reason):
 
 
 def enter_namespace():
-    """Re-runs this script in a private mount namespace; returns once inside."""
+    """Re-runs this script in private mount and process namespaces; returns once inside. When this
+    script ends, however it ends, everything that it started ends with it."""
     if os.environ.get("ROSTER_LAB") == "inside":
         return
     if os.geteuid() != 0:
         skip("needs root: mount namespaces, sshd")
-    probe = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"],
-                           capture_output=True)
+    unshare = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+               "--mount-proc"]
+    probe = subprocess.run([*unshare, "true"], capture_output=True)
     if probe.returncode != 0:
         skip("this machine allows no mount namespaces: " + probe.stderr.decode().strip())
     environment = os.environ | {"ROSTER_LAB": "inside"}
-    os.execvpe("unshare", ["unshare", "--mount", "--propagation", "private", "--fork",
-                           "--kill-child", sys.executable, "-B", *sys.argv], environment)
+    os.execvpe("unshare", [*unshare, sys.executable, "-B", *sys.argv], environment)
 
 
 def run(*command, check=True, **options):
@@ -130,6 +131,7 @@ class Lab:
         self.processes = {}
         self.logs = {}
         self.mounts = []
+        self.is_open = True
 
     def __enter__(self):
         try:
@@ -141,8 +143,15 @@ class Lab:
         return self
 
     def __exit__(self, kind, value, trace):
-        for name in list(self.processes):
-            self.stop(name)
+        self.is_open = False  # a thread that restarts what it kills must not do so outside of the lab
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if kind is not None:
             for name, log in self.logs.items():
                 print(f"--- {name}\n" + "".join(log.read_text(errors="replace").splitlines(True)[-30:]))
@@ -190,6 +199,8 @@ class Lab:
     # --- processes -----------------------------------------------------------------------------
 
     def start(self, name, *command, **options):
+        if not self.is_open:
+            raise RuntimeError(f"{name} is not started: the lab is closed")
         log = self.root / f"{name}.log"
         self.logs[name] = log
         with open(log, "ab") as output:
