@@ -738,6 +738,57 @@ TEST(LocalRules, DenyTakesEffectWithoutTheHubAndInterruptsATransfer) {
   ASSERT_TRUE(node.cache_->publish());
 }
 
+// The rules thread may publish a complete delta that waits for its debounce. When that fails, the
+// follower must not take the delta for published: its records would never come again.
+TEST(LocalRules, ADeltaThatARuleLostIsNotAcknowledged) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const NodeCache::View before = node.view();
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  const posix::NodeGroup clash{
+      .n = 3, .seq = Seq{99}, .name = *posix::GroupName::parse("ml"), .gid = 10950, .parents = {}};
+  ASSERT_TRUE(node.cache_->apply(clash));
+  ASSERT_TRUE(node.cache_->complete("e1.99.aa", "e1", false));
+  nsscache::LocalRules rules;
+  rules.masked_names = {"user4"};
+  EXPECT_FALSE(node.cache_->set_rules(rules, false));
+  const auto published = node.cache_->publish();
+  ASSERT_FALSE(published);
+  EXPECT_EQ(published.error().keyword, kInterrupted);
+  EXPECT_EQ(node.view().cursor, before.cursor);
+  ASSERT_TRUE(node.cache_->retry_rules());
+  EXPECT_FALSE(node.serves("user4"));
+}
+
+// On a quiet cluster a request is parked nearly always: rules cannot wait for its end.
+TEST(LocalRules, MasksTakeEffectWhileARequestIsParked) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  nsscache::LocalRules rules;
+  rules.masked_names = {"user4"};
+  ASSERT_TRUE(node.cache_->set_rules(rules, false));
+  EXPECT_FALSE(node.serves("user4"));
+  EXPECT_EQ(node.view().counts.masked_users, 1U);
+  rules.denied_names = {"user3"};
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  EXPECT_EQ(node.view().counts.denied_users, 1U);
+
+  // The delta goes on where it was; once records have come, masks take effect with them.
+  ASSERT_TRUE(node.cache_->apply(feed::UserGone{.n = 101, .seq = Seq{99}}));
+  rules.masked_names = {"user4", "user5"};
+  ASSERT_TRUE(node.cache_->set_rules(rules, false));
+  EXPECT_EQ(node.view().counts.masked_users, 1U);
+  ASSERT_TRUE(node.cache_->complete("e1.99.aa", "e1", false));
+  ASSERT_TRUE(node.cache_->publish());
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(node.view().counts.masked_users, 2U);
+}
+
 TEST(Seed, ANodeWithoutHubServesItsImagesSeed) {
   FakeHub hub;
   fill(hub);

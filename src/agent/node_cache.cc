@@ -113,6 +113,7 @@ Result<void> NodeCache::begin(feed::Kind kind) {
   kind_ = kind;
   stage_ = Stage::kCollecting;
   takes_access_away_ = false;
+  applied_ = false;
   return {};
 }
 
@@ -152,6 +153,7 @@ Result<void> NodeCache::apply_record_locked(feed::Message&& message) {
 Result<void> NodeCache::apply(feed::Message message) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kCollecting) return interrupted();
+  applied_ = true;
   auto applied = apply_record_locked(std::move(message));
   if (!applied && applied.error().code == Code::kUnavailable) applied.error().keyword = kLocal;
   return applied;
@@ -182,6 +184,7 @@ Result<void> NodeCache::complete(std::string cursor, std::string epoch, bool shr
   }
   pending_cursor_ = std::move(cursor);
   pending_epoch_ = std::move(epoch);
+  transfer_published_ = false;
   stage_ = Stage::kComplete;
   return {};
 }
@@ -204,8 +207,11 @@ Result<nsscache::PublishStats> NodeCache::publish() {
   std::optional<nsscache::PublishStats> stats;
   {
     const std::lock_guard lock(mutex_);
-    // A rule that changed since complete() took the transfer along.
-    if (stage_ == Stage::kIdle) return nsscache::PublishStats{};
+    if (stage_ == Stage::kIdle) {
+      // A rule that changed since complete() took the transfer along, or lost it.
+      if (!transfer_published_) return interrupted();
+      return nsscache::PublishStats{.generation = publisher_->generation()};
+    }
     CHECK(stage_ == Stage::kComplete);
     ASSIGN_OR_RETURN(stats, publish_locked());
   }
@@ -217,15 +223,18 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   const bool transfer = stage_ == Stage::kComplete;
   const std::string cursor = transfer ? pending_cursor_ : publisher_->cursor();
   const std::string epoch = transfer ? pending_epoch_ : publisher_->epoch();
+  const Stage after = transfer ? Stage::kIdle : stage_;  // a delta without records goes on
   const auto begin = std::chrono::steady_clock::now();
   auto stats = publisher_->publish(cursor, epoch, clock_());
   if (!stats) {
     forget_locked();
+    stage_ = after;
     Error error = std::move(stats.error());
     error.keyword = error.code == Code::kAlreadyExists ? kClash : kLocal;
     return std::unexpected(std::move(error));
   }
-  stage_ = Stage::kIdle;
+  stage_ = after;
+  transfer_published_ |= transfer;
   rules_unpublished_ = false;
   publish_seconds_.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
@@ -245,6 +254,10 @@ std::uint32_t NodeCache::highest_id() const {
   return highest_id_;
 }
 
+bool NodeCache::holds_records_locked() const {
+  return stage_ == Stage::kCollecting && (applied_ || kind_ == feed::Kind::kSnapshot);
+}
+
 Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
   {
     const std::lock_guard lock(mutex_);
@@ -253,7 +266,7 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
     publisher_->set_local_rules(rules_);
     if (publisher_->generation() == 0) return {};
     rules_unpublished_ = true;
-    if (stage_ == Stage::kCollecting) {
+    if (holds_records_locked()) {
       if (!urgent) return {};
       forget_locked();  // the transfer's next step notices
     }
@@ -265,7 +278,7 @@ Result<void> NodeCache::retry_rules() {
   std::optional<nsscache::PublishStats> stats;
   {
     const std::lock_guard lock(mutex_);
-    if (!publisher_ || !rules_unpublished_ || stage_ == Stage::kCollecting) return {};
+    if (!publisher_ || !rules_unpublished_ || holds_records_locked()) return {};
     ASSIGN_OR_RETURN(stats, publish_locked());
   }
   if (stats->published) on_publish_(stats->generation);

@@ -17,8 +17,8 @@
 
 namespace roster::agent {
 
-/// Keyword of the error that a transfer gets when a local rule had to take effect in its midst; the
-/// transfer begins anew.
+/// Keyword of the error that a transfer gets when a local rule took it along, in vain or
+/// unfinished: nothing of it is published and it begins anew.
 inline constexpr std::string_view kInterrupted = "interrupted";
 /// Keywords of what is refused: an operator must look.
 inline constexpr std::string_view kShrinks = "shrinks";
@@ -52,7 +52,8 @@ class NodeCache {
   Result<void> complete(std::string cursor, std::string epoch, bool shrink_ok);
   void abort();
   /// Publishes what is complete. On an error it is forgotten and readers keep what they have;
-  /// kAlreadyExists (kClash) when two records share a name or an id.
+  /// kAlreadyExists (kClash) when two records share a name or an id; kFailedPrecondition
+  /// (kInterrupted) when a local rule tried to publish it meanwhile and failed.
   Result<nsscache::PublishStats> publish();
 
   /// Whether the transfer locks somebody, removes somebody, or takes a group or a key from
@@ -61,8 +62,9 @@ class NodeCache {
   /// Highest uid or gid that came since the start.
   std::uint32_t highest_id() const;
 
-  /// New rules take effect at once when there is a generation. While a transfer is being collected,
-  /// `urgent` ones interrupt it, others take effect with it.
+  /// New rules take effect at once when there is a generation. While records of a transfer are
+  /// being collected, `urgent` ones interrupt it, others take effect with it. A delta of which
+  /// nothing has come yet (a parked request) is neither in the way nor interrupted.
   Result<void> set_rules(nsscache::LocalRules rules, bool urgent);
   /// Publishes rules that could not be published before (full disk).
   Result<void> retry_rules();
@@ -92,6 +94,7 @@ class NodeCache {
   enum class Stage { kIdle, kCollecting, kComplete };
 
   Result<nsscache::PublishStats> publish_locked();
+  bool holds_records_locked() const;
   void forget_locked();
   Result<void> apply_record_locked(feed::Message&& message);
   Result<void> note_user_locked(const posix::NodeUser& user);
@@ -114,6 +117,8 @@ class NodeCache {
   bool rules_unpublished_ = false;
   Stage stage_ = Stage::kIdle;
   feed::Kind kind_ = feed::Kind::kDelta;
+  bool applied_ = false;             // something of the transfer has come
+  bool transfer_published_ = false;  // the last complete one
   std::string pending_cursor_, pending_epoch_;
   bool takes_access_away_ = false;
   std::uint32_t highest_id_ = 0;
