@@ -196,6 +196,8 @@ class FilterParser {
     const std::optional<AttributeRef> ref =
         element_ ? resolve_in_element(name) : resolve(type_, name);
     if (position_ < text_.size() && text_[position_] == '[') return parse_value_path(ref);
+    // Of a path, it says what PATCH changes: "ne" and "not" must not select everything by a typo.
+    if (is_path_ && !ref) return bad("there is no sub-attribute " + std::string(name));
     FilterNode node;
     node.comparison.path = ref;
     RETURN_IF_ERROR(parse_operation(node.comparison));

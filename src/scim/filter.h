@@ -85,8 +85,9 @@ struct Path {
 };
 
 /// kInvalidArgument (invalidPath) with the position when the text is no path or names an attribute
-/// that the type does not have; (invalidFilter) for the part in brackets. Nothing when it is a path
-/// below a URN that the type does not have: such extensions are ignored.
+/// that the type does not have; (invalidFilter) for the part in brackets, where an unknown name is
+/// an error too. Nothing when it is a path below a URN that the type does not have: such extensions
+/// are ignored.
 Result<std::optional<Path>> parse_path(const ResourceType& type, std::string_view text);
 
 }  // namespace roster::scim

@@ -257,6 +257,10 @@ TEST(Path, RefusesWhatIsNoPath) {
       {"name.nosuch", kInvalidPath},
       {"emails[type eq \"work\"", kInvalidFilter},
       {"emails[type]", kInvalidFilter},
+      // A name that is not known would make "ne" and "not" hold for every value.
+      {"emails[nosuch ne \"x\"]", kInvalidFilter},
+      {"emails[not (nosuch eq \"x\")]", kInvalidFilter},
+      {"emails[type eq \"work\" and nosuch pr]", kInvalidFilter},
       {"emails[type eq \"work\"]value", kInvalidPath},
       {"emails[type eq \"work\"].nosuch", kInvalidPath},
       {"emails[type eq \"work\"].value.x", kInvalidPath},

@@ -64,10 +64,11 @@ Result<void> take_list(PatchKind kind, const Path& path, const json::value* valu
     out.push_back(std::move(op));
     return {};
   }
-  if (kind == PatchKind::kRemove && (value == nullptr || value->is_null())) {
+  if (kind == PatchKind::kRemove && value == nullptr) {
     out.push_back({.kind = ListOp::Kind::kReplace});
     return {};
   }
+  if (kind == PatchKind::kRemove && value->is_null()) return {};  // nothing listed
   if (value == nullptr) return bad(kInvalidValue, name + ": the operation needs a value");
   ASSIGN_OR_RETURN(auto values, list_values(attribute, *value));
   const ListOp::Kind list_kind = kind == PatchKind::kAdd      ? ListOp::Kind::kAdd
@@ -120,8 +121,10 @@ Result<void> take_attribute(const ResourceType& type, PatchKind kind, Path path,
     return bad(kInvalidValue, std::string(attribute.name) + ": the operation needs a value");
   }
   ASSIGN_OR_RETURN(json::value normal, normalize_for(type, kind, path, value));
-  // An empty list removes nothing, unlike a missing value.
-  const bool empty_list = value != nullptr && value->is_array() && normal.is_null();
+  // What lists nothing (`[]`, `{}`, only unknown parts) removes nothing, unlike a missing value.
+  const bool whole = !path.filter && path.ref.sub == nullptr;
+  const bool empty_list =
+      value != nullptr && normal.is_null() && (value->is_array() || (whole && !value->is_null()));
   if (kind == PatchKind::kRemove && attribute.multi_valued && empty_list) return {};
   out.document.push_back({.kind = kind, .path = std::move(path), .value = std::move(normal)});
   return {};
