@@ -346,6 +346,7 @@ std::string look_around() {
 }
 
 TEST_F(ReaderTest, ThreadsAndForksAtFullRateNeverTouchWhatIsGone) {
+  constexpr std::uint64_t kGenerationsMin = 200;
   Publisher publisher = open_publisher();
   change_everybody(publisher, 0, 6);
   ASSERT_OK(publisher.publish("c", "e1", now_));
@@ -365,7 +366,8 @@ TEST_F(ReaderTest, ThreadsAndForksAtFullRateNeverTouchWhatIsGone) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(is_long() ? 60 : 3);
   std::uint64_t k = 0;
   int forks = 0;
-  while (std::chrono::steady_clock::now() < end) {
+  // By work, not by time alone: on a busy machine three seconds may be a few generations.
+  while (k < kGenerationsMin || std::chrono::steady_clock::now() < end) {
     change_everybody(publisher, ++k, 6);
     now_ += std::chrono::seconds(5);
     ASSERT_OK(publisher.publish("c" + std::to_string(k), "e1", now_));
@@ -387,8 +389,7 @@ TEST_F(ReaderTest, ThreadsAndForksAtFullRateNeverTouchWhatIsGone) {
   for (std::thread& thread : threads) thread.join();
   testing::keep_addresses = false;
   EXPECT_EQ(wrong, 0);
-  EXPECT_GT(k, 100u);
-  EXPECT_GT(forks, 2);
+  EXPECT_GE(forks, 3);
 }
 
 TEST_F(ReaderTest, ForkedChildrenFollowToo) {
