@@ -201,9 +201,9 @@ class Directory {
   /// Org::epoch is a decimal number from 1 to 2^62.
   Result<Org> new_epoch(OrgN org, std::uint32_t highest_id);
   /// Only the second half: no id up to `highest_id`, which a node has seen, is given out again. For
-  /// every node that comes with a cursor of another epoch. Ids that cannot come from this
-  /// organization are ignored.
-  Result<void> lift_ids(OrgN org, std::uint32_t highest_id);
+  /// every node that comes with a cursor of another epoch. False: an id that cannot come from this
+  /// organization, which is ignored.
+  Result<bool> lift_ids(OrgN org, std::uint32_t highest_id);
 
   // --- audit --------------------------------------------------------------------------------
   Result<std::vector<AuditRow>> list_audit(OrgN org, Seq after, std::size_t limit);

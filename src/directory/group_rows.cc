@@ -8,6 +8,7 @@
 #include "directory/impl.h"
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/stored_doc.h"
 
 namespace roster::directory {
 namespace {
@@ -89,7 +90,7 @@ GroupRecord read_group(const Row& row) {
 }
 
 Result<GroupRecord> finish_record(GroupRecord record) {
-  auto doc = json::parse(record.doc_text);
+  auto doc = parse_stored_doc(record.doc_text);
   if (!doc || !doc->is_object()) {
     return fail(Code::kDataLoss, "the stored document of group " + record.group.id + " is damaged");
   }
@@ -117,7 +118,7 @@ store::RowFn append_to(std::vector<GroupRecord>& groups) {
 
 }  // namespace
 
-Result<GroupColumns> group_columns(json::object doc) {
+Result<GroupColumns> group_columns(json::object doc, std::size_t bytes_before) {
   GroupColumns columns;
   const std::optional<std::string_view> name = json::find_string(doc, "displayName");
   if (!name || name->empty()) return invalid("it is required");
@@ -133,6 +134,7 @@ Result<GroupColumns> group_columns(json::object doc) {
   }
   columns.name_key = std::move(*key);
   columns.doc_text = json::canonical(doc);
+  RETURN_IF_ERROR(check_doc_size(columns.doc_text.size(), bytes_before));
   columns.doc = std::move(doc);
   return columns;
 }

@@ -21,8 +21,10 @@ struct GroupColumns {
   std::string name_key;
 };
 
-/// kInvalidArgument (keyword "invalidValue") when displayName is missing or not allowed.
-Result<GroupColumns> group_columns(json::object doc);
+/// `bytes_before`: of the stored document, or 0 for a new group. kInvalidArgument (keyword
+/// "invalidValue") when displayName is missing or not allowed; kTooLarge beyond kDocBytesMax when
+/// the document grows.
+Result<GroupColumns> group_columns(json::object doc, std::size_t bytes_before);
 
 /// A group with what only the directory needs.
 struct GroupRecord {

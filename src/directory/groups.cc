@@ -17,6 +17,7 @@ using store::Statement;
 using store::Tx;
 
 constexpr std::size_t kPageMax = 1000;
+constexpr std::size_t kMembersPerRequestMax = 100'000;
 
 constexpr Statement kInsertGroup{
     "group.insert",
@@ -78,6 +79,13 @@ bool only_removes(const std::vector<MemberOp>& operations) {
     return operation.kind == MemberOp::Kind::kRemove ||
            operation.kind == MemberOp::Kind::kRemoveAll;
   });
+}
+
+/// Each id is looked up on the writer's thread, which all organizations share.
+Result<void> check_member_count(std::size_t ids) {
+  if (ids <= kMembersPerRequestMax) return {};
+  return fail(Code::kTooLarge,
+              "members: more than " + std::to_string(kMembersPerRequestMax) + " in one request");
 }
 
 /// Set operations on the members of one group, and what is left of them in the end.
@@ -222,7 +230,7 @@ Result<GroupPlan> plan_update(Tx& tx, OrgN org, const GroupRecord& current, Grou
     RETURN_IF_ERROR(check_external_id(*input.external_id));
     if (*input.external_id != current.group.external_id) plan.external_id = *input.external_id;
   }
-  ASSIGN_OR_RETURN(plan.next, group_columns(std::move(input.doc)));
+  ASSIGN_OR_RETURN(plan.next, group_columns(std::move(input.doc), current.doc_text.size()));
   plan.doc_changes = plan.next.doc_text != current.doc_text;
   if (plan.next.name_key != current.name_key) {
     ASSIGN_OR_RETURN(const auto taken,
@@ -239,7 +247,8 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
   RETURN_IF_ERROR(authorize(actor, org));
   const std::optional<std::string> external = input.external_id.value_or(std::nullopt);
   RETURN_IF_ERROR(check_external_id(external));
-  ASSIGN_OR_RETURN(const GroupColumns columns, group_columns(input.doc));
+  RETURN_IF_ERROR(check_member_count(member_ids.size()));
+  ASSIGN_OR_RETURN(const GroupColumns columns, group_columns(input.doc, 0));
   return impl_->db.write([this, &actor, org, &columns, &external,
                           member_ids](Tx& tx) -> Result<Group> {
     const Timestamp now = impl_->now();
@@ -335,6 +344,9 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     RETURN_IF_ERROR(check_version(edited.current.group, if_version));
     RETURN_IF_ERROR(check_owner(actor, edited.current.owner));
     ASSIGN_OR_RETURN(edited.change, edit(edited.current.group));
+    std::size_t ids = 0;
+    for (const MemberOp& op : edited.change.members) ids += op.ids.size();
+    RETURN_IF_ERROR(check_member_count(ids));
     return edited;
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's

@@ -212,5 +212,52 @@ TEST_P(GroupsTest, LargeGroups) {
   EXPECT_EQ(member_ids(world, lab).size(), ids.size());
 }
 
+TEST_P(GroupsTest, DocumentsThatAreTooLargeAreNotStoredAndOldOnesStayManageable) {
+  World world(GetParam());
+  GroupInput large = group_named("large");
+  large.doc["note"] = json::string(600 << 10, 'x');
+  const auto refused = world.directory->create_group(world.okta, world.acme, large, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kTooLarge);
+
+  const User alice = world.add_user("alice");
+  const Group lab = world.add_group("lab", {alice.id});
+  static constexpr store::Statement kEnlarge{"test.enlarge",
+                                             "UPDATE grp SET doc = $2 WHERE n = $1"};
+  must(world.database->write([&lab](store::Tx& tx) -> Result<void> {
+    const json::object stored{{"displayName", "lab"}, {"note", json::string(2 << 20, 'x')}};
+    RETURN_IF_ERROR(tx.execute(kEnlarge, lab.n, json::canonical(stored)));
+    return {};
+  }));
+  EXPECT_EQ(must(world.change_members(lab, {{Kind::kRemoveAll, {}}})).member_count, 0);
+  must(world.directory->delete_group(world.okta, world.acme, lab.id, {}));
+}
+
+// Nodes are not told who left a deleted group, so its number must never mean a group again.
+TEST_P(GroupsTest, AGroupCreatedAgainIsAnotherOne) {
+  World world(GetParam());
+  OrgSettings settings;
+  settings.rebind_deleted = true;
+  must(world.directory->update_org_settings(world.operator_, world.acme, settings));
+  const User alice = world.add_user("alice");
+  const Group lab = world.add_group("lab", {alice.id});
+  must(world.directory->delete_group(world.okta, world.acme, lab.id, {}));
+  const Group again = world.add_group("lab");
+  EXPECT_NE(again.posix->n, lab.posix->n);
+  EXPECT_NE(again.posix->number, lab.posix->number);
+}
+
+TEST_P(GroupsTest, OneRequestNamesABoundedNumberOfMembers) {
+  World world(GetParam());
+  const User alice = world.add_user("alice");
+  const Group lab = world.add_group("lab");
+  const std::vector<std::string> half(50'001, alice.id);
+  const auto refused = world.change_members(lab, {{Kind::kAdd, half}, {Kind::kRemove, half}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kTooLarge);
+  const std::vector<std::string> all(100'001, alice.id);
+  EXPECT_FALSE(world.directory->create_group(world.okta, world.acme, group_named("all"), all));
+}
+
 }  // namespace
 }  // namespace roster::directory

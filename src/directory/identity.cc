@@ -191,7 +191,8 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
 
 Result<std::optional<Waiting>> find_waiting(Tx& tx, const Rules& rules,
                                             const IdentityRequest& request) {
-  const bool tombstones = rules.settings.rebind_deleted;
+  // Nodes are not told who was in a deleted group: its number bound again would bring them back.
+  const bool tombstones = rules.settings.rebind_deleted && request.kind == row::kUser;
   if (request.external_id) {
     ASSIGN_OR_RETURN(auto found,
                      best_waiting(tx, kWaitingExternal, request, *request.external_id, tombstones));
@@ -323,6 +324,7 @@ namespace {
 constexpr std::size_t kSlicesAhead = 8;
 
 struct Lift {
+  bool believed = false;
   std::vector<std::pair<std::int64_t, std::uint32_t>> next;  // block -> new next
   std::optional<posix::IdBlock> claim;
 };
@@ -344,6 +346,7 @@ Lift plan_lift(const std::vector<Block>& blocks, OrgN org, std::uint32_t highest
   } else if (holder->org != org) {
     return lift;
   }
+  lift.believed = true;
   for (const Block& block : blocks) {
     if (block.org != org || (holder != nullptr && block.n > holder->n)) continue;
     const std::uint32_t next = &block == holder ? highest + 1 : block.last + 1;
@@ -367,19 +370,19 @@ Result<bool> newest_block_in_use(Tx& tx, const std::vector<Block>& blocks, OrgN 
   return somebody.has_value();
 }
 
-Result<void> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
+Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
   ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
   const Lift lift = plan_lift(blocks, org, highest);
   if (lift.claim) {
     ASSIGN_OR_RETURN(const bool in_use, newest_block_in_use(tx, blocks, org));
-    if (!in_use) return {};
+    if (!in_use) return false;
   }
   for (const auto& [block, next] : lift.next) RETURN_IF_ERROR(tx.execute(kSetNext, block, next));
   if (lift.claim) {
     RETURN_IF_ERROR(
         tx.execute(kInsertBlock, org, lift.claim->first, lift.claim->last, highest + 1));
   }
-  return {};
+  return lift.believed;
 }
 
 Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, std::string_view name,

@@ -58,8 +58,8 @@ Result<void> add_id_block(store::Tx& tx, OrgN org);
 /// Makes sure that no id up to `highest` is given out (again) in this organization: `highest` was
 /// seen on a node. A block that holds it goes on above it, and blocks filled before that one count
 /// as full. An id of a slice that nobody has, close to those in use, takes that slice; anything
-/// else does not come from here and changes nothing.
-Result<void> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
+/// else does not come from here and changes nothing: false.
+Result<bool> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
 
 /// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
 /// has or had it, kInvalidArgument when it is reserved for local accounts.

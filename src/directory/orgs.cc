@@ -172,7 +172,7 @@ Result<Org> Directory::new_epoch(OrgN org, std::uint32_t highest_id) {
   });
 }
 
-Result<void> Directory::lift_ids(OrgN org, std::uint32_t highest_id) {
+Result<bool> Directory::lift_ids(OrgN org, std::uint32_t highest_id) {
   return impl_->db.write(
       [org, highest_id](Tx& tx) { return roster::directory::lift_ids(tx, org, highest_id); });
 }

@@ -52,8 +52,8 @@ struct OrgSettings {
   std::string default_shell = "/bin/bash";
   std::vector<std::string> shells;           // empty: posix's default list
   std::vector<posix::IdBlock> admitted_ids;  // numbers that imports may bring, outside the blocks
-  /// POST after DELETE gets its old identity back when externalId (same client) or userName
-  /// matches.
+  /// POST of a user after DELETE gets the old identity back when externalId (same client) or
+  /// userName matches. A group is always a new one.
   bool rebind_deleted = false;
 };
 

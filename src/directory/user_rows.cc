@@ -9,6 +9,7 @@
 #include "directory/keys.h"
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/stored_doc.h"
 #include "posix/gecos.h"
 #include "posix/shell.h"
 
@@ -86,7 +87,7 @@ UserRecord read_user(const Row& row) {
 }
 
 Result<UserRecord> finish_record(UserRecord record) {
-  auto doc = json::parse(record.doc_text);
+  auto doc = parse_stored_doc(record.doc_text);
   if (!doc || !doc->is_object()) {
     return fail(Code::kDataLoss, "the stored document of user " + record.user.id + " is damaged");
   }
@@ -151,6 +152,17 @@ Result<void> read_extension(const json::object& doc, const json::object* before,
   return {};
 }
 
+/// Locking writes "false" for "true", which is no growth.
+Result<void> check_growth(const UserColumns& columns, const json::object* before) {
+  std::size_t bytes_before = 0;
+  if (before != nullptr && columns.doc_text.size() > kDocBytesMax) {
+    json::object stored = *before;
+    stored["active"] = columns.active;
+    bytes_before = json::canonical(stored).size();
+  }
+  return check_doc_size(columns.doc_text.size(), bytes_before);
+}
+
 }  // namespace
 
 Result<UserColumns> user_columns(json::object doc, const json::object* before, const Rules& rules) {
@@ -173,6 +185,7 @@ Result<UserColumns> user_columns(json::object doc, const json::object* before, c
   columns.gecos = full_name(doc, columns.user_name);
   RETURN_IF_ERROR(read_extension(doc, before, rules, columns));
   columns.doc_text = json::canonical(doc);
+  RETURN_IF_ERROR(check_growth(columns, before));
   columns.doc = std::move(doc);
   return columns;
 }

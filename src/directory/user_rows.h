@@ -27,7 +27,8 @@ struct UserColumns {
 
 /// `before`: the stored document, or null for a new user. A home or shell that stands in it already
 /// is not checked again: rules that became stricter must not keep anybody from being deactivated.
-/// kInvalidArgument (keyword "invalidValue") naming the attribute that is missing or not allowed.
+/// kInvalidArgument (keyword "invalidValue") naming the attribute that is missing or not allowed;
+/// kTooLarge beyond kDocBytesMax when the document grows.
 Result<UserColumns> user_columns(json::object doc, const json::object* before, const Rules& rules);
 
 /// A user with what only the directory needs.

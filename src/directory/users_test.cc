@@ -539,5 +539,30 @@ TEST_P(UsersTest, AnErrorOfTheEditChangesNothing) {
   EXPECT_EQ(must(world.directory->get_user(world.okta, world.acme, alice.id, {})).version, 1);
 }
 
+// A document that could be stored but not read again could never be locked or deleted either.
+TEST_P(UsersTest, DocumentsThatAreTooLargeAreNotStoredAndOldOnesStayManageable) {
+  World world(GetParam());
+  UserInput large = user_named("large");
+  large.doc["title"] = json::string(600 << 10, 'x');
+  const auto refused = world.directory->create_user(world.okta, world.acme, large);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kTooLarge);
+  EXPECT_THAT(refused.error().message, HasSubstr("524288 bytes"));
+
+  const User alice = world.add_user("alice");
+  EXPECT_FALSE(world.set(alice, "title", json::string(600 << 10, 'x')));
+  static constexpr store::Statement kEnlarge{"test.enlarge",
+                                             "UPDATE usr SET doc = $2 WHERE n = $1"};
+  must(world.database->write([&alice](store::Tx& tx) -> Result<void> {
+    const json::object stored{
+        {"active", true}, {"title", json::string(2 << 20, 'x')}, {"userName", "alice"}};
+    RETURN_IF_ERROR(tx.execute(kEnlarge, alice.n, json::canonical(stored)));
+    return {};
+  }));
+  EXPECT_FALSE(must(world.set(alice, "active", false)).active);
+  EXPECT_FALSE(world.set(alice, "nickName", "al"));
+  must(world.directory->delete_user(world.okta, world.acme, alice.id, {}));
+}
+
 }  // namespace
 }  // namespace roster::directory

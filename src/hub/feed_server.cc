@@ -89,8 +89,8 @@ Result<void> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery&
   const std::lock_guard lock(mutex_);
   std::uint32_t& lifted = lifted_[access.org.n];
   if (query.highest_id <= lifted) return {};
-  RETURN_IF_ERROR(directory_.lift_ids(access.org.n, query.highest_id));
-  lifted = query.highest_id;
+  ASSIGN_OR_RETURN(const bool believed, directory_.lift_ids(access.org.n, query.highest_id));
+  if (believed) lifted = query.highest_id;
   return {};
 }
 

@@ -292,6 +292,7 @@ TEST(Feed, ADeltaIsRenderedOnceForAllNodes) {
 TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
   TestHub hub;
   const std::string node = hub.enroll("login1");
+  const std::string liar = hub.enroll("login2");
   hub.add_user("before");
   hub.stop();
   const auto database = hub.data_dir() / "roster.db";
@@ -311,6 +312,8 @@ TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
   std::filesystem::copy_file(backup, database);
   hub.start();
   ASSERT_EQ(hub.org().epoch, epoch);
+  // A node that lies first does not keep the hub from believing the others.
+  EXPECT_EQ(hub.feed("since=" + cursor + "&highest_id=2147483647", liar).status, 409);
   const auto answer = hub.feed("since=" + cursor + "&highest_id=" + std::to_string(highest), node);
   EXPECT_EQ(answer.status, 409);
   EXPECT_NE(hub.org().epoch, epoch);
