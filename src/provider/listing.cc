@@ -220,7 +220,10 @@ class Lister {
   Result<Listing> all(std::int64_t skip, std::int64_t take) {
     Listing listing{.total = Kind::count(call_.org), .resources = {}};
     if (take == 0 || skip >= listing.total) return listing;
-    const std::string memory_key = std::to_string(call_.org.n) + Kind::type().endpoint.data();
+    // By token: another client's pages began elsewhere when something was deleted between them.
+    const std::string memory_key = std::to_string(call_.org.n) + ' ' +
+                                   std::to_string(call_.actor.token) +
+                                   std::string(Kind::type().endpoint);
     ASSIGN_OR_RETURN(const std::string after, id_before(memory_key, skip));
     if (skip > 0 && after.empty()) return listing;
     ASSIGN_OR_RETURN(auto page, Kind::page(directory_, call_, {}, after,
@@ -397,15 +400,19 @@ Result<Search> search_in_body(const json::object& body) {
   return search;
 }
 
-std::vector<std::string> split_names(std::string_view list) {
+Result<std::vector<std::string>> split_names(std::string_view list) {
   std::vector<std::string> names;
-  while (names.size() < kNamesMax) {
+  while (true) {
     const std::size_t comma = list.find(',');
     if (comma != 0 && !list.empty()) names.emplace_back(list.substr(0, comma));
-    if (comma == std::string_view::npos) break;
+    if (names.size() > kNamesMax) {
+      return fail(Code::kInvalidArgument,
+                  "more than " + std::to_string(kNamesMax) + " names in one list",
+                  scim::kInvalidValue);
+    }
+    if (comma == std::string_view::npos) return names;
     list.remove_prefix(comma + 1);
   }
-  return names;
 }
 
 /// Readers narrow people by `groups=a,b` and groups by `name=a,b`: displayNames or POSIX names.
@@ -414,8 +421,9 @@ Result<std::optional<std::vector<std::string>>> scoped_ids(Directory& directory,
   const bool users = &type == &scim::user_type();
   const auto list = call.query.get(users ? "groups" : "name");
   if (!list) return std::nullopt;
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, split_names(*list));
   std::vector<std::string> ids;
-  for (const std::string& name : split_names(*list)) {
+  for (const std::string& name : names) {
     auto group = directory.find_group(call.org.n, name, {.members = users});
     if (!group && group.error().code == Code::kNotFound) continue;
     if (!group) return std::unexpected(std::move(group).error());

@@ -53,6 +53,8 @@ TEST_F(Listings, DeletionsBetweenPagesSkipNobody) {
   EXPECT_EQ(get("/Users?startIndex=1&count=3").listed("userName"), "user1 user2 user3");
   EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[0]).status, 204);
   EXPECT_EQ(get("/Users?startIndex=4&count=3").listed("userName"), "user4 user5 user6");
+  // Another client did not see the page before, so its pages count from what is there now.
+  EXPECT_EQ(send(entra_, "GET", "/Users?startIndex=4&count=3").listed("userName"), "user5 user6");
 }
 
 TEST_F(Listings, FiltersFindUsers) {
@@ -191,6 +193,12 @@ TEST_F(Listings, ReadersNarrowByGroupAndName) {
       send(reader_, "GET", "/Users?groups=ALPHA%20TEAM&count=1&startIndex=2").listed("userName"),
       "user3");
   EXPECT_EQ(send(reader_, "GET", "/Users?groups=nosuch").total(), 0);
+  std::string many = "n0";
+  for (int i = 1; i < 100; ++i) many += ",n" + std::to_string(i);
+  EXPECT_EQ(send(reader_, "GET", "/Users?groups=" + many).total(), 0);
+  for (const char* list : {"/Users?groups=", "/Groups?name="}) {
+    expect_error(send(reader_, "GET", list + many + ",alphateam"), 400, "invalidValue", "100");
+  }
   EXPECT_EQ(send(reader_, "GET", "/Groups?name=beta").listed("displayName"), "Beta");
   EXPECT_EQ(send(reader_, "GET",
                  "/Users?groups=alphateam&filter=" + percent_encode("userName eq \"user1\""))
