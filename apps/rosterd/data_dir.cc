@@ -89,7 +89,15 @@ Result<void> check_initialized(const DataDir& dir) {
                                                dir.root.string() + " --org ORG");
   }
   std::filesystem::remove_all(dir.unfinished(), error);
-  return {};
+  return check_store(dir.database());
+}
+
+Result<void> check_store(const std::filesystem::path& database) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(database, error);
+  if (!error && bytes > 0) return {};
+  return fail(Code::kFailedPrecondition,
+              database.string() + " holds no hub: " + (error ? error.message() : "it is empty"));
 }
 
 }  // namespace roster::rosterd

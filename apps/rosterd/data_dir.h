@@ -45,4 +45,7 @@ Result<bool> renew_certificate(const DataDir& dir, const std::vector<std::string
 /// kFailedPrecondition unless `rosterd init` finished there. Removes what it left behind.
 Result<void> check_initialized(const DataDir& dir);
 
+/// kFailedPrecondition unless the file is there and not empty: only init makes a hub.
+Result<void> check_store(const std::filesystem::path& database);
+
 }  // namespace roster::rosterd

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -40,10 +41,20 @@ Result<UniqueFd> lock_directory(const fs::path& root) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     return fail(Code::kUnavailable, "another rosterd init is running in " + root.string());
   }
-  if (::fchmod(fd.get(), 0700) != 0) {
-    return std::unexpected(errno_error("chmod " + root.string(), errno));
-  }
   return fd;
+}
+
+/// A directory made for the hub by others becomes private; one that holds other things is theirs.
+Result<void> make_private(int fd, const fs::path& root) {
+  struct stat status{};
+  if (::fstat(fd, &status) != 0)
+    return std::unexpected(errno_error("stat " + root.string(), errno));
+  std::error_code error;
+  const bool empty = fs::is_empty(root, error);
+  if (error) return std::unexpected(errno_error("read " + root.string(), error.value()));
+  if (!empty || status.st_uid != ::geteuid()) return {};
+  if (::fchmod(fd, 0700) == 0) return {};
+  return std::unexpected(errno_error("chmod " + root.string(), errno));
 }
 
 /// True when the directory was made.
@@ -148,6 +159,7 @@ Result<void> init(const InitOptions& options, const ShowToken& show) {
   ASSIGN_OR_RETURN(const bool made, make_root(dir.root));
   ASSIGN_OR_RETURN(const UniqueFd lock, lock_directory(dir.root));
   RETURN_IF_ERROR(check_vacant(dir));
+  RETURN_IF_ERROR(make_private(lock.get(), dir.root));
   auto done = make_hub(dir, options, show);
   if (done) return done;
   std::error_code error;

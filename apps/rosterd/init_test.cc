@@ -138,6 +138,26 @@ TEST_F(Init, DoesNotReplaceAnAuthorityWhoseStoreIsMissing) {
   EXPECT_EQ(*read_file(dir_.ca_key(), 1 << 16), "precious");
 }
 
+// Whoever mistypes --data-dir as /etc must not lock everybody out of it.
+TEST_F(Init, ChangesTheModeOnlyOfADirectoryThatIsEmpty) {
+  constexpr auto kOpen = static_cast<fs::perms>(0755);
+  fs::create_directories(dir_.root);
+  fs::permissions(dir_.root, kOpen);
+  std::ofstream(dir_.ca_key()) << "precious";
+  EXPECT_FALSE(run());
+  EXPECT_EQ(mode_of(dir_.root), 0755U);
+  fs::remove(dir_.ca_key());
+  std::ofstream(dir_.root / "passwd") << "another's";
+  EXPECT_TRUE(run());
+  EXPECT_EQ(mode_of(dir_.root), 0755U);
+
+  fs::remove_all(dir_.root);
+  fs::create_directories(dir_.root);
+  fs::permissions(dir_.root, kOpen);
+  EXPECT_TRUE(run());
+  EXPECT_EQ(mode_of(dir_.root), 0700U);
+}
+
 TEST_F(Init, TwoAtOneTimeAreOne) {
   fs::create_directories(dir_.root);
   const UniqueFd other(::open(dir_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -47,7 +47,8 @@ class Service {
         random_(std::move(random)) {}
 
   Result<void> start() {
-    if (options_.database.empty()) RETURN_IF_ERROR(check_initialized(dir_));
+    RETURN_IF_ERROR(options_.database.empty() ? check_initialized(dir_)
+                                              : check_store(options_.store()));
     ASSIGN_OR_RETURN(database_,
                      store::open_sqlite({.path = options_.store(), .metrics = &metrics_}));
     ASSIGN_OR_RETURN(

@@ -166,6 +166,23 @@ TEST_F(Rosterd, ServesWithTlsFromTheStartAndEndsInOrder) {
   EXPECT_EQ(hub.log().find(token), std::string::npos);
 }
 
+// A mistyped path must not become an empty hub that tells every node that nobody is left.
+TEST_F(Rosterd, ServesOnlyADatabaseThatInitMade) {
+  init();
+  const std::string empty = data_dir() + "/empty.db";
+  ASSERT_TRUE(write_file_atomic(empty, "", 0600));
+  const std::string missing = data_dir() + "/missing.db";
+  for (const std::string& path : {empty, missing}) {
+    Program hub({"serve", "--data-dir", data_dir(), "--listen", "127.0.0.1:0", "--database",
+                 "sqlite:" + path});
+    hub.wait_for_log("holds no hub");
+    hub.signal(SIGTERM);
+    EXPECT_GT(hub.wait(), 0);
+  }
+  EXPECT_FALSE(std::filesystem::exists(missing));
+  EXPECT_EQ(std::filesystem::file_size(empty), 0U);
+}
+
 TEST_F(Rosterd, ARestartServesTheSameToken) {
   const std::string token = init();
   for (const int end : {SIGKILL, SIGINT}) {
