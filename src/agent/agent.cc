@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "agent/control.h"
 #include "agent/follow.h"
@@ -107,11 +108,16 @@ class Agent {
 
   void look_at_rules(bool force) {
     const LocalRulesReader::Change change = rules_.refresh(force);
-    status_.set_rule_problems(rules_.problems());
-    if (!change.masks && !change.deny) return;
-    for (const std::string& problem : rules_.problems()) {
-      log::warn("local rules", {{"problem", problem}});
+    std::vector<std::string> problems = rules_.problems();
+    if (problems != rule_problems_) {
+      for (const std::string& problem : problems) {
+        log::warn("local rules", {{"problem", problem}});
+      }
+      rule_problems_ = problems;
     }
+    status_.set_rule_problems(std::move(problems));
+    if (!rules_.known()) return;  // nothing is published until they are
+    if (std::exchange(rules_given_, true) && !change.masks && !change.deny) return;
     const auto set = cache_.set_rules(rules_.rules(), change.deny);
     if (!set) log::warn("local rules wait for the disk", {{"error", set.error().message}});
   }
@@ -169,6 +175,8 @@ class Agent {
   NodeCache cache_;
   StatusBoard status_;
   LocalRulesReader rules_;
+  bool rules_given_ = false;
+  std::vector<std::string> rule_problems_;  // as logged last
   FileWatch watch_;
   Follower follower_;
   std::unique_ptr<http::Server> control_;
@@ -198,7 +206,7 @@ Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {
   for (const std::string& problem : rules.problems()) {
     log::warn("local rules", {{"problem", problem}});
   }
-  RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
+  if (rules.known()) RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
   Follower follower(config, std::move(state), cache, status, metrics, clock, std::move(random));
   RETURN_IF_ERROR(follower.resume());
   RETURN_IF_ERROR(cache.retry_rules());

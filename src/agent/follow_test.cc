@@ -65,6 +65,7 @@ class Node {
     status_ = std::make_unique<StatusBoard>(config_.url);
     follower_ = std::make_unique<Follower>(config_, *StateDir::open(config_.state_dir), *cache_,
                                            *status_, metrics_, system_now, system_random);
+    CHECK(cache_->set_rules({}, true));
     resumed_ = follower_->resume();
   }
   void start() {

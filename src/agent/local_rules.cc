@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t kFileBytesMax = 64 << 20;
 constexpr std::string_view kBlanks = " \t\r";
+constexpr std::string_view kSpaces = " \t\r\v\f";  // isspace(3) within a line
 
 template <typename Fn>
 void for_each_line(std::string_view text, Fn fn) {
@@ -101,7 +102,8 @@ Result<UniqueFd> lock_directory(const std::filesystem::path& directory) {
 FileRules parse_accounts(std::string_view text) {
   FileRules rules;
   for_each_line(text, [&rules](std::string_view line) {
-    const auto fields = split_fields(line);
+    const auto fields =
+        split_fields(line.substr(std::min(line.size(), line.find_first_not_of(kSpaces))));
     const auto id = parse_id(fields[2]);
     const char first = fields[0].empty() ? '#' : fields[0].front();
     if (!id || first == '#' || first == '+' || first == '-') return;
@@ -148,6 +150,11 @@ std::vector<DenyEntry> parse_deny(std::string_view text, std::vector<std::string
 
 bool LocalRulesReader::refresh_one(const std::filesystem::path& path, Parse parse, Source& source,
                                    bool force) {
+  const auto keep = [&source, &path](const Error& error) {
+    source.problems = {path.string() + ": " + error.message};
+    source.stamp.reset();
+    return false;
+  };
   struct stat info{};
   Stamp stamp;
   if (stat(path.c_str(), &info) == 0) {
@@ -158,39 +165,48 @@ bool LocalRulesReader::refresh_one(const std::filesystem::path& path, Parse pars
              .modified_ns = info.st_mtim.tv_sec * kSecond + info.st_mtim.tv_nsec,
              .changed_ns = info.st_ctim.tv_sec * kSecond + info.st_ctim.tv_nsec};
   } else if (errno != ENOENT) {
-    source.problems = {errno_error("stat " + path.string(), errno).message};
-    source.stamp.reset();
-    return false;
+    return keep(errno_error("stat", errno));
   }
   if (!force && source.stamp == stamp) return false;
   auto text = stamp.size < 0 ? Result<std::string>() : read_file(path, kFileBytesMax);
-  if (!text && text.error().code != Code::kNotFound) {
-    source.problems = {text.error().message};
-    source.stamp.reset();
-    return false;
-  }
+  if (!text && text.error().code != Code::kNotFound) return keep(text.error());
+  std::vector<std::string> problems;
+  auto rules = parse(text ? *text : std::string_view(), problems);
+  if (!rules) return keep(rules.error());
   source.stamp = stamp;
-  source.problems.clear();
-  FileRules rules = parse(text ? *text : std::string_view(), source.problems);
-  if (rules == source.rules) return false;
-  source.rules = std::move(rules);
+  source.problems = std::move(problems);
+  source.known = true;
+  if (*rules == source.rules) return false;
+  source.rules = std::move(*rules);
   return true;
 }
 
 LocalRulesReader::Change LocalRulesReader::refresh(bool force) {
-  const Parse accounts = [](std::string_view text, std::vector<std::string>&) {
-    return parse_accounts(text);
+  // A system without local accounts does not exist: the file is just being replaced, or damaged.
+  const Parse accounts = [](std::string_view text, std::vector<std::string>&) -> Result<FileRules> {
+    FileRules rules = parse_accounts(text);
+    if (rules.names.empty()) return fail(Code::kNotFound, "names no local account");
+    return rules;
   };
-  const Parse sub_ids = [](std::string_view text, std::vector<std::string>&) {
+  const Parse sub_ids = [](std::string_view text, std::vector<std::string>&) -> Result<FileRules> {
     return parse_sub_ids(text);
+  };
+  const Parse deny = [](std::string_view text,
+                        std::vector<std::string>& problems) -> Result<FileRules> {
+    return parse_deny_rules(text, problems);
   };
   Change change;
   change.masks |= refresh_one(sources_.passwd, accounts, passwd_, force);
   change.masks |= refresh_one(sources_.group, accounts, group_, force);
   change.masks |= refresh_one(sources_.subuid, sub_ids, subuid_, force);
   change.masks |= refresh_one(sources_.subgid, sub_ids, subgid_, force);
-  change.deny = refresh_one(sources_.deny, parse_deny_rules, deny_, force);
+  change.deny = refresh_one(sources_.deny, deny, deny_, force);
   return change;
+}
+
+bool LocalRulesReader::known() const {
+  return std::ranges::all_of(std::array{&passwd_, &group_, &subuid_, &subgid_, &deny_},
+                             [](const Source* source) { return source->known; });
 }
 
 nsscache::LocalRules LocalRulesReader::rules() const {

@@ -26,7 +26,7 @@ struct FileRules {
 };
 
 /// passwd(5) and group(5): names and ids of the local accounts. Lines that are none (NIS "+", cut
-/// lines) are skipped: they answer for nobody.
+/// lines) are skipped: they answer for nobody. Blanks before a name do not count, as in glibc.
 FileRules parse_accounts(std::string_view text);
 /// subuid(5): "owner:first:count" per line.
 FileRules parse_sub_ids(std::string_view text);
@@ -39,8 +39,8 @@ struct DenyEntry {
 /// Entries that are neither login nor uid are given to `problems`, one sentence each.
 std::vector<DenyEntry> parse_deny(std::string_view text, std::vector<std::string>& problems);
 
-/// Keeps what the local files say. A file that cannot be read keeps its last known content: not
-/// knowing is not permission.
+/// Keeps what the local files say. A file that cannot be read, and passwd or group that is absent
+/// or names no account, keeps its last known content: not knowing is not permission.
 class LocalRulesReader {
  public:
   struct Change {
@@ -53,6 +53,8 @@ class LocalRulesReader {
   /// Reads the files that changed since the last call (all when `force`).
   Change refresh(bool force);
 
+  /// Whether every file was understood once. Until then rules() would permit what is not known.
+  bool known() const;
   nsscache::LocalRules rules() const;
   /// What could not be read or understood, one sentence each.
   std::vector<std::string> problems() const;
@@ -68,10 +70,11 @@ class LocalRulesReader {
   };
   struct Source {
     std::optional<Stamp> stamp;
+    bool known = false;  // its content, or that it is absent
     FileRules rules;
     std::vector<std::string> problems;
   };
-  using Parse = FileRules (*)(std::string_view, std::vector<std::string>&);
+  using Parse = Result<FileRules> (*)(std::string_view, std::vector<std::string>&);
 
   static bool refresh_one(const std::filesystem::path& path, Parse parse, Source& source,
                           bool force);

@@ -26,9 +26,10 @@ TEST(LocalRules, AccountsAreNamesAndIds) {
       "svc:x:12000:12000::/:/bin/false\n"
       "+nis::::::\n-gone:x:5:5:::\n#old:x:7:7:::\n:x:8:8:::\ncut:x\nbad:x:1x:1:::\nbig:x:"
       "4294967296:1:::\n"
+      " \tpadded:x:14000:1:::\n  # no account:x:15000:\n"
       "last:x:13000:1:::");
-  EXPECT_THAT(rules.names, ElementsAre("last", "root", "svc"));
-  EXPECT_THAT(rules.ids, ElementsAre(0, 12000, 13000));
+  EXPECT_THAT(rules.names, ElementsAre("last", "padded", "root", "svc"));
+  EXPECT_THAT(rules.ids, ElementsAre(0, 12000, 13000, 14000));
 }
 
 TEST(LocalRules, SubordinateRangesAreInclusiveAndBounded) {
@@ -109,6 +110,11 @@ TEST_F(Files, AFileThatCannotBeReadKeepsItsLastContent) {
   put(sources_.deny, "alice\n");
   LocalRulesReader reader(sources_);
   reader.refresh(false);
+  EXPECT_FALSE(reader.known()) << "no passwd, no group";
+  put(sources_.passwd, "root:x:0:0:::\n");
+  put(sources_.group, "wheel:x:10:\n");
+  EXPECT_TRUE(reader.refresh(false).masks);
+  EXPECT_TRUE(reader.known());
   std::filesystem::remove(sources_.deny);
   std::filesystem::create_directory(sources_.deny);
   EXPECT_FALSE(reader.refresh(false).deny);
@@ -119,6 +125,29 @@ TEST_F(Files, AFileThatCannotBeReadKeepsItsLastContent) {
   EXPECT_TRUE(reader.refresh(false).deny);
   EXPECT_THAT(reader.problems(), IsEmpty());
   EXPECT_THAT(reader.rules().denied_names, ElementsAre("bob"));
+}
+
+// Masks of accounts that a broken file no longer names would be lifted from everybody at once.
+TEST_F(Files, AccountsThatAreAbsentOrEmptyStayMasked) {
+  put(sources_.passwd, "root:x:0:0:::\n");
+  put(sources_.group, "wheel:x:10:\n");
+  LocalRulesReader reader(sources_);
+  EXPECT_TRUE(reader.refresh(true).masks);
+  for (const auto& file : {sources_.passwd, sources_.group}) {
+    for (const char* broken : {"", "\n\n", "+::::::\n"}) {
+      put(file, broken);
+      EXPECT_FALSE(reader.refresh(false).masks) << broken;
+      EXPECT_THAT(reader.problems(), ElementsAre(testing::HasSubstr(file.string())));
+    }
+    std::filesystem::remove(file);
+    EXPECT_FALSE(reader.refresh(true).masks);
+    EXPECT_THAT(reader.problems(), ElementsAre(testing::HasSubstr(file.string())));
+    EXPECT_THAT(reader.rules().masked_names, ElementsAre("root", "wheel"));
+    EXPECT_TRUE(reader.known());
+    put(file, file == sources_.passwd ? "root:x:0:0:::\n" : "wheel:x:10:\n");
+    EXPECT_FALSE(reader.refresh(false).masks);
+    EXPECT_THAT(reader.problems(), IsEmpty());
+  }
 }
 
 TEST_F(Files, EditsKeepCommentsAndAreIdempotent) {

@@ -98,9 +98,9 @@ Result<void> NodeCache::open(const std::string& org, const std::string& view) {
   org_ = org;
   view_ = view;
   publisher_->set_max_stale(std::chrono::ceil<std::chrono::seconds>(config_.max_stale));
-  publisher_->set_local_rules(rules_);
-  rules_unpublished_ =
-      publisher_->generation() > 0;  // the files may have changed while we were away
+  if (rules_) publisher_->set_local_rules(*rules_);
+  // The files may have changed while we were away.
+  rules_unpublished_ = rules_ && publisher_->generation() > 0;
   set_gauges_locked();
   return {};
 }
@@ -108,6 +108,10 @@ Result<void> NodeCache::open(const std::string& org, const std::string& view) {
 Result<void> NodeCache::begin(feed::Kind kind) {
   const std::lock_guard lock(mutex_);
   CHECK(publisher_);
+  if (!rules_) {
+    return fail(Code::kFailedPrecondition,
+                "the local accounts are not known, so nothing new is served", kLocal);
+  }
   forget_locked();
   if (kind == feed::Kind::kSnapshot) RETURN_IF_ERROR(publisher_->begin_replace());
   kind_ = kind;
@@ -200,7 +204,7 @@ void NodeCache::forget_locked() {
   if (auto discarded = publisher_->discard(); !discarded) {
     log::error("cannot forget an unfinished transfer", {{"error", discarded.error().message}});
   }
-  publisher_->set_local_rules(rules_);
+  if (rules_) publisher_->set_local_rules(*rules_);
 }
 
 Result<nsscache::PublishStats> NodeCache::publish() {
@@ -263,7 +267,7 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
     const std::lock_guard lock(mutex_);
     rules_ = std::move(rules);
     if (!publisher_) return {};
-    publisher_->set_local_rules(rules_);
+    publisher_->set_local_rules(*rules_);
     if (publisher_->generation() == 0) return {};
     rules_unpublished_ = true;
     if (holds_records_locked()) {
@@ -311,7 +315,7 @@ NodeCache::View NodeCache::view() const {
   out.counts = publisher_->counts();
   out.contact = publisher_->contact();
   out.masked = publisher_->masked(kMaskedReportMax);
-  out.denied_rules = rules_.denied_names.size() + rules_.denied_uids.size();
+  if (rules_) out.denied_rules = rules_->denied_names.size() + rules_->denied_uids.size();
   return out;
 }
 
@@ -321,13 +325,14 @@ std::uint64_t NodeCache::generation() const {
 }
 
 bool NodeCache::is_masked_locked(const posix::NodeUser& user) const {
+  if (!rules_) return false;
   const auto masked_id = [this](std::uint32_t id) {
-    return std::ranges::binary_search(rules_.masked_ids, id) ||
-           std::ranges::any_of(rules_.masked_ranges, [id](const auto& range) {
+    return std::ranges::binary_search(rules_->masked_ids, id) ||
+           std::ranges::any_of(rules_->masked_ranges, [id](const auto& range) {
              return id >= range.first && id <= range.second;
            });
   };
-  return std::ranges::binary_search(rules_.masked_names, user.name.str()) || masked_id(user.uid) ||
+  return std::ranges::binary_search(rules_->masked_names, user.name.str()) || masked_id(user.uid) ||
          masked_id(user.gid);
 }
 

@@ -41,7 +41,8 @@ class NodeCache {
   Result<void> open(const std::string& org, const std::string& view);
 
   /// Collects into the published generation (delta) or into a replacement (snapshot). What an
-  /// unfinished transfer had collected is forgotten.
+  /// unfinished transfer had collected is forgotten. kFailedPrecondition (kLocal) before the first
+  /// set_rules(): whom local accounts mask is not known, so nothing may be published.
   Result<void> begin(feed::Kind kind);
   /// A record or removal. In a delta, kFailedPrecondition (kGoesBack) for a record that is older
   /// than the published one.
@@ -113,7 +114,7 @@ class NodeCache {
   mutable std::mutex mutex_;  // guards all below
   std::optional<nsscache::Publisher> publisher_;
   std::string org_, view_;
-  nsscache::LocalRules rules_;
+  std::optional<nsscache::LocalRules> rules_;  // nothing: not known yet
   bool rules_unpublished_ = false;
   Stage stage_ = Stage::kIdle;
   feed::Kind kind_ = feed::Kind::kDelta;

@@ -53,6 +53,7 @@ class Process : public ::testing::Test {
     }
     ASSERT_TRUE(write_file_atomic(root_ / "join", hub_.join_token(), 0600));
     ASSERT_TRUE(write_file_atomic(root_ / "passwd", "root:x:0:0::/root:/bin/sh\n", 0644));
+    ASSERT_TRUE(write_file_atomic(root_ / "group", "root:x:0:\n", 0644));
     const std::string at = root_.string();
     ASSERT_TRUE(write_file_atomic(
         root_ / "agent.toml",
@@ -205,6 +206,23 @@ TEST_F(Process, LocalFilesTakeEffectAtOnce) {
             kExitUnreachable);
   EXPECT_EQ(kill(agent_, SIGHUP), 0);
   EXPECT_EQ(cache_number("masked_users"), 1);
+}
+
+// A node whose local accounts cannot be read serves what it had, and says so.
+TEST_F(Process, WithoutLocalAccountsNothingNewIsPublished) {
+  ASSERT_EQ(run({"sync", "--config", config()}), kExitOk) << output();
+  std::filesystem::remove(root_ / "passwd");
+  hub_.put_user(200, "late", 10200);
+  EXPECT_EQ(run({"sync", "--config", config()}), kExitFailed) << output();
+  start_agent();
+  EXPECT_TRUE(soon([this] {
+    return run({"status", "--config", config()}) == kExitRefused &&
+           output().find("no local account") != std::string::npos;
+  })) << output();
+  EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "5s", "--user", "user9"}), kExitOk);
+  EXPECT_EQ(cache_number("generation"), 1);
+  ASSERT_TRUE(write_file_atomic(root_ / "passwd", "root:x:0:0::/root:/bin/sh\n", 0644));
+  EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "10s", "--user", "late"}), kExitOk);
 }
 
 TEST_F(Process, KilledAtAnyInstantItGoesOnFromWhatItHad) {
