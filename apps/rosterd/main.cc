@@ -20,6 +20,7 @@ constexpr int kUnavailable = 3;
 struct ServeFlags {
   std::optional<std::string> config;
   std::optional<std::string> data_dir;
+  std::optional<std::string> run_dir;
   std::vector<std::string> listen;
   bool plain_http = false;
   std::optional<std::string> public_url;
@@ -65,6 +66,7 @@ Result<ServeOptions> merge(const ServeFlags& flags) {
   ServeOptions options;
   if (flags.config) RETURN_IF_ERROR(options.read(*flags.config));
   if (flags.data_dir) options.data_dir = *flags.data_dir;
+  if (flags.run_dir) options.run_dir = *flags.run_dir;
   if (!flags.listen.empty()) options.listen = flags.listen;
   if (flags.plain_http) options.plain_http = true;
   if (flags.public_url) options.public_url = *flags.public_url;
@@ -90,6 +92,9 @@ int run_serve(const ServeFlags& flags) {
 void add_serve_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--config", flags.config, "TOML file; flags override it");
   command.add_option("--data-dir", flags.data_dir, "directory that rosterd init made");
+  command.add_option("--run-dir", flags.run_dir,
+                     "directory that a reboot empties, such as /run/rosterd, for marks that make "
+                     "a restart quick");
   command.add_option("--listen", flags.listen,
                      "HOST:PORT, [ADDRESS]:PORT or unix:PATH; may be repeated");
   command.add_flag("--plain-http", flags.plain_http,

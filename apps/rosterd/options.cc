@@ -31,6 +31,7 @@ std::optional<log::Format> parse_format(std::string_view text) {
 Result<void> ServeOptions::read(const std::filesystem::path& file) {
   ConfigReader reader;
   reader.bind("data_dir", data_dir);
+  reader.bind("run_dir", run_dir);
   reader.bind("listen", listen);
   reader.bind("plain_http", plain_http);
   reader.bind("public_url", public_url);

@@ -13,6 +13,7 @@ namespace roster::rosterd {
 /// Settings of `rosterd serve`, from the configuration file and from flags.
 struct ServeOptions {
   std::filesystem::path data_dir;
+  std::filesystem::path run_dir;    // outlives the process, not a reboot; empty: there is none
   std::vector<std::string> listen;  // "HOST:PORT", "[::1]:8443", "unix:/path"
   bool plain_http = false;
   std::string public_url;

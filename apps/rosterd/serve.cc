@@ -67,7 +67,7 @@ class Service {
       server->notify(key, value);
     });
     directory_->on_commit(
-        [hub = hub_.get()](const std::string& slug, Seq head) { hub->committed(slug, head); });
+        [hub = hub_.get()](const directory::Commit& commit) { hub->committed(commit); });
     server_->start();
     for (const std::string& address : server_->addresses()) {
       log::info("listening on", {{"address", scheme(address) + address}});
@@ -130,6 +130,8 @@ class Service {
   Result<void> make_faces() {
     hub::HubOptions hub;
     hub.data_dir = dir_.root;
+    hub.run_dir = options_.run_dir;
+    hub.store = options_.store();
     hub.ca_pem = ca_pem_;
     hub.check_store = [this] { return database_->check(); };
     hub.metrics_public = options_.metrics_public;

@@ -58,6 +58,12 @@ constexpr BodyField kMembers[] = {{"add", "array", false, "logins, userNames or 
                                   {"remove", "array", false, "logins, userNames or ids"}};
 constexpr BodyField kPaging[] = {{"after", "string", false, "the `next` of the page before"},
                                  {"limit", "integer", false, "1 to 1000, default 100"}};
+constexpr BodyField kAuditQuery[] = {
+    {"after", "string", false, "the `next` of the page before"},
+    {"limit", "integer", false, "1 to 1000, default 100"},
+    {"operator", "boolean", false, "what operators did to the hub instead"}};
+constexpr BodyField kHubQuery[] = {
+    {"operator", "boolean", false, "what operators did to the hub instead"}};
 constexpr BodyField kScopeQuery[] = {
     {"operator", "boolean", false, "operator tokens instead of the organization's"}};
 
@@ -122,8 +128,14 @@ constexpr Operation kOperations[] = {
     {"DELETE", "/api/v1/orgs/{org}/nodes/{cluster}/{name}", "deleteNode", "Forget a node", {}, {}},
     {"GET", "/api/v1/orgs/{org}/fuse", "fuseStatus", "Are irreversible effects held?", {}, {}},
     {"POST", "/api/v1/orgs/{org}/fuse/release", "fuseRelease", "Let them pass for an hour", {}, {}},
-    {"GET", "/api/v1/orgs/{org}/audit", "listAudit", "Audit rows, in order", {}, kPaging},
-    {"GET", "/api/v1/orgs/{org}/audit/verify", "verifyAudit", "Check the hash chain", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/audit", "listAudit", "Audit rows, in order", {}, kAuditQuery},
+    {"GET", "/api/v1/orgs/{org}/audit/verify", "verifyAudit", "Check the chain", {}, kHubQuery},
+    {"DELETE",
+     "/api/v1/orgs/{org}/audit/{seq}/diff",
+     "eraseAudit",
+     "Erase what a row says that was changed; the chain stays whole",
+     {},
+     {}},
 };
 
 // One table from codes to HTTP (RFC 9110 15).
@@ -254,6 +266,27 @@ Result<std::vector<directory::KeyInput>> body_keys(const Call& call) {
   return keys;
 }
 
+/// The settings that the body names, in the place of present ones.
+Result<directory::OrgSettings> edited_settings(const Call& call, directory::OrgSettings settings) {
+  if (const auto policy = json::find_string(call.body, "leaver_policy")) {
+    if (*policy != "lock" && *policy != "hide") {
+      return fail(Code::kInvalidArgument, "leaver_policy must be lock or hide");
+    }
+    settings.leaver_policy =
+        *policy == "hide" ? directory::LeaverPolicy::kHide : directory::LeaverPolicy::kLock;
+  }
+  if (call.body.contains("home_template"))
+    settings.home_template = body_text(call, "home_template");
+  if (call.body.contains("home_prefixes"))
+    settings.home_prefixes = body_list(call, "home_prefixes");
+  if (call.body.contains("default_shell"))
+    settings.default_shell = body_text(call, "default_shell");
+  if (call.body.contains("shells")) settings.shells = body_list(call, "shells");
+  settings.rebind_deleted =
+      json::find_bool(call.body, "rebind_deleted").value_or(settings.rebind_deleted);
+  return settings;
+}
+
 Result<std::size_t> page_limit(const Call& call) {
   const auto text = call.query.get("limit");
   if (!text) return 100;
@@ -269,6 +302,18 @@ Result<std::size_t> page_limit(const Call& call) {
 std::optional<directory::OrgN> token_org(const Call& call) {
   if (call.query.get("operator") == "true") return std::nullopt;
   return call.org->n;
+}
+
+Result<void> check_hub_audit(const Call& call) {
+  if (token_org(call) || call.actor.scope == Scope::kOperator) return {};
+  return fail(Code::kPermissionDenied, "only an operator's token sees what operators did");
+}
+
+Result<Seq> parse_seq(std::string_view what, std::string_view text) {
+  Seq seq;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seq.value);
+  if (problem == std::errc{} && end == text.data() + text.size()) return seq;
+  return fail(Code::kInvalidArgument, fmt::format("{} must be the seq of an audit row", what));
 }
 
 template <typename T>
@@ -299,7 +344,7 @@ Api::Handler Api::handler_of(const Operation& operation) {
       &Api::rename_user,    &Api::expire_user,  &Api::add_keys,        &Api::remove_key,
       &Api::list_groups,    &Api::create_group, &Api::get_group,       &Api::rename_group,
       &Api::change_members, &Api::list_nodes,   &Api::delete_node,     &Api::fuse_status,
-      &Api::fuse_release,   &Api::list_audit,   &Api::verify_audit};
+      &Api::fuse_release,   &Api::list_audit,   &Api::verify_audit,    &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -395,25 +440,11 @@ Result<Answer> Api::create_org(Call& call) {
 Result<Answer> Api::get_org(Call& call) { return Answer{200, render(*call.org)}; }
 
 Result<Answer> Api::update_org(Call& call) {
-  directory::OrgSettings settings = call.org->settings;
-  if (const auto policy = json::find_string(call.body, "leaver_policy")) {
-    if (*policy != "lock" && *policy != "hide") {
-      return fail(Code::kInvalidArgument, "leaver_policy must be lock or hide");
-    }
-    settings.leaver_policy =
-        *policy == "hide" ? directory::LeaverPolicy::kHide : directory::LeaverPolicy::kLock;
-  }
-  if (call.body.contains("home_template"))
-    settings.home_template = body_text(call, "home_template");
-  if (call.body.contains("home_prefixes"))
-    settings.home_prefixes = body_list(call, "home_prefixes");
-  if (call.body.contains("default_shell"))
-    settings.default_shell = body_text(call, "default_shell");
-  if (call.body.contains("shells")) settings.shells = body_list(call, "shells");
-  settings.rebind_deleted =
-      json::find_bool(call.body, "rebind_deleted").value_or(settings.rebind_deleted);
   ASSIGN_OR_RETURN(const auto org,
-                   directory_.update_org_settings(call.actor, call.org->n, settings));
+                   directory_.update_org_settings(call.actor, call.org->n,
+                                                  [&call](const directory::OrgSettings& current) {
+                                                    return edited_settings(call, current);
+                                                  }));
   return Answer{200, render(org)};
 }
 
@@ -649,16 +680,13 @@ Result<Answer> Api::fuse_release(Call& call) {
 }
 
 Result<Answer> Api::list_audit(Call& call) {
+  RETURN_IF_ERROR(check_hub_audit(call));
   ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
   Seq after;
   if (const auto text = call.query.get("after")) {
-    const auto [end, problem] =
-        std::from_chars(text->data(), text->data() + text->size(), after.value);
-    if (problem != std::errc{} || end != text->data() + text->size()) {
-      return fail(Code::kInvalidArgument, "after must be the seq of an audit row");
-    }
+    ASSIGN_OR_RETURN(after, parse_seq("after", *text));
   }
-  ASSIGN_OR_RETURN(const auto rows, directory_.list_audit(call.org->n, after, limit));
+  ASSIGN_OR_RETURN(const auto rows, directory_.list_audit(token_org(call), after, limit));
   json::object body{{"audit", render_all(rows)}};
   body["next"] = rows.size() == limit
                      ? json::value(json::string(std::to_string(rows.back().seq.value)))
@@ -667,8 +695,15 @@ Result<Answer> Api::list_audit(Call& call) {
 }
 
 Result<Answer> Api::verify_audit(Call& call) {
-  ASSIGN_OR_RETURN(const std::int64_t rows, directory_.verify_audit(call.org->n));
+  RETURN_IF_ERROR(check_hub_audit(call));
+  ASSIGN_OR_RETURN(const std::int64_t rows, directory_.verify_audit(token_org(call)));
   return Answer{200, json::object{{"rows", rows}, {"intact", true}}};
+}
+
+Result<Answer> Api::erase_audit(Call& call) {
+  ASSIGN_OR_RETURN(const Seq seq, parse_seq("seq", call.params.get("seq")));
+  RETURN_IF_ERROR(directory_.erase_audit_diff(call.actor, call.org->n, seq));
+  return Answer{204, nullptr};
 }
 
 }  // namespace roster::admin

@@ -112,6 +112,7 @@ class Api {
   Result<Answer> fuse_release(Call& call);
   Result<Answer> list_audit(Call& call);
   Result<Answer> verify_audit(Call& call);
+  Result<Answer> erase_audit(Call& call);
 
   directory::Directory& directory_;
   ApiOptions options_;

@@ -143,6 +143,15 @@ TEST_F(ApiTest, APersonByHandFromCreationToLeaving) {
       call(admin_, "DELETE", "/orgs/acme/users/alicia/keys/" + percent_encode(fingerprint)).status,
       200);
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme/audit/verify").status, 200);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/audit/2/diff").status, 204);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/audit/999/diff").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/audit/2x/diff").status, 400);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/audit/verify").status, 200);
+  for (const char* path :
+       {"/orgs/acme/audit?operator=true", "/orgs/acme/audit/verify?operator=true"}) {
+    EXPECT_EQ(call(admin_, "GET", path).status, 403) << path;
+    EXPECT_EQ(call(operator_, "GET", path).status, 200) << path;
+  }
 }
 
 TEST_F(ApiTest, BadBodiesNameTheMember) {

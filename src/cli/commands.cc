@@ -72,8 +72,8 @@ Result<json::object> all_pages(Hub& hub, std::string_view path, std::string_view
   json::array all;
   std::string after;
   while (true) {
-    const std::string query =
-        "?limit=1000" + (after.empty() ? "" : "&after=" + percent_encode(after));
+    const std::string query = (path.contains('?') ? "&limit=1000" : "?limit=1000") +
+                              std::string(after.empty() ? "" : "&after=" + percent_encode(after));
     ASSIGN_OR_RETURN(const json::object page, hub.call_org("GET", std::string(path) + query));
     if (const json::array* items = json::find_array(page, member)) {
       all.insert(all.end(), items->begin(), items->end());
@@ -573,10 +573,12 @@ void add_audit_commands(CLI::App& app, Session& session) {
   CLI::App* audit = family(app, "audit", "who changed what");
   auto w = words();
   CLI::App* list = audit->add_subcommand("list", "audit rows, oldest first");
+  list->add_flag("--operator", w->flag, "what operators did to the hub itself");
   list->footer("Example: roster audit list --output json");
-  list->callback([&session] {
-    session.action = [&session](Hub& hub) -> Result<void> {
-      ASSIGN_OR_RETURN(const auto answer, all_pages(hub, "/audit", "audit"));
+  list->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       all_pages(hub, w->flag ? "/audit?operator=true" : "/audit", "audit"));
       return print_list(session, answer, "audit",
                         {{"SEQ", "seq"},
                          {"AT", "at"},
@@ -589,11 +591,24 @@ void add_audit_commands(CLI::App& app, Session& session) {
   });
   CLI::App* verify =
       audit->add_subcommand("verify", "find rows that were changed, removed or reordered");
+  verify->add_flag("--operator", w->flag, "the rows of the hub itself");
   verify->footer("Example: roster audit verify");
-  verify->callback([&session] {
-    session.action = [&session](Hub& hub) -> Result<void> {
-      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/audit/verify"));
+  verify->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(
+          const auto answer,
+          hub.call_org("GET", w->flag ? "/audit/verify?operator=true" : "/audit/verify"));
       return print_one(session, answer, {{"ROWS", "rows"}, {"INTACT", "intact"}});
+    };
+  });
+  CLI::App* erase = audit->add_subcommand(
+      "erase", "erase what a row says that was changed; the row and the chain stay");
+  erase->add_option("SEQ", w->name, "number of the row, from audit list")->required();
+  erase->footer("Example: roster audit erase 4711");
+  erase->callback([w, &session] {
+    session.action = [w](Hub& hub) -> Result<void> {
+      RETURN_IF_ERROR(hub.call_org("DELETE", "/audit/" + percent_encode(w->name) + "/diff"));
+      return {};
     };
   });
 }

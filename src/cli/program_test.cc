@@ -62,6 +62,7 @@ TEST_F(ProgramTest, HelpHasAnExampleForEveryCommand) {
                                                            {"fuse", "release"},
                                                            {"audit", "list"},
                                                            {"audit", "verify"},
+                                                           {"audit", "erase"},
                                                            {"ssh-public-keys"}};
   for (auto words : kCommands) {
     words.push_back("--help");

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "crypto/hash.h"
 #include "directory/impl.h"
 #include "directory/schema.h"
@@ -20,7 +22,13 @@ constexpr Statement kList{
 constexpr Statement kHead{"audit.head", "SELECT seq, audit_hash FROM org WHERE n = $1"};
 constexpr Statement kErase{
     "audit.erase", "UPDATE audit SET diff = NULL WHERE org = $1 AND seq = $2 AND diff IS NOT NULL"};
+constexpr Statement kBeyond{
+    "audit.beyond", "SELECT seq FROM audit WHERE org = $1 AND seq > $2 ORDER BY seq LIMIT 1"};
 constexpr Statement kExists{"audit.exists", "SELECT seq FROM audit WHERE org = $1 AND seq = $2"};
+
+constexpr std::string_view kErasure = "audit.erase";
+
+std::string erasure_target(Seq seq) { return "audit/" + std::to_string(seq.value); }
 
 constexpr std::int64_t kEverything = INT64_MAX;
 
@@ -74,12 +82,90 @@ std::string defect(const StoredRow& stored, OrgN org, std::string_view previous)
   return "it was changed, or rows before it were changed, removed or reordered";
 }
 
+/// One way along a chain, from its first row to its head.
+class ChainWalk {
+ public:
+  ChainWalk(store::Database& db, OrgN org) : db_(db), org_(org) {}
+
+  /// As far as the chain reaches now. kDataLoss at the first row that does not fit.
+  Result<void> to_head() {
+    ASSIGN_OR_RETURN(const std::optional<Head> head,
+                     db_.read([this](Tx& tx) { return head_of(tx); }));
+    if (!head) return fail(Code::kNotFound, "there is no such organization");
+    advanced_ = head->seq > reached_;
+    reached_ = head->seq;
+    for (std::size_t size = kPageMax; size == kPageMax;) {
+      ASSIGN_OR_RETURN(const std::vector<StoredRow> rows, db_.read([this](Tx& tx) {
+        return load_rows(tx, org_, after_, reached_, kPageMax);
+      }));
+      for (const StoredRow& stored : rows) RETURN_IF_ERROR(step(stored));
+      size = rows.size();
+    }
+    if (chain_ == head->hash) return {};
+    return fail(Code::kDataLoss,
+                "audit rows after " + std::to_string(after_.value) + " were removed");
+  }
+
+  bool may_explain_more() const { return advanced_ && !unexplained_.empty(); }
+
+  /// The number of rows; kDataLoss when a diff is missing without a reason.
+  Result<std::int64_t> finish() const {
+    if (unexplained_.empty()) return verified_;
+    return fail(Code::kDataLoss, "audit row " + std::to_string(*unexplained_.begin()) +
+                                     ": its diff was erased, and no row says by whom");
+  }
+
+ private:
+  /// Nothing may stand behind the head: nobody would ever look at it.
+  Result<std::optional<Head>> head_of(Tx& tx) {
+    ASSIGN_OR_RETURN(
+        const std::optional<Head> head,
+        tx.query_one(
+            kHead, [](const Row& row) { return Head{row.integer(0), std::string(row.blob(1))}; },
+            org_));
+    if (!head) return head;
+    ASSIGN_OR_RETURN(const auto beyond, tx.query_one(kBeyond, integer_column, org_, head->seq));
+    if (!beyond) return head;
+    return fail(Code::kDataLoss, "audit row " + std::to_string(*beyond) + " was added");
+  }
+
+  Result<void> step(const StoredRow& stored) {
+    const std::string wrong = defect(stored, org_, chain_);
+    if (!wrong.empty()) {
+      return fail(Code::kDataLoss,
+                  "audit row " + std::to_string(stored.row.seq.value) + ": " + wrong);
+    }
+    if (stored.erased) unexplained_.insert(stored.row.seq.value);
+    if (stored.row.action == kErasure) {
+      // Its own chain makes this row true, so it explains what came before it only.
+      std::erase_if(unexplained_, [&stored](std::uint64_t seq) {
+        return stored.row.target == erasure_target(Seq{seq});
+      });
+    }
+    chain_ = stored.hash;
+    after_ = stored.row.seq;
+    ++verified_;
+    return {};
+  }
+
+  store::Database& db_;
+  const OrgN org_;
+  std::string chain_;
+  Seq after_;
+  std::int64_t reached_ = -1;
+  bool advanced_ = false;
+  std::int64_t verified_ = 0;
+  std::set<std::uint64_t> unexplained_;  // rows without a diff, in order
+};
+
 }  // namespace
 
-Result<std::vector<AuditRow>> Directory::list_audit(OrgN org, Seq after, std::size_t limit) {
-  return impl_->db.read([org, after, limit](Tx& tx) -> Result<std::vector<AuditRow>> {
+Result<std::vector<AuditRow>> Directory::list_audit(std::optional<OrgN> org, Seq after,
+                                                    std::size_t limit) {
+  const OrgN chain = org.value_or(row::kHubOrg);
+  return impl_->db.read([chain, after, limit](Tx& tx) -> Result<std::vector<AuditRow>> {
     ASSIGN_OR_RETURN(std::vector<StoredRow> stored,
-                     load_rows(tx, org, after, kEverything, std::min(limit, kPageMax)));
+                     load_rows(tx, chain, after, kEverything, std::min(limit, kPageMax)));
     std::vector<AuditRow> rows;
     rows.reserve(stored.size());
     for (StoredRow& row : stored) rows.push_back(std::move(row.row));
@@ -87,37 +173,14 @@ Result<std::vector<AuditRow>> Directory::list_audit(OrgN org, Seq after, std::si
   });
 }
 
-Result<std::int64_t> Directory::verify_audit(OrgN org) {
-  // Rows that come while it walks are for the next time: the chain must lead to this head.
-  ASSIGN_OR_RETURN(const std::optional<Head> head, impl_->db.read([org](Tx& tx) {
-    return tx.query_one(
-        kHead, [](const Row& row) { return Head{row.integer(0), std::string(row.blob(1))}; }, org);
-  }));
-  if (!head) return fail(Code::kNotFound, "there is no such organization");
-  std::string chain;
-  Seq after;
-  std::int64_t verified = 0;
-  for (;;) {
-    ASSIGN_OR_RETURN(const std::vector<StoredRow> rows, impl_->db.read([org, after, &head](Tx& tx) {
-      return load_rows(tx, org, after, head->seq, kPageMax);
-    }));
-    for (const StoredRow& stored : rows) {
-      const std::string wrong = defect(stored, org, chain);
-      if (!wrong.empty()) {
-        return fail(Code::kDataLoss,
-                    "audit row " + std::to_string(stored.row.seq.value) + ": " + wrong);
-      }
-      chain = stored.hash;
-      after = stored.row.seq;
-      ++verified;
-    }
-    if (rows.size() < kPageMax) break;
-  }
-  if (chain != head->hash) {
-    return fail(Code::kDataLoss,
-                "audit rows after " + std::to_string(after.value) + " were removed");
-  }
-  return verified;
+Result<std::int64_t> Directory::verify_audit(std::optional<OrgN> org) {
+  ChainWalk walk(impl_->db, org.value_or(row::kHubOrg));
+  // Rows that come while it walks are for the next time, but the reason of an erased diff may be
+  // among them.
+  do {
+    RETURN_IF_ERROR(walk.to_head());
+  } while (walk.may_explain_more());
+  return walk.finish();
 }
 
 Result<void> Directory::erase_audit_diff(const Actor& actor, OrgN org, Seq seq) {
@@ -127,8 +190,7 @@ Result<void> Directory::erase_audit_diff(const Actor& actor, OrgN org, Seq seq) 
     if (!found) return fail(Code::kNotFound, "there is no audit row with this number");
     ASSIGN_OR_RETURN(const std::int64_t erased, tx.execute(kErase, org, seq.value));
     if (erased == 0) return {};
-    impl_->journal->add(journal_entry(actor, org, impl_->now(), "audit.erase",
-                                      "audit/" + std::to_string(seq.value)));
+    impl_->journal->add(journal_entry(actor, org, impl_->now(), kErasure, erasure_target(seq)));
     return {};
   });
 }

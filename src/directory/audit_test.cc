@@ -113,6 +113,13 @@ TEST_P(AuditTest, NoticesEveryKindOfTampering) {
        "SELECT 1, 0 + 8, at, actor, remote, action, target, diff, diff_hash, hash FROM audit "
        "WHERE org = 1 AND seq = 7; UPDATE org SET seq = 8 WHERE n = 1",
        "DELETE FROM audit WHERE org = 1 AND seq = 8; UPDATE org SET seq = 7 WHERE n = 1", "row 8"},
+      {"added behind the head",
+       "INSERT INTO audit (org, seq, at, actor, remote, action, target, diff, diff_hash, hash) "
+       "SELECT 1, 0 + 9, at, actor, remote, action, target, diff, diff_hash, hash FROM audit "
+       "WHERE org = 1 AND seq = 7",
+       "DELETE FROM audit WHERE org = 1 AND seq = 9", "row 9 was added"},
+      {"diff erased in secret", "UPDATE audit SET diff = NULL WHERE org = 1 AND seq = 2",
+       "UPDATE audit SET diff = '{}' WHERE org = 1 AND seq = 2", "row 2: its diff was erased"},
   };
   for (const Case& c : cases) {
     run(world, c.harm);
@@ -134,6 +141,10 @@ TEST_P(AuditTest, ADiffCanBeErasedAndTheChainHolds) {
   EXPECT_EQ(after[after.size() - 2].diff, "");
   EXPECT_EQ(after.back().action, "audit.erase");
   must(world.directory->verify_audit(world.acme));
+  // The row that tells of one erasure tells of no other, and of none that came later.
+  run(world, "UPDATE audit SET diff = NULL WHERE org = 1 AND seq = 2");
+  EXPECT_THAT(wrong_with(world), HasSubstr("row 2"));
+  must(world.directory->verify_audit(std::nullopt));
   EXPECT_EQ(world.directory->erase_audit_diff(world.operator_, world.acme, Seq{999}).error().code,
             Code::kNotFound);
 }

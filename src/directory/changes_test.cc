@@ -106,7 +106,8 @@ TEST_P(ChangesTest, LockedHiddenAndDeletedPeople) {
   EXPECT_THAT(page.users[0].record.groups, ElementsAre(lab.posix->n));  // the agent decides
   OrgSettings settings = world.org().settings;
   settings.leaver_policy = LeaverPolicy::kHide;
-  must(world.directory->update_org_settings(world.operator_, world.acme, settings));
+  must(
+      world.directory->update_org_settings(world.operator_, world.acme, testing::always(settings)));
   EXPECT_TRUE(since(world, at).users[0].gone);
   const auto scan = must(world.directory->scan_node_users(world.acme, 0, 1));
   ASSERT_EQ(scan.size(), 1U);
@@ -158,7 +159,7 @@ TEST_P(ChangesTest, ListenersHearOfWhatNodesSeeAndOfNothingElse) {
   world.reopen();
   std::vector<std::pair<std::string, std::uint64_t>> heard;
   world.directory->on_commit(
-      [&heard](const std::string& slug, Seq head) { heard.emplace_back(slug, head.value); });
+      [&heard](const Commit& commit) { heard.emplace_back(commit.slug, commit.head.value); });
   const User alice = world.add_user("alice");
   const std::uint64_t head = world.org().seq.value;
   EXPECT_THAT(heard, ElementsAre(Pair("acme", head)));

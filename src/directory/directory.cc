@@ -94,7 +94,7 @@ Directory::~Directory() {
   }
 }
 
-void Directory::on_commit(std::function<void(const std::string& slug, Seq head)> listener) {
+void Directory::on_commit(std::function<void(const Commit&)> listener) {
   impl_->journal->set_listener(std::move(listener));
 }
 

@@ -43,9 +43,9 @@ class Directory {
   Directory(const Directory&) = delete;
   Directory& operator=(const Directory&) = delete;
 
-  /// Called after each commit that changed something, with the organization and its new head.
+  /// Called after each commit that changed something that nodes see.
   /// On the writer's thread: must be quick. Set once, before the first write.
-  void on_commit(std::function<void(const std::string& slug, Seq head)> listener);
+  void on_commit(std::function<void(const Commit&)> listener);
 
   // --- organizations (operator) -------------------------------------------------------------
   /// kInvalidArgument for a bad slug ([a-z0-9-]{1,63}), kAlreadyExists when taken. Gets the next
@@ -53,7 +53,10 @@ class Directory {
   Result<Org> create_org(const Actor& actor, std::string_view slug);
   Result<std::vector<Org>> list_orgs();
   Result<Org> find_org(std::string_view slug);
-  Result<Org> update_org_settings(const Actor& actor, OrgN org, const OrgSettings& settings);
+  /// Read, modify, write in one closure; `edit` may run more than once. Nothing is written when the
+  /// settings stay the same.
+  using SettingsEdit = std::function<Result<OrgSettings>(const OrgSettings& current)>;
+  Result<Org> update_org_settings(const Actor& actor, OrgN org, const SettingsEdit& edit);
 
   // --- clients and tokens -------------------------------------------------------------------
   Result<Client> create_client(const Actor& actor, OrgN org, std::string_view name);
@@ -106,6 +109,9 @@ class Directory {
                            const posix::LoginName& login);
   Result<User> set_valid_until(const Actor& actor, OrgN org, std::string_view id,
                                std::optional<Timestamp> valid_until);
+  /// The last moment up to `now` at which the clock alone changed what people may do: a
+  /// valid_until, or the begin or end of a key (of any organization).
+  Result<std::optional<Timestamp>> last_moment(OrgN org, Timestamp now);
   Result<User> add_keys(const Actor& actor, OrgN org, std::string_view id,
                         const std::vector<KeyInput>& keys);
   Result<User> remove_key(const Actor& actor, OrgN org, std::string_view id,
@@ -204,12 +210,18 @@ class Directory {
   /// every node that comes with a cursor of another epoch. False: an id that cannot come from this
   /// organization, which is ignored.
   Result<bool> lift_ids(OrgN org, std::uint32_t highest_id);
+  /// Until `until` or allow_ids(), a creation that needs a new number is kUnavailable: the store
+  /// may be an old one, whose next ids nodes know as somebody's already.
+  void hold_ids(OrgN org, Timestamp until);
+  void allow_ids(OrgN org);
 
   // --- audit --------------------------------------------------------------------------------
-  Result<std::vector<AuditRow>> list_audit(OrgN org, Seq after, std::size_t limit);
-  /// Walks the hash chain. kDataLoss naming the first row that was changed, removed or reordered.
-  Result<std::int64_t> verify_audit(OrgN org);
-  /// Removes the content of one row's diff, keeping the chain whole.
+  // Without an organization: what operators did to the hub itself.
+  Result<std::vector<AuditRow>> list_audit(std::optional<OrgN> org, Seq after, std::size_t limit);
+  /// Walks the hash chain; the number of rows. kDataLoss naming the first row that was changed,
+  /// removed, added or reordered, or whose diff was erased without a row that says so.
+  Result<std::int64_t> verify_audit(std::optional<OrgN> org);
+  /// Removes the content of one row's diff, keeping the chain whole. kNotFound.
   Result<void> erase_audit_diff(const Actor& actor, OrgN org, Seq seq);
 
   // --- fuse ---------------------------------------------------------------------------------

@@ -47,12 +47,12 @@ const SetStatement& by_number() {
 #undef ROSTER_GROUP_TABLES
 
 const SetStatement& user_members() {
-  static const SetStatement statement(
-      "group.user_members",
-      "SELECT m.group_n, m.member_n, u.id, u.user_name, p.name FROM member m "
-      "JOIN usr u ON u.n = m.member_n JOIN posix_id p ON p.n = u.n "
-      "WHERE m.kind = 1 AND m.group_n IN ",
-      0, "");
+  static const SetStatement statement("group.user_members",
+                                      "SELECT m.group_n, m.member_n, u.id, u.user_name, p.name, "
+                                      "u.active, u.valid_until FROM member m "
+                                      "JOIN usr u ON u.n = m.member_n JOIN posix_id p ON p.n = u.n "
+                                      "WHERE m.kind = 1 AND m.group_n IN ",
+                                      0, "");
   return statement;
 }
 
@@ -182,9 +182,15 @@ Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord>
   if (!load.members) return {};
   const auto append = [&by_n](bool is_group) {
     return [&by_n, is_group](const Row& row) -> Result<void> {
-      by_n.at(row.integer(0))
-          ->members.push_back({std::string(row.text(2)), std::string(row.text(3)),
-                               std::string(row.text(4)), is_group});
+      Reference member{.id = std::string(row.text(2)),
+                       .display = std::string(row.text(3)),
+                       .posix_name = std::string(row.text(4)),
+                       .is_group = is_group};
+      if (!is_group) {
+        member.active = row.integer(5) != 0;
+        member.valid_until = time_or_null(row, 6);
+      }
+      by_n.at(row.integer(0))->members.push_back(std::move(member));
       return {};
     };
   };

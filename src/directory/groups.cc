@@ -73,12 +73,15 @@ Result<void> check_version(const Group& group, std::optional<std::int64_t> if_ve
               "the group has version " + std::to_string(group.version) + " by now");
 }
 
-/// Whether members only leave: access is taken from somebody and given to nobody.
-bool only_removes(const std::vector<MemberOp>& operations) {
-  return !operations.empty() && std::ranges::all_of(operations, [](const MemberOp& operation) {
-    return operation.kind == MemberOp::Kind::kRemove ||
-           operation.kind == MemberOp::Kind::kRemoveAll;
-  });
+/// Whether members leave and the list gets no longer: access is taken from somebody.
+bool takes_access(const std::vector<MemberOp>& operations, std::int64_t members) {
+  return !operations.empty() &&
+         std::ranges::all_of(operations, [members](const MemberOp& operation) {
+           return operation.kind == MemberOp::Kind::kRemove ||
+                  operation.kind == MemberOp::Kind::kRemoveAll ||
+                  (operation.kind == MemberOp::Kind::kReplaceAll &&
+                   static_cast<std::int64_t>(operation.ids.size()) < members);
+         });
 }
 
 /// Each id is looked up on the writer's thread, which all organizations share.
@@ -257,16 +260,18 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
     if (taken) return name_taken();
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
     const ClientN client = actor.client.value_or(row::kNoClient);
-    ASSIGN_OR_RETURN(const Identity identity, allocate_identity(tx, *rules,
-                                                                {.org = org,
-                                                                 .kind = row::kGroup,
-                                                                 .wanted = columns.display_name,
-                                                                 .key = columns.name_key,
-                                                                 .external_id = external,
-                                                                 .client = client,
-                                                                 .active = true,
-                                                                 .home = std::nullopt,
-                                                                 .now = now}));
+    ASSIGN_OR_RETURN(const Identity identity,
+                     allocate_identity(tx, *rules,
+                                       {.org = org,
+                                        .kind = row::kGroup,
+                                        .wanted = columns.display_name,
+                                        .key = columns.name_key,
+                                        .external_id = external,
+                                        .client = client,
+                                        .active = true,
+                                        .home = std::nullopt,
+                                        .numbers_held = impl_->holds.contains(org, now),
+                                        .now = now}));
     const auto n = static_cast<GroupN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
     RETURN_IF_ERROR(tx.execute(kInsertGroup, n, org, id, columns.display_name, columns.name_key,
@@ -387,8 +392,8 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
     return std::move(updated.group);
   };
-  return impl_->db.write(write, only_removes(preview.change.members) ? store::Urgency::kRevocation
-                                                                     : store::Urgency::kNormal);
+  const bool urgent = takes_access(preview.change.members, preview.current.group.member_count);
+  return impl_->db.write(write, urgent ? store::Urgency::kRevocation : store::Urgency::kNormal);
 }
 
 Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_view id,
@@ -427,7 +432,15 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
 
 Result<Group> Directory::find_group(OrgN org, std::string_view name_or_id, Load load) {
   return impl_->db.read([org, name_or_id, load](Tx& tx) -> Result<Group> {
-    ASSIGN_OR_RETURN(std::optional<GroupRecord> found, group_by_posix_name(tx, org, name_or_id));
+    std::optional<GroupRecord> found;
+    if (is_uuid(name_or_id)) {
+      auto by_id = group_by_id(tx, org, name_or_id);
+      if (by_id) found = std::move(*by_id);
+      if (!by_id && by_id.error().code != Code::kNotFound) return std::unexpected(by_id.error());
+    }
+    if (!found) {
+      ASSIGN_OR_RETURN(found, group_by_posix_name(tx, org, name_or_id));
+    }
     if (!found) {
       const auto key = case_key(name_or_id);
       if (key) {
@@ -435,7 +448,7 @@ Result<Group> Directory::find_group(OrgN org, std::string_view name_or_id, Load 
       }
     }
     if (!found) {
-      ASSIGN_OR_RETURN(found, group_by_id(tx, org, name_or_id));
+      return fail(Code::kNotFound, "there is no group with this POSIX name, displayName or id");
     }
     RETURN_IF_ERROR(load_group_parts(tx, Actor{}, {&*found, 1}, load));
     return std::move(found->group);

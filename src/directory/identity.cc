@@ -64,11 +64,26 @@ constexpr Statement kBind{
     "UPDATE posix_id SET state = $2, home = $3, bound_client = NULL, bound_external = NULL, "
     "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL WHERE n = $1"};
 constexpr Statement kHomeOwner{"identity.home_owner",
-                               "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3"};
+                               "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3 "
+                               "AND COALESCE(holder, -1) <> $3"};
 constexpr Statement kHomeInside{
     "identity.home_inside",
-    "SELECT n FROM posix_id WHERE org = $1 AND home >= $2 AND home < $3 AND n <> $4 LIMIT 1"};
+    "SELECT n FROM posix_id WHERE org = $1 AND home >= $2 AND home < $3 AND n <> $4 "
+    "AND COALESCE(holder, -1) <> $4 LIMIT 1"};
 constexpr Statement kSetHome{"identity.set_home", "UPDATE posix_id SET home = $2 WHERE n = $1"};
+constexpr Statement kHomeOf{"identity.home_of", "SELECT home FROM posix_id WHERE n = $1"};
+// A path is nobody's login, so it can stand in the column of names, which must be unique.
+constexpr Statement kInsertFormerHome{
+    "identity.insert_former_home",
+    "INSERT INTO posix_id (org, kind, name, state, holder, home, created) "
+    "VALUES ($1, 4, $2, 3, $3, $2, $4)"};
+constexpr Statement kDeleteFormerHome{
+    "identity.delete_former_home",
+    "DELETE FROM posix_id WHERE org = $1 AND name = $2 AND kind = 4 AND holder = $3"};
+constexpr Statement kInsertReservedName{
+    "identity.insert_reserved_name",
+    "INSERT INTO posix_id (org, kind, name, state, created) VALUES ($1, 3, $2, 3, $3) "
+    "RETURNING n"};
 constexpr Statement kLock{"identity.lock",
                           "UPDATE posix_id SET state = 2, left_at = $2 WHERE n = $1"};
 constexpr Statement kUnlock{"identity.unlock",
@@ -131,19 +146,26 @@ Result<std::optional<NameRow>> find_name(Tx& tx, OrgN org, std::string_view name
 }
 
 /// Names are never freed, so the smallest free suffix of a base only rises: it is kept in the row
-/// that has the base as its name, and the thousandth "john" costs no more than the second.
+/// that has the base as its name (a row of nobody when it is reserved), and the thousandth "john"
+/// costs no more than the second.
 Result<std::string> allocate_name(Tx& tx, OrgN org, int kind, std::string_view wanted,
-                                  std::uint32_t number) {
+                                  std::uint32_t number, Timestamp now) {
   std::string base = posix::propose_name(wanted);
   if (base.empty()) base = (kind == row::kUser ? 'u' : 'g') + std::to_string(number);
-  ASSIGN_OR_RETURN(const std::optional<NameRow> holder, find_name(tx, org, base));
+  ASSIGN_OR_RETURN(std::optional<NameRow> holder, find_name(tx, org, base));
   if (!holder && !posix::is_reserved_name(base)) return base;
-  for (std::uint32_t suffix = holder ? holder->next_suffix : 2;; ++suffix) {
+  if (!holder) {
+    ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
+                     tx.query_one(kInsertReservedName, integer_at_0, org, base, to_millis(now)));
+    CHECK(n);
+    holder = NameRow{*n, 2, row::kFormerName, std::nullopt};
+  }
+  for (std::uint32_t suffix = holder->next_suffix;; ++suffix) {
     std::string name = posix::with_suffix(base, suffix);
     if (posix::is_reserved_name(name)) continue;
     ASSIGN_OR_RETURN(const std::optional<NameRow> taken, find_name(tx, org, name));
     if (taken) continue;
-    if (holder) RETURN_IF_ERROR(tx.execute(kSetNextSuffix, holder->n, suffix + 1));
+    RETURN_IF_ERROR(tx.execute(kSetNextSuffix, holder->n, suffix + 1));
     return name;
   }
 }
@@ -249,11 +271,16 @@ Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityReq
   ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
   if (waiting) return bind_waiting(tx, rules, request, std::move(waiting->identity));
 
+  if (request.numbers_held) {
+    return fail(Code::kUnavailable,
+                "the hub was just started on a store that may be a restored one: no new ids until "
+                "its nodes were heard");
+  }
   Identity identity;
   identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
   ASSIGN_OR_RETURN(identity.posix.number, take_number(tx, request.org));
   ASSIGN_OR_RETURN(identity.posix.name, allocate_name(tx, request.org, request.kind, request.wanted,
-                                                      identity.posix.number));
+                                                      identity.posix.number, request.now));
   std::optional<std::string_view> home;
   if (request.kind == row::kUser) {
     if (request.home) {
@@ -409,10 +436,16 @@ Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, st
   return {};
 }
 
-Result<void> set_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home) {
+Result<void> set_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home, Timestamp now) {
   ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, n, home));
   if (!free) return std::unexpected(home_taken(home));
+  ASSIGN_OR_RETURN(const auto present,
+                   tx.query_one(kHomeOf, [](const Row& row) { return row.text_or_null(0); }, n));
+  CHECK(present);
+  if (*present == home) return {};
+  RETURN_IF_ERROR(tx.execute(kDeleteFormerHome, org, home, n));
   RETURN_IF_ERROR(tx.execute(kSetHome, n, home));
+  if (*present) RETURN_IF_ERROR(tx.execute(kInsertFormerHome, org, **present, n, to_millis(now)));
   return {};
 }
 

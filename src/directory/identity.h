@@ -21,6 +21,8 @@ struct IdentityRequest {
   ClientN client = 0;  // whose externalId
   bool active = true;
   std::optional<std::string_view> home;  // asked for, already parsed; users only
+  /// An identity that waits may be bound, but no new number be taken.
+  bool numbers_held = false;
   Timestamp now{};
 };
 
@@ -32,7 +34,8 @@ struct Identity {
 /// The identity for a new resource: a reserved one that waits for its externalId or userName; the
 /// tombstone of the same person when the organization wants that; else a new one with the next
 /// number and a free name. kFailedPrecondition when all ids of the hub are given out,
-/// kInvalidArgument (keyword "invalidValue") when the home is another's.
+/// kUnavailable when numbers are held, kInvalidArgument (keyword "invalidValue") when the home is
+/// another's.
 Result<Identity> allocate_identity(store::Tx& tx, const Rules& rules,
                                    const IdentityRequest& request);
 
@@ -68,7 +71,8 @@ Result<void> rename_identity(store::Tx& tx, OrgN org, const PosixIdentity& ident
 
 /// Moves the home. kInvalidArgument (keyword "invalidValue") when it is another's, lies inside
 /// another's or around it; deleted people's homes count.
-Result<void> set_home(store::Tx& tx, OrgN org, std::uint64_t n, std::string_view home);
+Result<void> set_home(store::Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
+                      Timestamp now);
 
 /// The home from the template, or the first of home2, home3, ... that is nobody's.
 Result<std::string> default_home(store::Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +16,28 @@
 #include "directory/settings.h"
 
 namespace roster::directory {
+
+/// Organizations whose new numbers wait, and until when. Thread-safe.
+class IdHolds {
+ public:
+  void hold(OrgN org, Timestamp until) {
+    const std::lock_guard lock(mutex_);
+    until_[org] = until;
+  }
+  void allow(OrgN org) {
+    const std::lock_guard lock(mutex_);
+    until_.erase(org);
+  }
+  bool contains(OrgN org, Timestamp now) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = until_.find(org);
+    return found != until_.end() && now < found->second;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<OrgN, Timestamp> until_;  // guarded by mutex_
+};
 
 /// What all areas of the directory share.
 struct Directory::Impl {
@@ -37,6 +61,7 @@ struct Directory::Impl {
   RulesCache rules;
   TokenCache tokens;
   NodeCache nodes;
+  IdHolds holds;
 
   // Last, so that it stops before the rest goes.
   std::jthread stamps;

@@ -70,18 +70,18 @@ void Journal::add(JournalEntry entry) {
 }
 
 Result<void> Journal::finish(store::Tx& tx) {
-  commits_.clear();
+  finished_.clear();
   std::map<OrgN, std::vector<const JournalEntry*>> by_org;
   for (const JournalEntry& entry : entries_) by_org[entry.org].push_back(&entry);
   for (const auto& [org, mine] : by_org) {
-    ASSIGN_OR_RETURN(Commit commit, finish_org(tx, org, mine));
-    commits_.push_back(std::move(commit));
+    ASSIGN_OR_RETURN(Finished finished, finish_org(tx, org, mine));
+    finished_.push_back(std::move(finished));
   }
   return {};
 }
 
-Result<Journal::Commit> Journal::finish_org(store::Tx& tx, OrgN org,
-                                            const std::vector<const JournalEntry*>& mine) {
+Result<Journal::Finished> Journal::finish_org(store::Tx& tx, OrgN org,
+                                              const std::vector<const JournalEntry*>& mine) {
   std::size_t numbers = 0;
   std::int64_t users = 0;
   std::int64_t active_users = 0;
@@ -105,7 +105,7 @@ Result<Journal::Commit> Journal::finish_org(store::Tx& tx, OrgN org,
   std::vector<std::uint8_t> random(numbers * sizeof(std::int64_t));
   random_(random);
   const std::uint8_t* next_tag = random.data();
-  Commit commit{head->slug, Seq{head->seq}, false};
+  Finished finished{{org, head->slug, Seq{head->seq}, 0}, false};
   std::map<std::int64_t, std::uint64_t> touched;
   std::string chain = head->audit_hash;
   std::uint64_t seq = head->seq - numbers;
@@ -117,12 +117,13 @@ Result<Journal::Commit> Journal::finish_org(store::Tx& tx, OrgN org,
       std::int64_t tag = 0;
       std::memcpy(&tag, next_tag, sizeof tag);
       next_tag += sizeof tag;
+      finished.commit.tag = static_cast<std::uint64_t>(tag);
       RETURN_IF_ERROR(tx.execute(kInsertChange, org, ++seq, change.kind, change.a, change.b, tag));
       if (change.kind == row::kNothing) continue;
-      commit.wakes = true;
+      finished.wakes = true;
       touched[change.a] = seq;
     }
-    if (entry->wakes) commit.wakes = true;
+    if (entry->wakes) finished.wakes = true;
     const std::string diff_hash = crypto::sha256(entry->diff);
     chain = audit_hash(chain, org, Seq{seq}, entry->at, entry->actor, entry->remote, entry->action,
                        entry->target, diff_hash);
@@ -134,15 +135,15 @@ Result<Journal::Commit> Journal::finish_org(store::Tx& tx, OrgN org,
     RETURN_IF_ERROR(tx.execute(kTouchEntity, entity, last));
   }
   RETURN_IF_ERROR(tx.execute(kSetAuditHash, org, store::BlobView{chain}));
-  return commit;
+  return finished;
 }
 
 void Journal::committed() {
   entries_.clear();
-  for (const Commit& commit : commits_) {
-    if (commit.wakes && listener_) listener_(commit.slug, commit.head);
+  for (const Finished& finished : finished_) {
+    if (finished.wakes && listener_) listener_(finished.commit);
   }
-  commits_.clear();
+  finished_.clear();
 }
 
 }  // namespace roster::directory

@@ -42,7 +42,7 @@ struct JournalEntry {
 /// Only the writer's thread calls it.
 class Journal {
  public:
-  using Listener = std::function<void(const std::string& slug, Seq head)>;
+  using Listener = std::function<void(const Commit&)>;
 
   explicit Journal(RandomBytes random) : random_(std::move(random)) {}
 
@@ -56,20 +56,20 @@ class Journal {
   static store::BatchHooks hooks(const std::shared_ptr<Journal>& journal);
 
  private:
-  struct Commit {
-    std::string slug;
-    Seq head;
+  struct Finished {
+    Commit commit;
     bool wakes = false;
   };
 
   Result<void> finish(store::Tx& tx);
-  Result<Commit> finish_org(store::Tx& tx, OrgN org, const std::vector<const JournalEntry*>& mine);
+  Result<Finished> finish_org(store::Tx& tx, OrgN org,
+                              const std::vector<const JournalEntry*>& mine);
   void committed();
 
   const RandomBytes random_;
   Listener listener_;
   std::vector<JournalEntry> entries_;
-  std::vector<Commit> commits_;
+  std::vector<Finished> finished_;
 };
 
 /// The hash of an audit row after the row with hash `previous`: what links the chain.

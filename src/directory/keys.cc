@@ -84,6 +84,18 @@ Result<KeyPlan> plan_added_keys(const std::vector<SshKeyRow>& current, std::stri
   return plan(current, source, added, true);
 }
 
+void take_away(const std::vector<SshKeyRow>& current, const std::vector<std::string>& fingerprints,
+               KeyPlan& plan) {
+  for (const SshKeyRow& key : current) {
+    const auto is_key = [&key](const std::string& fingerprint) {
+      return fingerprint == key.fingerprint;
+    };
+    if (std::ranges::any_of(fingerprints, is_key) && std::ranges::none_of(plan.remove, is_key)) {
+      plan.remove.push_back(key.fingerprint);
+    }
+  }
+}
+
 std::vector<std::string> KeyPlan::put() const {
   std::vector<std::string> fingerprints;
   for (const KeyInput& key : add) fingerprints.push_back(key.fingerprint);

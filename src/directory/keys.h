@@ -31,6 +31,10 @@ Result<KeyPlan> plan_keys(const std::vector<SshKeyRow>& current, std::string_vie
 Result<KeyPlan> plan_added_keys(const std::vector<SshKeyRow>& current, std::string_view source,
                                 const std::vector<KeyInput>& added);
 
+/// Adds to `plan` the removal of stored keys with these fingerprints, whoever wrote them.
+void take_away(const std::vector<SshKeyRow>& current, const std::vector<std::string>& fingerprints,
+               KeyPlan& plan);
+
 Result<void> apply_keys(store::Tx& tx, UserN user, ClientN source, const KeyPlan& plan,
                         Timestamp now);
 Result<void> remove_all_keys(store::Tx& tx, UserN user);

@@ -282,20 +282,21 @@ Result<std::vector<Node>> Directory::list_nodes(std::optional<OrgN> org) {
 Result<void> Directory::delete_node(const Actor& actor, OrgN org, std::string_view cluster,
                                     std::string_view name) {
   RETURN_IF_ERROR(authorize(actor, org));
-  ASSIGN_OR_RETURN(const NodeN deleted,
-                   impl_->db.write(
-                       [this, &actor, org, cluster, name](Tx& tx) -> Result<NodeN> {
-                         ASSIGN_OR_RETURN(const std::optional<Node> node,
-                                          tx.query_one(kByName, read_node, org, cluster, name));
-                         if (!node) return fail(Code::kNotFound, "there is no such node");
-                         RETURN_IF_ERROR(tx.execute(kDeleteNode, node->n));
-                         impl_->journal->add(journal_entry(actor, org, impl_->now(), "node.delete",
-                                                           node_target(*node)));
-                         return node->n;
-                       },
-                       store::Urgency::kRevocation));
+  const auto deleted = impl_->db.write(
+      [this, &actor, org, cluster, name](Tx& tx) -> Result<NodeN> {
+        ASSIGN_OR_RETURN(const std::optional<Node> node,
+                         tx.query_one(kByName, read_node, org, cluster, name));
+        if (!node) return fail(Code::kNotFound, "there is no such node");
+        RETURN_IF_ERROR(tx.execute(kDeleteNode, node->n));
+        impl_->journal->add(
+            journal_entry(actor, org, impl_->now(), "node.delete", node_target(*node)));
+        return node->n;
+      },
+      store::Urgency::kRevocation);
+  // Also when it is in doubt whether the store has it.
   impl_->nodes.clear();
-  impl_->nodes.forget(deleted);
+  if (!deleted) return std::unexpected(deleted.error());
+  impl_->nodes.forget(*deleted);
   return {};
 }
 

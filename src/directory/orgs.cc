@@ -126,13 +126,13 @@ Result<Org> Directory::find_org(std::string_view slug) {
   return impl_->db.read([slug](Tx& tx) { return load_org_by(tx, kOrgBySlug, slug); });
 }
 
-Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org,
-                                           const OrgSettings& settings) {
+Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const SettingsEdit& edit) {
   RETURN_IF_ERROR(authorize(actor, org));
-  RETURN_IF_ERROR(check_settings(settings));
-  const std::string text = settings_to_json(settings);
-  return impl_->db.write([this, &actor, org, &settings, &text](Tx& tx) -> Result<Org> {
+  return impl_->db.write([this, &actor, org, &edit](Tx& tx) -> Result<Org> {
     ASSIGN_OR_RETURN(Org current, load_org(tx, org));
+    ASSIGN_OR_RETURN(const OrgSettings settings, edit(current.settings));
+    RETURN_IF_ERROR(check_settings(settings));
+    const std::string text = settings_to_json(settings);
     const std::string before = settings_to_json(current.settings);
     if (before == text) return current;
     const std::string epoch = changes_records(current.settings, settings)
@@ -171,6 +171,10 @@ Result<Org> Directory::new_epoch(OrgN org, std::uint32_t highest_id) {
     return load_org(tx, org);
   });
 }
+
+void Directory::hold_ids(OrgN org, Timestamp until) { impl_->holds.hold(org, until); }
+
+void Directory::allow_ids(OrgN org) { impl_->holds.allow(org); }
 
 Result<bool> Directory::lift_ids(OrgN org, std::uint32_t highest_id) {
   return impl_->db.write(

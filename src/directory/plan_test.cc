@@ -173,7 +173,7 @@ class Everything {
     must(directory_.list_clients(org_));
     OrgSettings settings;
     settings.rebind_deleted = true;
-    must(directory_.update_org_settings(operator_, org_, settings));
+    must(directory_.update_org_settings(operator_, org_, testing::always(settings)));
     const User back = must(directory_.create_user(okta_, org_, user_named("gone")));
     EXPECT_EQ(back.posix->name, "gone");
   }

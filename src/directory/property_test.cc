@@ -328,7 +328,7 @@ TEST_P(PropertyTest, ManyWritersShareBatchesAndNothingElse) {
   world.reopen();
   std::vector<std::uint64_t> heads;  // of the writer's thread only
   world.directory->on_commit(
-      [&heads](const std::string&, Seq head) { heads.push_back(head.value); });
+      [&heads](const Commit& commit) { heads.push_back(commit.head.value); });
   const Group shared = world.add_group("shared");
   constexpr int kThreads = 8;
   const int each = GetParam() == store::Engine::kSqlite ? 40 : 10;

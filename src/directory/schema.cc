@@ -404,8 +404,16 @@ CREATE TABLE audit (
 );
 )sql";
 
+// What ends by the clock alone, for conditional reads.
+constexpr std::string_view kMoments = R"sql(
+CREATE INDEX usr_valid_until ON usr (org, valid_until) WHERE valid_until IS NOT NULL;
+CREATE INDEX ssh_key_not_before ON ssh_key (not_before) WHERE not_before IS NOT NULL;
+CREATE INDEX ssh_key_not_after ON ssh_key (not_after) WHERE not_after IS NOT NULL;
+)sql";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
+    {2, "indexes of moments", kMoments, kMoments},
 });
 
 }  // namespace

@@ -16,7 +16,10 @@ namespace row {
 inline constexpr int kUser = 1;
 inline constexpr int kGroup = 2;
 /// posix_id only: a name that its holder had before a rename, and keeps.
+/// Without a holder: a name of the nodes that somebody asked for.
 inline constexpr int kFormerName = 3;
+/// posix_id only: a home that its holder had, and nobody else gets.
+inline constexpr int kFormerHome = 4;
 
 /// change.kind. `a` is the entity whose record on nodes is another now; `b` the group it joined or
 /// left, else 0. Every sequence number has a row, so that every position has a tag:

@@ -230,7 +230,7 @@ Result<void> Directory::revoke_token(const Actor& actor, std::optional<OrgN> org
     return fail(Code::kPermissionDenied, "only the operator revokes operator tokens");
   }
   const OrgN home = org.value_or(row::kHubOrg);
-  RETURN_IF_ERROR(impl_->db.write(
+  const auto revoked = impl_->db.write(
       [this, &actor, home, name](Tx& tx) -> Result<void> {
         const Timestamp now = impl_->now();
         ASSIGN_OR_RETURN(const std::optional<TokenInfo> token, find_living(tx, home, name, now));
@@ -241,9 +241,10 @@ Result<void> Directory::revoke_token(const Actor& actor, std::optional<OrgN> org
         impl_->journal->add(journal_entry(actor, home, now, "token.revoke", token_target(name)));
         return {};
       },
-      store::Urgency::kRevocation));
+      store::Urgency::kRevocation);
+  // Also when it is in doubt whether the store has it.
   impl_->tokens.clear();
-  return {};
+  return revoked;
 }
 
 Result<Actor> Directory::authenticate(std::string_view bearer) {

@@ -70,6 +70,14 @@ struct Org {
   Timestamp created;
 };
 
+/// An organization's head after a commit, and the random tag of the change with that number.
+struct Commit {
+  OrgN org = 0;
+  std::string slug;
+  Seq head;
+  std::uint64_t tag = 0;
+};
+
 struct Client {
   ClientN n = 0;
   OrgN org = 0;
@@ -132,6 +140,8 @@ struct Reference {
   std::string display;     // userName or displayName
   std::string posix_name;  // login or POSIX group name; empty without identity
   bool is_group = false;
+  bool active = true;  // users; groups always
+  std::optional<Timestamp> valid_until = {};
 };
 
 struct User {
@@ -183,6 +193,8 @@ struct UserInput {
   std::optional<std::optional<std::string>> external_id;
   /// nothing: leave the keys alone; else exactly these for the writing client (others' keys stay).
   std::optional<std::vector<KeyInput>> keys;
+  /// Fingerprints of keys to take away, whoever wrote them.
+  std::vector<std::string> removed_keys = {};
 };
 
 struct GroupInput {

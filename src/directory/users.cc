@@ -14,6 +14,7 @@
 namespace roster::directory {
 namespace {
 
+using store::Row;
 using store::Statement;
 using store::Tx;
 
@@ -29,13 +30,23 @@ constexpr Statement kUserWithKey{"user.with_key",
                                  "SELECT n FROM usr WHERE org = $1 AND user_name_key = $2"};
 constexpr Statement kUpdateUser{
     "user.update",
-    "UPDATE usr SET user_name = $2, user_name_key = $3, active = $4, owner_client = $5, "
-    "version = version + 1, modified = $6, gecos = $7, shell = $8, doc = $9 WHERE n = $1"};
+    "UPDATE usr SET user_name = $2, user_name_key = $3, active = $4, version = version + 1, "
+    "modified = $5, gecos = $6, shell = $7, doc = $8 WHERE n = $1"};
+constexpr Statement kAdoptUser{"user.adopt", "UPDATE usr SET owner_client = $2 WHERE n = $1"};
 constexpr Statement kBumpUser{"user.bump",
                               "UPDATE usr SET version = version + 1, modified = $2 WHERE n = $1"};
 constexpr Statement kSetValidUntil{
     "user.set_valid_until",
     "UPDATE usr SET valid_until = $2, version = version + 1, modified = $3 WHERE n = $1"};
+constexpr Statement kLastEnd{"user.last_end",
+                             "SELECT MAX(valid_until) FROM usr WHERE org = $1 AND "
+                             "valid_until IS NOT NULL AND valid_until <= $2"};
+constexpr Statement kLastKeyBegin{
+    "key.last_begin",
+    "SELECT MAX(not_before) FROM ssh_key WHERE not_before IS NOT NULL AND not_before <= $1"};
+constexpr Statement kLastKeyEnd{
+    "key.last_end",
+    "SELECT MAX(not_after) FROM ssh_key WHERE not_after IS NOT NULL AND not_after <= $1"};
 constexpr Statement kDeleteUser{"user.delete", "DELETE FROM usr WHERE n = $1"};
 constexpr Statement kLeaveGroups{
     "user.leave_groups",
@@ -104,6 +115,7 @@ Result<UserPlan> plan_update(Tx& tx, const Rules& rules, const Actor& actor,
     ASSIGN_OR_RETURN(const std::string source, source_name(tx, actor));
     ASSIGN_OR_RETURN(plan.keys, plan_keys(current.user.keys, source, *input.keys));
   }
+  take_away(current.user.keys, input.removed_keys, plan.keys);
   return plan;
 }
 
@@ -114,9 +126,8 @@ Result<UserRecord> load_current(Tx& tx, const Actor& actor, OrgN org, std::strin
 }
 
 /// A change of the document: the user's columns, the home, and whether the identity is locked.
-Result<void> apply_columns(Tx& tx, const Rules& rules, const Actor& actor,
-                           const UserRecord& current, const UserPlan& plan, OrgN org,
-                           Timestamp now) {
+Result<void> apply_columns(Tx& tx, const Rules& rules, const UserRecord& current,
+                           const UserPlan& plan, OrgN org, Timestamp now) {
   const UserColumns& next = plan.next;
   const std::int64_t n = current.user.n;
   if (next.user_name_key != current.user_name_key) {
@@ -124,18 +135,16 @@ Result<void> apply_columns(Tx& tx, const Rules& rules, const Actor& actor,
                      tx.query_one(kUserWithKey, integer_column, org, next.user_name_key));
     if (taken) return user_name_taken();
   }
-  const bool adopts = current.owner == row::kNoClient && actor.client;
-  const ClientN owner = adopts ? *actor.client : current.owner;
   RETURN_IF_ERROR(tx.execute(kUpdateUser, n, next.user_name, next.user_name_key,
-                             next.active ? 1 : 0, owner, to_millis(now), next.gecos, next.shell,
+                             next.active ? 1 : 0, to_millis(now), next.gecos, next.shell,
                              next.doc_text));
   const PosixIdentity& identity = *current.user.posix;
   if (next.home_changes && next.home) {
-    RETURN_IF_ERROR(set_home(tx, org, identity.n, *next.home));
+    RETURN_IF_ERROR(set_home(tx, org, identity.n, *next.home, now));
   } else if (next.home_changes) {
     ASSIGN_OR_RETURN(const std::string home,
                      default_home(tx, org, rules, identity.n, identity.name, identity.number));
-    RETURN_IF_ERROR(set_home(tx, org, identity.n, home));
+    RETURN_IF_ERROR(set_home(tx, org, identity.n, home, now));
   }
   if (plan.deactivates) RETURN_IF_ERROR(lock_identity(tx, identity.n, now));
   if (plan.activates) RETURN_IF_ERROR(unlock_identity(tx, identity.n));
@@ -228,16 +237,18 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
     ASSIGN_OR_RETURN(const std::string source, source_name(tx, actor));
     ASSIGN_OR_RETURN(const KeyPlan keys,
                      plan_keys({}, source, input.keys.value_or(std::vector<KeyInput>{})));
-    ASSIGN_OR_RETURN(Identity identity, allocate_identity(tx, *rules,
-                                                          {.org = org,
-                                                           .kind = row::kUser,
-                                                           .wanted = columns.user_name,
-                                                           .key = columns.user_name_key,
-                                                           .external_id = external,
-                                                           .client = client,
-                                                           .active = columns.active,
-                                                           .home = columns.home,
-                                                           .now = now}));
+    ASSIGN_OR_RETURN(Identity identity,
+                     allocate_identity(tx, *rules,
+                                       {.org = org,
+                                        .kind = row::kUser,
+                                        .wanted = columns.user_name,
+                                        .key = columns.user_name_key,
+                                        .external_id = external,
+                                        .client = client,
+                                        .active = columns.active,
+                                        .home = columns.home,
+                                        .numbers_held = impl_->holds.contains(org, now),
+                                        .now = now}));
     const auto n = static_cast<UserN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
     RETURN_IF_ERROR(tx.execute(kInsertUser, n, org, id, columns.user_name, columns.user_name_key,
@@ -323,10 +334,12 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         if (plan.empty()) return std::move(user);
         const Timestamp now = impl_->now();
         if (plan.doc_changes) {
-          RETURN_IF_ERROR(
-              apply_columns(tx, *planned.rules, actor, planned.current, plan, org, now));
+          RETURN_IF_ERROR(apply_columns(tx, *planned.rules, planned.current, plan, org, now));
         } else {
           RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
+        }
+        if (planned.current.owner == row::kNoClient && actor.client) {
+          RETURN_IF_ERROR(tx.execute(kAdoptUser, user.n, *actor.client));
         }
         if (plan.external_id) {
           RETURN_IF_ERROR(set_external_id(tx, row::kUser,
@@ -352,7 +365,7 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         return std::move(record.user);
       },
       preview.plan.revokes() ? store::Urgency::kRevocation : store::Urgency::kNormal);
-  if (updated && !updated->active && had_tokens) impl_->tokens.clear();
+  if (had_tokens && !(updated && updated->active)) impl_->tokens.clear();
   return updated;
 }
 
@@ -360,7 +373,7 @@ Result<void> Directory::delete_user(const Actor& actor, OrgN org, std::string_vi
                                     std::optional<std::int64_t> if_version) {
   RETURN_IF_ERROR(authorize(actor, org));
   bool had_tokens = false;
-  RETURN_IF_ERROR(impl_->db.write(
+  const auto deleted = impl_->db.write(
       [this, &actor, org, id, if_version, &had_tokens](Tx& tx) -> Result<void> {
         const Timestamp now = impl_->now();
         ASSIGN_OR_RETURN(const UserRecord current, user_by_id(tx, org, id));
@@ -389,23 +402,30 @@ Result<void> Directory::delete_user(const Actor& actor, OrgN org, std::string_vi
         impl_->journal->add(std::move(entry));
         return {};
       },
-      store::Urgency::kRevocation));
+      store::Urgency::kRevocation);
   if (had_tokens) impl_->tokens.clear();
-  return {};
+  return deleted;
 }
 
 Result<User> Directory::find_user(OrgN org, std::string_view name_or_id, Load load) {
   return impl_->db.read([org, name_or_id, load](Tx& tx) -> Result<User> {
-    ASSIGN_OR_RETURN(std::optional<UserRecord> found, user_by_login(tx, org, name_or_id));
+    std::optional<UserRecord> found;
+    // First, so that nobody can call himself by another's id.
+    if (is_uuid(name_or_id)) {
+      auto by_id = user_by_id(tx, org, name_or_id);
+      if (by_id) found = std::move(*by_id);
+      if (!by_id && by_id.error().code != Code::kNotFound) return std::unexpected(by_id.error());
+    }
+    if (!found) {
+      ASSIGN_OR_RETURN(found, user_by_login(tx, org, name_or_id));
+    }
     if (!found) {
       const auto key = case_key(name_or_id);
       if (key) {
         ASSIGN_OR_RETURN(found, user_by_key(tx, org, *key));
       }
     }
-    if (!found) {
-      ASSIGN_OR_RETURN(found, user_by_id(tx, org, name_or_id));
-    }
+    if (!found) return fail(Code::kNotFound, "there is no user with this login, userName or id");
     RETURN_IF_ERROR(load_user_parts(tx, Actor{}, {&*found, 1}, load));
     return std::move(found->user);
   });
@@ -445,7 +465,7 @@ Result<User> Directory::rename_user(const Actor& actor, OrgN org, std::string_vi
 Result<User> Directory::set_valid_until(const Actor& actor, OrgN org, std::string_view id,
                                         std::optional<Timestamp> valid_until) {
   RETURN_IF_ERROR(authorize(actor, org));
-  return impl_->db.write([this, &actor, org, id, valid_until](Tx& tx) -> Result<User> {
+  const auto write = [this, &actor, org, id, valid_until](Tx& tx) -> Result<User> {
     ASSIGN_OR_RETURN(UserRecord current, load_current(tx, actor, org, id));
     const User& user = current.user;
     if (user.valid_until == valid_until) return std::move(current.user);
@@ -460,6 +480,23 @@ Result<User> Directory::set_valid_until(const Actor& actor, OrgN org, std::strin
     impl_->journal->add(std::move(entry));
     ASSIGN_OR_RETURN(UserRecord changed, load_current(tx, actor, org, id));
     return std::move(changed.user);
+  };
+  return impl_->db.write(write,
+                         valid_until ? store::Urgency::kRevocation : store::Urgency::kNormal);
+}
+
+Result<std::optional<Timestamp>> Directory::last_moment(OrgN org, Timestamp now) {
+  return impl_->db.read([org, now](Tx& tx) -> Result<std::optional<Timestamp>> {
+    const auto moment = [](const Row& row) { return time_or_null(row, 0); };
+    const std::int64_t ms = to_millis(now);
+    ASSIGN_OR_RETURN(const auto ended, tx.query_one(kLastEnd, moment, org, ms));
+    ASSIGN_OR_RETURN(const auto key_began, tx.query_one(kLastKeyBegin, moment, ms));
+    ASSIGN_OR_RETURN(const auto key_ended, tx.query_one(kLastKeyEnd, moment, ms));
+    std::optional<Timestamp> last;
+    for (const auto& each : {ended, key_began, key_ended}) {
+      if (each && *each) last = std::max(last, *each);
+    }
+    return last;
   });
 }
 

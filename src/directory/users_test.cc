@@ -276,6 +276,23 @@ TEST_P(UsersTest, TheFirstClientOwnsTheRecord) {
   EXPECT_EQ(must(world.directory->update_user(entra, world.acme, manual.id, {}, keep)).owner,
             "entra");
   EXPECT_FALSE(world.set(manual, "title", "y"));
+  // Keys or an externalId alone are a change, too.
+  for (const bool keys : {true, false}) {
+    const User other = must(world.directory->create_user(
+        world.operator_, world.acme, user_named(keys ? "with-keys" : "with-id")));
+    const auto touch = [keys](const User& current) {
+      UserInput input;
+      input.doc = current.doc;
+      if (keys) {
+        input.keys = std::vector{ssh_key(1)};
+      } else {
+        input.external_id = "e-1";
+      }
+      return Result<UserInput>(std::move(input));
+    };
+    EXPECT_EQ(must(world.directory->update_user(entra, world.acme, other.id, {}, touch)).owner,
+              "entra");
+  }
 }
 
 TEST_P(UsersTest, ExternalIdsArePerClient) {
@@ -359,11 +376,18 @@ TEST_P(UsersTest, HomesMoveWhenAskedAndBackToTheTemplate) {
   const User moved = must(world.set(
       alice, kExtension, json::object{{"sunkPreferredHomeDirectory", "/home/elsewhere/"}}));
   EXPECT_EQ(moved.home, "/home/elsewhere");
-  // The old home is free again.
-  EXPECT_TRUE(
-      world.directory->create_user(world.okta, world.acme, user_with_home("bob", "/home/alice")));
-  const User back = must(world.set(alice, kExtension, json::object{}));
-  EXPECT_EQ(back.home, "/home/alice2");
+  // The old home still holds alice's files.
+  for (const char* former : {"/home/alice", "/home/alice/sub"}) {
+    EXPECT_FALSE(
+        world.directory->create_user(world.okta, world.acme, user_with_home("bob", former)));
+  }
+  must(world.directory->rename_user(world.operator_, world.acme, alice.id,
+                                    *posix::LoginName::parse("alix")));
+  EXPECT_EQ(world.add_user("Alice@example.org").home, "/home/alice2");
+  for (int i = 0; i < 2; ++i) {
+    must(world.set(alice, kExtension, json::object{{"sunkPreferredHomeDirectory", "/home/alice"}}));
+    EXPECT_EQ(must(world.set(alice, kExtension, json::object{})).home, "/home/alix");
+  }
 }
 
 TEST_P(UsersTest, ShellsComeFromTheList) {
@@ -381,7 +405,8 @@ TEST_P(UsersTest, ShellsComeFromTheList) {
   settings.shells = {"/bin/bash"};
   settings.home_prefixes = {"/data"};
   settings.home_template = "/data/{login}";
-  must(world.directory->update_org_settings(world.operator_, world.acme, settings));
+  must(
+      world.directory->update_org_settings(world.operator_, world.acme, testing::always(settings)));
   EXPECT_FALSE(world.set(must(world.set(alice, "active", false)), kExtension,
                          json::object{{"sunkLoginShell", "/bin/sh"}}));
   EXPECT_EQ(world.add_user("new").home, "/data/new");
@@ -525,6 +550,9 @@ TEST_P(UsersTest, FindsByLoginUserNameOrId) {
     EXPECT_EQ(must(world.directory->find_user(world.acme, name, {})).id, alice.id) << name;
   }
   EXPECT_EQ(world.directory->find_user(world.acme, "bob", {}).error().code, Code::kNotFound);
+  // Whoever takes another's id for a name is not taken for the other.
+  world.add_user(alice.id);
+  EXPECT_EQ(must(world.directory->find_user(world.acme, alice.id, {})).id, alice.id);
 }
 
 TEST_P(UsersTest, AnErrorOfTheEditChangesNothing) {

@@ -27,9 +27,11 @@ http::Response stream_response(int status, http::Body body) {
 
 std::string feed_wait_key(std::string_view org_slug) { return "feed/" + std::string(org_slug); }
 
-FeedServer::FeedServer(directory::Directory& directory, Metrics& metrics, FeedOptions options)
+FeedServer::FeedServer(directory::Directory& directory, Metrics& metrics, RestoreGuard& guard,
+                       FeedOptions options)
     : directory_(directory),
       metrics_(metrics),
+      guard_(guard),
       options_(std::move(options)),
       cache_(options_.cache_bytes_max),
       rendered_(metrics.counter("roster_feed_parts_rendered_total",
@@ -47,6 +49,7 @@ http::Response FeedServer::serve(const http::Request& request, http::Context& co
   if (!cursor) return reset({"malformed", "the cursor is not one of this hub's"});
   const auto refusal = check(*access, *cursor, *query);
   if (!refusal) return error_response(refusal.error(), context);
+  guard_.heard(access->node);
   if (*refusal) return reset(**refusal);
   if (!context.resumed) acknowledge(*access, *cursor, *query);
 

@@ -17,6 +17,7 @@
 #include "hub/access.h"
 #include "hub/delta_cache.h"
 #include "hub/feed_query.h"
+#include "hub/restore_guard.h"
 
 namespace roster::hub {
 
@@ -33,7 +34,8 @@ struct FeedOptions {
 /// `GET /api/organizations/{org}/feed` (feed/FORMAT.md 3.1, 3.2). Thread-safe.
 class FeedServer {
  public:
-  FeedServer(directory::Directory& directory, Metrics& metrics, FeedOptions options);
+  FeedServer(directory::Directory& directory, Metrics& metrics, RestoreGuard& guard,
+             FeedOptions options);
 
   http::Response serve(const http::Request& request, http::Context& context,
                        std::string_view org_slug);
@@ -57,6 +59,7 @@ class FeedServer {
 
   directory::Directory& directory_;
   Metrics& metrics_;
+  RestoreGuard& guard_;
   const FeedOptions options_;
   DeltaCache cache_;
   Metrics::Counter rendered_;

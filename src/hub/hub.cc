@@ -28,7 +28,10 @@ HealthOptions health_options(const HubOptions& options) {
 
 Result<std::unique_ptr<Hub>> Hub::create(directory::Directory& directory, Metrics& metrics,
                                          HubOptions options) {
-  std::unique_ptr<Hub> hub(new Hub(directory, metrics, options));
+  ASSIGN_OR_RETURN(auto guard, RestoreGuard::create(directory, {.run_dir = options.run_dir,
+                                                                .store = options.store,
+                                                                .clock = options.clock}));
+  std::unique_ptr<Hub> hub(new Hub(directory, metrics, options, std::move(guard)));
   SnapshotOptions snapshots = options.snapshots;
   snapshots.directory = options.data_dir / "snapshots";
   snapshots.clock = options.clock;
@@ -43,10 +46,12 @@ Result<std::unique_ptr<Hub>> Hub::create(directory::Directory& directory, Metric
   return hub;
 }
 
-Hub::Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options)
+Hub::Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options,
+         std::unique_ptr<RestoreGuard> guard)
     : directory_(directory),
       metrics_(metrics),
-      feed_(directory, metrics, feed_options(options)),
+      guard_(std::move(guard)),
+      feed_(directory, metrics, *guard_, feed_options(options)),
       enrollment_(directory, metrics, options.clock, options.ca_pem),
       health_(directory, metrics, health_options(options)) {}
 
@@ -86,12 +91,13 @@ void Hub::attach(Snapshots::Notify notify) {
   notify_ = std::move(notify);
 }
 
-void Hub::committed(const std::string& slug, Seq head) {
+void Hub::committed(const directory::Commit& commit) {
+  guard_->committed(commit);
   metrics_
       .counter("roster_commits_total", "Commits that changed something, by organization.",
-               {{"org", slug}})
+               {{"org", commit.slug}})
       .add();
-  notify(feed_wait_key(slug), head.value);
+  notify(feed_wait_key(commit.slug), commit.head.value);
 }
 
 void Hub::notify(const std::string& key, std::uint64_t value) {

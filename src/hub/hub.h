@@ -14,12 +14,15 @@
 #include "hub/enrollment.h"
 #include "hub/feed_server.h"
 #include "hub/health.h"
+#include "hub/restore_guard.h"
 #include "hub/snapshots.h"
 
 namespace roster::hub {
 
 struct HubOptions {
   std::filesystem::path data_dir;
+  std::filesystem::path run_dir;  // emptied by a reboot, in no backup; empty: there is none
+  std::filesystem::path store;    // of the directory
   /// Authority of the hub's own certificate, for nodes that join; empty when it is another's.
   std::string ca_pem;
   std::function<Result<void>()> check_store;
@@ -44,18 +47,20 @@ class Hub {
   void attach(Snapshots::Notify notify);
 
   /// Listener for Directory::on_commit.
-  void committed(const std::string& slug, Seq head);
+  void committed(const directory::Commit& commit);
 
   /// Once a minute or so, by one thread: tells the log about fuses, removes old changes.
   void tick();
 
  private:
-  Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options);
+  Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& options,
+      std::unique_ptr<RestoreGuard> guard);
   void notify(const std::string& key, std::uint64_t value);
   void tell_fuse(const directory::Org& org);
 
   directory::Directory& directory_;
   Metrics& metrics_;
+  const std::unique_ptr<RestoreGuard> guard_;
   FeedServer feed_;
   Enrollment enrollment_;
   Health health_;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/fd.h"
@@ -54,6 +55,15 @@ bool read_answer(int fd, std::chrono::steady_clock::time_point deadline, std::st
   return true;
 }
 
+bool await_parked(TestHub& hub, std::size_t count) {
+  const std::string line = "roster_http_parked " + std::to_string(count) + "\n";
+  for (int attempt = 0; attempt < 6'000; ++attempt) {
+    if (hub.metrics().render().contains(line)) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
 // Would catch: a parked request that costs a thread, is lost at the wake, or renders for itself.
 TEST(Feed, TwoThousandParkedNodesHearOfOneChange) {
   if (!raise_descriptor_limit()) GTEST_SKIP() << "not enough file descriptors allowed";
@@ -68,7 +78,7 @@ TEST(Feed, TwoThousandParkedNodesHearOfOneChange) {
     ASSERT_EQ(::send(nodes.back().get(), request.data(), request.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(request.size()));
     // The server's queue of waiting requests is shorter than this crowd.
-    if (i % 100 == 99) hub.org();
+    if (i % 100 == 99) ASSERT_TRUE(await_parked(hub, i + 1));
   }
   const auto began = std::chrono::steady_clock::now();
   hub.add_user("ada");

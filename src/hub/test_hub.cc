@@ -83,9 +83,12 @@ void TestHub::start() {
   store.path = temp_.path() / "roster.db";
   store.reserve_bytes = 0;
   database_ = must(store::open_sqlite(store));
-  directory_ = must(directory::Directory::open(*database_));
+  directory_ = must(directory::Directory::open(*database_, {.clock = clock_.clock()}));
   HubOptions hub;
   hub.data_dir = temp_.path();
+  hub.run_dir = run_.path();
+  hub.store = store.path;
+  hub.clock = clock_.clock();
   hub.ca_pem = "ca\n";
   hub.check_store = options_.check_store;
   hub.metrics_public = options_.metrics_public;
@@ -104,7 +107,7 @@ void TestHub::start() {
       *metrics_));
   hub_->attach(
       [this](const std::string& key, std::uint64_t value) { server_->notify(key, value); });
-  directory_->on_commit([this](const std::string& slug, Seq head) { hub_->committed(slug, head); });
+  directory_->on_commit([this](const directory::Commit& commit) { hub_->committed(commit); });
   server_->start();
 }
 

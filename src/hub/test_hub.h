@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "directory/directory.h"
+#include "directory/testing/fixture.h"
 #include "feed/enrollment.h"
 #include "feed/messages.h"
 #include "http/client.h"
@@ -60,6 +61,9 @@ class TestHub {
   Hub& hub() { return *hub_; }
   Metrics& metrics() { return *metrics_; }
   const std::filesystem::path& data_dir() const { return temp_.path(); }
+  const std::filesystem::path& run_dir() const { return run_.path(); }
+  /// Stands still until it is moved.
+  directory::testing::StillClock& clock() { return clock_; }
   std::string address() const { return server_->addresses().front(); }
   directory::Org org(std::string_view slug = "acme");
 
@@ -86,6 +90,8 @@ class TestHub {
 
   const TestOptions options_;
   store::testing::TempDirectory temp_;
+  store::testing::TempDirectory run_;
+  directory::testing::StillClock clock_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<store::Database> database_;
   std::unique_ptr<directory::Directory> directory_;

@@ -207,7 +207,6 @@ class Lister {
   }
 
   Result<Listing> run(std::int64_t skip, std::int64_t take) {
-    if (query_.only_active && page_load_.members) RETURN_IF_ERROR(read_inactive());
     if (query_.ids) return by_ids(skip, take);
     if (query_.filter || (query_.only_active && std::is_same_v<Item, User>)) {
       return scan(skip, take);
@@ -314,24 +313,13 @@ class Lister {
   json::object shown(Item& item) const {
     if constexpr (std::is_same_v<Item, Group>) {
       if (!page_load_.members) item.members.clear();
-      std::erase_if(item.members, [this](const directory::Reference& member) {
-        return !member.is_group && inactive_.contains(member.id);
-      });
+      if (query_.only_active) {
+        std::erase_if(item.members, [this](const directory::Reference& member) {
+          return !may_log_in(member, call_.now);
+        });
+      }
     }
     return query_.projection.apply(render(call_, item));
-  }
-
-  Result<void> read_inactive() {
-    const Condition inactive{
-        .field = Condition::Field::kActive, .op = Condition::Op::kEqual, .text = {}, .number = 0};
-    std::string after;
-    while (true) {
-      ASSIGN_OR_RETURN(const auto page,
-                       Users::page(directory_, call_, {&inactive, 1}, after, kRowsPerRead, {}));
-      for (const User& user : page.items) inactive_.insert(user.id);
-      if (!page.more || page.items.empty()) return {};
-      after = page.items.back().id;
-    }
   }
 
   Directory& directory_;
@@ -342,7 +330,6 @@ class Lister {
   Load page_load_;  // what the answer shows
   Load scan_load_;  // what the filter looks at
   std::vector<directory::Reference> indexed_members_;
-  std::unordered_set<std::string> inactive_;
 };
 
 // ---- the parameters ----
@@ -509,9 +496,23 @@ Result<Listing> list_groups(Directory& directory, PageMemory& pages, const Call&
   return Lister<Groups>(directory, pages, call, query).run(skip, take);
 }
 
+namespace {
+
+/// The organization's position. What readers are shown ends with time, too.
+Result<std::string> list_tag(Directory& directory, const Call& call) {
+  std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value);
+  if (call.reader() || wants_only_active(call)) {
+    ASSIGN_OR_RETURN(const auto moment, directory.last_moment(call.org.n, call.now));
+    if (moment) tag += "-" + std::to_string(to_millis(*moment));
+  }
+  return tag + '"';
+}
+
+}  // namespace
+
 Result<http::Response> answer_list(Directory& directory, PageMemory& pages, const Call& call,
                                    const scim::ResourceType* type, const json::object* search) {
-  const std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value) + "\"";
+  ASSIGN_OR_RETURN(const std::string tag, list_tag(directory, call));
   if (search == nullptr && if_none_match(call.request, tag)) {
     http::Response unchanged{.status = 304, .headers = {}, .body = {}};
     unchanged.headers.set("ETag", tag);

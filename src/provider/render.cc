@@ -69,6 +69,23 @@ bool may_log_in(const directory::User& user, Timestamp now) {
   return user.active && (!user.valid_until || now < *user.valid_until);
 }
 
+bool may_log_in(const directory::Reference& member, Timestamp now) {
+  return member.active && (!member.valid_until || now < *member.valid_until);
+}
+
+std::optional<Timestamp> last_moment(const directory::User& user, Timestamp now) {
+  std::optional<Timestamp> last;
+  const auto pass = [&last, now](const std::optional<Timestamp>& moment) {
+    if (moment && *moment <= now && (!last || *last < *moment)) last = moment;
+  };
+  pass(user.valid_until);
+  for (const directory::SshKeyRow& key : user.keys) {
+    pass(key.not_before);
+    pass(key.not_after);
+  }
+  return last;
+}
+
 json::object render(const Call& call, const directory::User& user) {
   json::object out = common(call, scim::user_type(), user);
   // The row decides, also for documents of older versions.

@@ -207,8 +207,9 @@ TEST_F(Service, KeysAreRowsWithASource) {
   EXPECT_EQ(patch("/Users/" + id, add).status, 200);
   EXPECT_EQ(patch("/Users/" + id, add).status, 200);
   EXPECT_EQ(json::find_array(get("/Users/" + id).extension(COREWEAVE), "sunkSshKeys")->size(), 2U);
-  EXPECT_EQ(patch("/Users/" + id, "[{\"op\":\"remove\",\"path\":\"" COREWEAVE
-                                  ":sunkSshKeys[value sw \\\"ssh-ed25519\\\"]\"}]")
+  EXPECT_EQ(patch("/Users/" + id, std::string("[{\"op\":\"remove\",\"path\":\"" COREWEAVE
+                                              ":sunkSshKeys[value eq \\\"") +
+                                      kKeyA + "\\\"]\"}]")
                 .status,
             200);
   EXPECT_EQ(keys(okta_), only_b);
@@ -219,6 +220,12 @@ TEST_F(Service, KeysAreRowsWithASource) {
       200);
   EXPECT_EQ(keys(okta_), only_b);
   EXPECT_EQ(keys(reader_), only_b);
+  // Who asks for a key to go is obeyed, whoever wrote it.
+  EXPECT_EQ(patch("/Users/" + id, "[{\"op\":\"remove\",\"path\":\"" COREWEAVE
+                                  ":sunkSshKeys[value sw \\\"ssh-ed25519\\\"]\"}]")
+                .status,
+            200);
+  EXPECT_EQ(keys(okta_), "none");
 }
 
 TEST_F(Service, BadKeysAreNamedByIndexAndReason) {
@@ -404,7 +411,10 @@ TEST_F(Service, HiddenLeaversAreNotThereForReaders) {
   const std::string ada = make_user("ada", R"(,"active":false)");
   directory::OrgSettings settings = directory_->find_org("acme").value().settings;
   settings.leaver_policy = directory::LeaverPolicy::kHide;
-  ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, settings));
+  ASSERT_TRUE(
+      directory_->update_org_settings(hub_, acme_, [&settings](const directory::OrgSettings&) {
+        return Result<directory::OrgSettings>(settings);
+      }));
   EXPECT_EQ(send(reader_, "GET", "/Users").total(), 0);
   expect_error(send(reader_, "GET", "/Users/" + ada), 404, "");
   EXPECT_EQ(get("/Users").total(), 1) << "the identity provider must find its own record again";
@@ -416,8 +426,25 @@ TEST_F(Service, ExpiredPeopleAreLockedForReaders) {
   ASSERT_TRUE(directory_->set_valid_until(hub_, acme_, ada, now_ + std::chrono::hours(1)));
   const std::string url = "/Users/" + ada + "?attributes=" COREWEAVE;
   EXPECT_TRUE(send(reader_, "GET", url).extension(COREWEAVE).contains("sunkSshKeys"));
+  const std::string group = make_group("lab", R"([{"value":")" + ada + R"("}])");
+  const std::string of_user(send(reader_, "GET", url).headers.get("ETag"));
+  const std::string of_list(send(reader_, "GET", "/Users").headers.get("ETag"));
+  const auto status = [this](const std::string& path, const std::string& tag) {
+    return send(reader_, "GET", path, "", {{"If-None-Match", tag}}).status;
+  };
+  EXPECT_EQ(status(url, of_user), 304);
+  EXPECT_EQ(status("/Users", of_list), 304);
+  const std::string active = "/Groups?excludeInactiveUsers=true";
+  EXPECT_TRUE(
+      send(reader_, "GET", active).body.at("Resources").at(0).as_object().contains("members"));
   now_ += std::chrono::hours(1);
   EXPECT_FALSE(send(reader_, "GET", url).extension(COREWEAVE).contains("sunkSshKeys"));
+  // Nothing changed but the time: who has read before must read again.
+  EXPECT_EQ(status(url, of_user), 200);
+  EXPECT_EQ(status("/Users", of_list), 200);
+  EXPECT_EQ(status("/Users", std::string(send(reader_, "GET", "/Users").headers.get("ETag"))), 304);
+  EXPECT_FALSE(
+      send(reader_, "GET", active).body.at("Resources").at(0).as_object().contains("members"));
 }
 
 }  // namespace

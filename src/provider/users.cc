@@ -95,6 +95,31 @@ void apply(const KeyStep& step, std::vector<KeyInput>& keys) {
   }
 }
 
+/// Stored keys that the steps end up removing by name, whoever wrote them: everybody may take a key
+/// away.
+std::vector<std::string> taken_away(const std::vector<KeyStep>& steps, const User& user) {
+  std::vector<std::string> fingerprints;
+  for (const directory::SshKeyRow& row : user.keys) {
+    const KeyInput stored{.line = row.key,
+                          .fingerprint = row.fingerprint,
+                          .name = {},
+                          .not_before = {},
+                          .not_after = {}};
+    bool removed = false;
+    for (const KeyStep& step : steps) {
+      if (step.kind == scim::ListOp::Kind::kReplace || step.kind == scim::ListOp::Kind::kAdd) {
+        removed = removed && !contains(step.keys, stored.fingerprint);
+        continue;
+      }
+      std::vector<KeyInput> left{stored};
+      apply(step, left);
+      removed = removed || left.empty();
+    }
+    if (removed) fingerprints.push_back(row.fingerprint);
+  }
+  return fingerprints;
+}
+
 /// Name under which the writer's keys are stored (SshKeyRow::source).
 Result<std::string> own_source(Directory& directory, const Call& call) {
   if (!call.actor.client) return "manual";
@@ -175,7 +200,9 @@ Result<http::Response> get_user(Directory& directory, const Call& call, std::str
   if (call.reader() && hides && !may_log_in(user, call.now)) {
     return fail(Code::kNotFound, "there is no such user");
   }
-  if (if_none_match(call.request, entity_tag(user.version))) {
+  // Readers are shown other keys than before, under the same version, when the clock passed an end.
+  const bool as_before = !call.reader() || !last_moment(user, call.now);
+  if (as_before && if_none_match(call.request, entity_tag(user.version))) {
     http::Response unchanged{.status = 304, .headers = {}, .body = {}};
     unchanged.headers.set("ETag", entity_tag(user.version));
     return unchanged;
@@ -220,6 +247,7 @@ Result<http::Response> patch_user(Directory& directory, const Call& call, std::s
     if (!steps.empty()) {
       input.keys = own_keys(current, source);
       for (const KeyStep& step : steps) apply(step, *input.keys);
+      input.removed_keys = taken_away(steps, current);
     }
     return input;
   };

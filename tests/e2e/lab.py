@@ -195,6 +195,7 @@ class Lab:
         pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
         pathlib.Path("/run/sshd").mkdir()
         pathlib.Path("/run/roster").mkdir()
+        pathlib.Path("/run/rosterd").mkdir()
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -238,8 +239,8 @@ class Lab:
         self.token_file.write_text(self.operator_token + "\n")
 
     def start_hub(self, *options, **process):
-        self.start("rosterd", "rosterd", "serve", "--data-dir", self.data_dir, "--listen",
-                   f"127.0.0.1:{self.port}", *options, **process)
+        self.start("rosterd", "rosterd", "serve", "--data-dir", self.data_dir, "--run-dir",
+                   "/run/rosterd", "--listen", f"127.0.0.1:{self.port}", *options, **process)
         tls = ssl.create_default_context(cafile=self.ca_file)
 
         def ready():

@@ -3,11 +3,13 @@ take a snapshot, and no id that a node has seen is given to anybody else.
 """
 
 import shutil
+import signal
 import sqlite3
 
 from support import (
     CORE_GROUP,
     FOUND,
+    PATCH_OP,
     Client,
     Lab,
     NssModule,
@@ -85,6 +87,22 @@ def restore(lab, backup):
     lab.start_hub()
 
 
+def provider_comes_first(checks, scim):
+    """Before any node was heard the hub cannot know which ids were given out since the backup."""
+    client = Client(scim)
+    status, answer = client.call("POST", "/Users", user_body("early"))
+    checks.equal(status, 503, f"a POST before the node was heard waits: {answer.get('detail')}")
+    checks.that(client.headers.get("Retry-After"), "it says when to come again")
+    status, _ = client.call("POST", "/Groups", {"schemas": [CORE_GROUP], "displayName": "early"})
+    checks.equal(status, 503, "so does a group's")
+    status, found = client.call("GET", "/Users?filter=userName%20eq%20%22old0%22")
+    user = "/Users/" + found["Resources"][0]["id"]
+    for active in (False, True):
+        operation = {"op": "replace", "path": "active", "value": active}
+        status, _ = client.call("PATCH", user, {"schemas": [PATCH_OP], "Operations": [operation]})
+        checks.equal(status, 200, f"who is there is {'let in' if active else 'locked'} all the same")
+
+
 def few_are_lost(checks, lab, scim, old):
     """Fewer than 10 people were made since the backup: the node drops them by itself."""
     backup, before = back_up(lab), epoch_of(lab)
@@ -96,7 +114,11 @@ def few_are_lost(checks, lab, scim, old):
     if status != 201:
         raise AssertionError(f"POST: {status} {group}")
     wait_for(lambda: node_has(lost), "the node has those made after the backup", pause=0.05)
+    agent = lab.processes["agent"]
+    agent.send_signal(signal.SIGSTOP)
     restore(lab, backup)
+    provider_comes_first(checks, scim)
+    agent.send_signal(signal.SIGCONT)
     wait_for(lambda: node_misses(lost), "the node follows the restored hub", 30, pause=0.1)
     checks.that(node_has(old), "people of the backup are on the node all the time")
     checks.that(epoch_of(lab) != before, "the restored hub has a new epoch")

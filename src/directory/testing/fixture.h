@@ -52,6 +52,11 @@ inline json::object doc(std::string_view text) {
   return std::move(parsed->get_object());
 }
 
+/// An edit that gives these settings, whatever was before.
+inline Directory::SettingsEdit always(const OrgSettings& settings) {
+  return [settings](const OrgSettings&) -> Result<OrgSettings> { return settings; };
+}
+
 inline UserInput user_named(std::string_view user_name) {
   UserInput input;
   input.doc["userName"] = user_name;
