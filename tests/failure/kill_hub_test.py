@@ -162,6 +162,8 @@ def start(lab):
         "serve",
         "--data-dir",
         lab.data_dir,
+        "--run-dir",
+        "/run/rosterd",
         "--listen",
         f"127.0.0.1:{lab.port}",
         "--log-level",
