@@ -340,12 +340,21 @@ double cpu_ns() {
 /// Zero, which the compiler does not know.
 volatile std::size_t opaque_zero = 0;
 
-/// Nanoseconds per call of one window over all keys. The next key depends on the last answer, as
-/// with a caller who uses what it asked for: otherwise the processor works on several lookups at
-/// once.
+/// How keys follow each other.
+enum class Keys {
+  kDependent,    // on the last answer, as with a caller who uses what it asked for
+  kIndependent,  // known in advance: the processor works on as many lookups at once as it can
+};
+
+/// Nanoseconds per call of one window over all keys.
 template <typename Call>
-double window(std::size_t calls, Call&& call) {
+double window(Keys keys, std::size_t calls, Call&& call) {
   const std::size_t zero = opaque_zero;
+  if (keys == Keys::kIndependent) {
+    const double begin = cpu_ns();
+    for (std::size_t i = 0; i < calls; ++i) call(i);
+    return (cpu_ns() - begin) / static_cast<double>(calls);
+  }
   std::size_t answer = 0;
   const double begin = cpu_ns();
   for (std::size_t i = 0; i < calls; ++i) answer = call(i + (answer & zero));
@@ -354,16 +363,21 @@ double window(std::size_t calls, Call&& call) {
 
 template <typename A, typename B>
 void compare(const char* what, std::uint64_t users, std::size_t calls, A&& module, B&& bound) {
-  std::vector<double> a;
-  std::vector<double> b;
-  window(calls, module);
-  window(calls, bound);
-  for (std::size_t i = 0; i < kWindows; ++i) {
-    a.push_back(window(calls, module));
-    b.push_back(window(calls, bound));
+  std::printf("%-26s %8llu users", what, static_cast<unsigned long long>(users));
+  for (const Keys keys : {Keys::kDependent, Keys::kIndependent}) {
+    std::vector<double> a;
+    std::vector<double> b;
+    window(keys, calls, module);
+    window(keys, calls, bound);
+    for (std::size_t i = 0; i < kWindows; ++i) {
+      a.push_back(window(keys, calls, module));
+      b.push_back(window(keys, calls, bound));
+    }
+    std::printf("  %s: module %6.0f ns, bound %6.0f ns, ratio %5.2f",
+                keys == Keys::kDependent ? "in turn" : "at once", median(a), median(b),
+                median(a) / median(b));
   }
-  std::printf("%-28s %9llu users  module %7.0f ns  bound %7.0f ns  ratio %5.2f\n", what,
-              static_cast<unsigned long long>(users), median(a), median(b), median(a) / median(b));
+  std::printf("\n");
   std::fflush(stdout);
 }
 
