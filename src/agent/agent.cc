@@ -78,7 +78,7 @@ class Agent {
     }
     control_->start();
     if (cache_.generation() > 0) announce_ready();
-    retry_rules();
+    mend_cache();
     std::thread following([this] { follower_.run([this] { wake(); }); });
     look_after();
     notify_service_manager("STOPPING=1");
@@ -122,9 +122,10 @@ class Agent {
     if (!set) log::warn("local rules wait for the disk", {{"error", set.error().message}});
   }
 
-  void retry_rules() {
-    if (auto retried = cache_.retry_rules(); !retried) {
-      log::warn("local rules wait for the disk", {{"error", retried.error().message}});
+  void mend_cache() {
+    if (auto mended = cache_.mend(); !mended) {
+      log::warn("cannot publish local rules or mend the cache",
+                {{"error", mended.error().message}});
     }
   }
 
@@ -164,7 +165,7 @@ class Agent {
       [[maybe_unused]] const ssize_t taken = read(wake_.get(), &count, sizeof count);
       watch_.rearm();
       look_at_rules(false);
-      retry_rules();
+      mend_cache();
     }
   }
 
@@ -209,7 +210,7 @@ Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {
   if (rules.known()) RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
   Follower follower(config, std::move(state), cache, status, metrics, clock, std::move(random));
   RETURN_IF_ERROR(follower.resume());
-  RETURN_IF_ERROR(cache.retry_rules());
+  RETURN_IF_ERROR(cache.mend());
   return follower.sync();
 }
 

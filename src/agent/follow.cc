@@ -103,6 +103,7 @@ Result<void> Follower::adopt(feed::Enrollment enrollment) {
   }
   status_.set_enrollment(enrollment);
   enrollment_ = std::move(enrollment);
+  unadopted_.reset();
   credential_refused_ = false;
   if (position_.empty()) position_ = cache_.view().cursor;
   status_.set_position(position_);
@@ -111,6 +112,8 @@ Result<void> Follower::adopt(feed::Enrollment enrollment) {
 
 Result<void> Follower::ensure_enrolled() {
   if (enrollment_ && !credential_refused_) return {};
+  // An enrolment is taken up again, not repeated: each costs a use of the token.
+  if (unadopted_) return adopt(*unadopted_);
   auto enrollment = enroll(config_, highest_id_);
   if (!enrollment) {
     // Without a good token the old credential is all there is; the hub may take it again.
@@ -127,7 +130,8 @@ Result<void> Follower::ensure_enrolled() {
       enrollment_->org + '/' + enrollment_->view != enrollment->org + '/' + enrollment->view) {
     position_.clear();
   }
-  return adopt(std::move(*enrollment));
+  unadopted_ = std::move(*enrollment);
+  return adopt(*unadopted_);
 }
 
 void Follower::renew_if_due() {
@@ -167,6 +171,7 @@ Result<http::ClientResponse> Follower::call(const http::ClientRequest& request) 
 
 Result<void> Follower::step(milliseconds wait) {
   retry_after_.reset();
+  RETURN_IF_ERROR(remember_highest_id());  // a seed's ids
   RETURN_IF_ERROR(ensure_enrolled());
   renew_if_due();
   if (cache_.generation() == 0 || position_.empty() || snapshot_wanted_) return follow_snapshot();

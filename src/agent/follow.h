@@ -97,6 +97,7 @@ class Follower {
 
   // Of the following thread.
   std::optional<feed::Enrollment> enrollment_;
+  std::optional<feed::Enrollment> unadopted_;  // on disk, but its cache could not be opened
   bool credential_refused_ = false;
   bool snapshot_wanted_ = false;
   std::string position_;      // up to here everything is published

@@ -625,6 +625,20 @@ TEST(Enrolment, ARefusedCredentialJoinsAnew) {
   EXPECT_EQ(hub.count_requests("enroll"), 2U);
 }
 
+// A cache that cannot be opened costs one use of the join token, not one for each try.
+TEST(Enrolment, OneIsEnoughWhenTheCacheCannotBeOpenedAtFirst) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(write_file_atomic(node.config_.cache_dir, "in the way", 0600));
+  EXPECT_FALSE(node.sync());
+  EXPECT_FALSE(node.sync());
+  std::filesystem::remove(node.config_.cache_dir);
+  const auto synced = node.sync();
+  ASSERT_TRUE(synced) << synced.error().message;
+  EXPECT_EQ(hub.count_requests("enroll"), 1U);
+}
+
 TEST(Enrolment, OverTlsTheJoinTokenPinsTheHubsCa) {
   FakeHub hub(FakeHub::Tls::kOwnCa);
   fill(hub);
@@ -759,7 +773,7 @@ TEST(LocalRules, ADeltaThatARuleLostIsNotAcknowledged) {
   ASSERT_FALSE(published);
   EXPECT_EQ(published.error().keyword, kInterrupted);
   EXPECT_EQ(node.view().cursor, before.cursor);
-  ASSERT_TRUE(node.cache_->retry_rules());
+  ASSERT_TRUE(node.cache_->mend());
   EXPECT_FALSE(node.serves("user4"));
 }
 
@@ -790,6 +804,33 @@ TEST(LocalRules, MasksTakeEffectWhileARequestIsParked) {
   EXPECT_EQ(node.view().counts.masked_users, 2U);
 }
 
+// A wiped cache must not wait for the next change of the directory.
+TEST(NodeCache, PutsBackWhatSomebodyRemoved) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  ASSERT_TRUE(node.cache_->mend());
+  const NodeCache::View before = node.view();
+  ASSERT_TRUE(node.cache_->mend());
+  EXPECT_EQ(node.view().generation, before.generation) << "nothing is amiss";
+
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));  // as while a request is parked
+  const std::filesystem::path control = node.config_.cache_dir / "control.1";
+  ASSERT_TRUE(std::filesystem::remove(control));
+  ASSERT_TRUE(node.cache_->mend());
+  EXPECT_TRUE(std::filesystem::exists(control));
+
+  std::filesystem::remove_all(node.config_.cache_dir);
+  ASSERT_TRUE(node.cache_->mend());
+  EXPECT_TRUE(std::filesystem::exists(control));
+  EXPECT_TRUE(node.serves("user20"));
+  EXPECT_EQ(node.view().cursor, before.cursor);
+  EXPECT_GT(node.view().generation, before.generation);
+  node.boot();
+  EXPECT_TRUE(node.serves("user20")) << "it is on disk again";
+}
+
 TEST(Seed, ANodeWithoutHubServesItsImagesSeed) {
   FakeHub hub;
   fill(hub);
@@ -812,6 +853,8 @@ TEST(Seed, ANodeWithoutHubServesItsImagesSeed) {
   EXPECT_TRUE(node.serves("user20"));
   EXPECT_FALSE(node.sync());
   EXPECT_TRUE(node.serves("user20"));
+  EXPECT_EQ(StateDir::open(node.config_.state_dir)->load_highest_id(), 10901U)
+      << "the hub must never give out the seed's ids again";
   EXPECT_FALSE(load_seed(file, *node.cache_)) << "what a node has is newer than its image";
   hub.set_intercept({});
   hub.put_user(200, "new", 10200);

@@ -240,6 +240,7 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   stage_ = after;
   transfer_published_ |= transfer;
   rules_unpublished_ = false;
+  if (!stats->published) return *stats;
   publish_seconds_.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   bytes_counter_.add(static_cast<double>(stats->bytes_written));
@@ -275,14 +276,16 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
       forget_locked();  // the transfer's next step notices
     }
   }
-  return retry_rules();
+  return mend();
 }
 
-Result<void> NodeCache::retry_rules() {
+Result<void> NodeCache::mend() {
   std::optional<nsscache::PublishStats> stats;
   {
     const std::lock_guard lock(mutex_);
-    if (!publisher_ || !rules_unpublished_ || holds_records_locked()) return {};
+    if (!publisher_ || !rules_ || holds_records_locked()) return {};
+    const bool idle = stage_ != Stage::kComplete && publisher_->generation() > 0;
+    if (!rules_unpublished_ && !idle) return {};
     ASSIGN_OR_RETURN(stats, publish_locked());
   }
   if (stats->published) on_publish_(stats->generation);

@@ -67,8 +67,9 @@ class NodeCache {
   /// being collected, `urgent` ones interrupt it, others take effect with it. A delta of which
   /// nothing has come yet (a parked request) is neither in the way nor interrupted.
   Result<void> set_rules(nsscache::LocalRules rules, bool urgent);
-  /// Publishes rules that could not be published before (full disk).
-  Result<void> retry_rules();
+  /// Publishes rules that could not be published before (full disk), and puts back what somebody
+  /// removed from the cache directory. While records of a transfer are held, they bring it along.
+  Result<void> mend();
 
   /// The hub confirmed that what is published is current.
   void touch_contact();
