@@ -68,7 +68,9 @@ std::string status_table(const json::object& status) {
   if (const json::object* error = json::find_object(status, "error")) {
     put(out, "error", text_of(*error, "message") + "  (since " + text_of(*error, "since") + ")");
   }
-  if (const json::array* problems = json::find_array(status, "rule_problems")) {
+  for (const std::string_view kind : {"disk_problems", "rule_problems"}) {
+    const json::array* problems = json::find_array(status, kind);
+    if (problems == nullptr) continue;
     for (const json::value& problem : *problems) {
       if (problem.is_string()) put(out, "problem", std::string(json::view(problem.get_string())));
     }
@@ -76,10 +78,12 @@ std::string status_table(const json::object& status) {
   return out;
 }
 
-int phase_status(std::string_view phase) {
-  if (phase == phase_name(Phase::kFollowing)) return kExitOk;
+int status_of(const json::object& status) {
+  const std::string_view phase = json::find_string(status, "phase").value_or("");
   if (phase == phase_name(Phase::kRefused)) return kExitRefused;
-  return kExitUnreachable;
+  if (phase != phase_name(Phase::kFollowing)) return kExitUnreachable;
+  const json::array* problems = json::find_array(status, "disk_problems");
+  return problems != nullptr && !problems->empty() ? kExitFailed : kExitOk;
 }
 
 }  // namespace
@@ -121,7 +125,7 @@ Result<CommandOutput> show_status(const Config& config, bool as_json) {
   const json::object& status = parsed.get_object();
   CommandOutput out;
   out.text = as_json ? response.body + "\n" : status_table(status);
-  out.status = phase_status(json::find_string(status, "phase").value_or(""));
+  out.status = status_of(status);
   return out;
 }
 

@@ -16,6 +16,8 @@ constexpr milliseconds kAnswerTimeout{60'000};  // beyond the parked time
 constexpr milliseconds kSnapshotTimeout{600'000};
 constexpr milliseconds kParkedMin{10'000};  // hubs park for half a minute at least
 constexpr milliseconds kRenewRetry{60'000};
+constexpr milliseconds kLocalRetryMax{
+    5'000};  // a lockout may be behind what the disk has no room for
 constexpr std::chrono::hours kTotalsSnapshotEvery{1};
 constexpr int kPartsMax = 10'000;
 constexpr int kResumesMax = 20;
@@ -26,6 +28,13 @@ milliseconds since(steady_clock::time_point begin) {
 
 std::uint64_t record_count(const feed::Counts& counts) {
   return counts.users + counts.groups + counts.gone;
+}
+
+/// What fails on this node's own disk is not the hub's fault.
+template <typename T>
+Result<T> on_this_node(Result<T> result) {
+  if (!result && result.error().keyword.empty()) result.error().keyword = kLocal;
+  return result;
 }
 
 /// What a failure means to somebody who looks at the node, and its label in metrics.
@@ -76,7 +85,15 @@ Follower::Follower(const Config& config, StateDir state, NodeCache& cache, Statu
       backoff_(config.backoff_min, config.backoff_max) {}
 
 Result<void> Follower::resume() {
-  ASSIGN_OR_RETURN(highest_id_, state_.load_highest_id());
+  auto highest = state_.load_highest_id();
+  if (!highest && highest.error().code != Code::kDataLoss) {
+    return std::unexpected(std::move(highest.error()));
+  }
+  if (!highest) {
+    log::warn("the highest id is lost but for what is published",
+              {{"error", highest.error().message}});
+  }
+  highest_id_ = saved_highest_id_ = highest.value_or(0);
   status_.set_highest_id(highest_id_);
   auto stored = state_.load_enrollment();
   if (!stored) {
@@ -96,7 +113,7 @@ Result<void> Follower::resume() {
 
 Result<void> Follower::adopt(feed::Enrollment enrollment) {
   ASSIGN_OR_RETURN(std::shared_ptr<http::Client> client, connect(config_, enrollment));
-  RETURN_IF_ERROR(cache_.open(enrollment.org, enrollment.view));
+  RETURN_IF_ERROR(on_this_node(cache_.open(enrollment.org, enrollment.view)));
   {
     const std::lock_guard lock(client_mutex_);
     client_ = std::move(client);
@@ -120,7 +137,7 @@ Result<void> Follower::ensure_enrolled() {
     if (enrollment_) return {};
     return std::unexpected(std::move(enrollment.error()));
   }
-  RETURN_IF_ERROR(state_.save_enrollment(*enrollment));
+  RETURN_IF_ERROR(on_this_node(state_.save_enrollment(*enrollment)));
   log::info("enrolled", {{"org", enrollment->org},
                          {"cluster", enrollment->cluster},
                          {"view", enrollment->view},
@@ -171,7 +188,7 @@ Result<http::ClientResponse> Follower::call(const http::ClientRequest& request) 
 
 Result<void> Follower::step(milliseconds wait) {
   retry_after_.reset();
-  RETURN_IF_ERROR(remember_highest_id());  // a seed's ids
+  remember_highest_id();  // a seed's, or what the disk had no room for
   RETURN_IF_ERROR(ensure_enrolled());
   renew_if_due();
   if (cache_.generation() == 0 || position_.empty() || snapshot_wanted_) return follow_snapshot();
@@ -363,7 +380,7 @@ Result<void> Follower::catch_up(const feed::Head& snapshot_head, const feed::End
 
 Result<void> Follower::publish(const std::string& cursor, const std::string& epoch, bool shrink_ok,
                                bool may_wait) {
-  RETURN_IF_ERROR(remember_highest_id());
+  remember_highest_id();
   RETURN_IF_ERROR(cache_.complete(cursor, epoch, shrink_ok));
   if (may_wait && !cache_.takes_access_away()) {
     const milliseconds delay = draw_up_to(debounce(), random_);
@@ -378,14 +395,22 @@ Result<void> Follower::publish(const std::string& cursor, const std::string& epo
   return {};
 }
 
-/// Before the ids can be seen on this node: a hub restored from a backup must never give them out.
-Result<void> Follower::remember_highest_id() {
-  const std::uint32_t highest = cache_.highest_id();
-  if (highest <= highest_id_) return {};
-  RETURN_IF_ERROR(state_.save_highest_id(highest));
-  highest_id_ = highest;
-  status_.set_highest_id(highest);
-  return {};
+/// A hub restored from a backup must never give out ids that were seen on this node. The file only
+/// adds the ids of who is gone: what is published is in the images, and read from them at the
+/// start. So a state directory that is full holds nothing back; it is tried again with each
+/// exchange.
+void Follower::remember_highest_id() {
+  highest_id_ = std::max(highest_id_, cache_.highest_id());
+  status_.set_highest_id(highest_id_);
+  if (highest_id_ == saved_highest_id_) return;
+  const auto saved = state_.save_highest_id(highest_id_);
+  if (saved) saved_highest_id_ = highest_id_;
+  const std::string problem = saved ? std::string() : saved.error().message;
+  if (!saved && problem != state_problem_) {
+    log::warn("cannot remember the highest id seen", {{"error", problem}});
+  }
+  state_problem_ = problem;
+  status_.set_state_problem(problem);
 }
 
 void Follower::compare_totals(const feed::End& end) {
@@ -433,8 +458,8 @@ milliseconds Follower::note_failure(const Error& error) {
       .add();
   status_.set_failure(phase, error, clock_());
   set_lag();
-  const milliseconds delay =
-      std::max(backoff_.next(random_), retry_after_.value_or(milliseconds(0)));
+  milliseconds delay = std::max(backoff_.next(random_), retry_after_.value_or(milliseconds(0)));
+  if (reason == kLocal) delay = std::min(delay, kLocalRetryMax);
   backoff_gauge_.set(std::chrono::duration<double>(delay).count());
   log::warn("cannot follow the hub; what is published goes on being served",
             {{"reason", reason}, {"error", error.message}, {"retry_ms", delay.count()}});

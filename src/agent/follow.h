@@ -74,7 +74,7 @@ class Follower {
   Result<void> publish(const std::string& cursor, const std::string& epoch, bool shrink_ok,
                        bool may_wait);
   void compare_totals(const feed::End& end);
-  Result<void> remember_highest_id();
+  void remember_highest_id();
 
   void note_success();
   void set_lag();
@@ -104,6 +104,8 @@ class Follower {
   std::string refused_etag_;  // of the snapshot that was refused last
   Seq hub_seq_;
   std::uint32_t highest_id_ = 0;
+  std::uint32_t saved_highest_id_ = 0;
+  std::string state_problem_;  // as logged last
   Timestamp renew_not_before_{};
   std::optional<Timestamp> totals_snapshot_at_;
   std::optional<milliseconds> retry_after_;

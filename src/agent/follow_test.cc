@@ -284,6 +284,55 @@ TEST(Follow, TheHighestIdIsNeverForgotten) {
   EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=2000000000"));
 }
 
+// The file of the highest id must not stand between a leaver and the lock, and the images remember
+// what it could not take.
+TEST(Follow, AStateDirectoryThatCannotBeWrittenHoldsNothingBack) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const std::filesystem::path file = node.config_.state_dir / "highest-id";
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);  // rename(2) over it fails
+  hub.put_user(500, "high", 2'000'000'000);
+  hub.remove_user(101);
+  ASSERT_TRUE(node.sync());
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_TRUE(node.serves("high"));
+  EXPECT_EQ(node.phase(), "following");
+  const json::object told = node.status();
+  const json::array* problems = json::find_array(told, "disk_problems");
+  ASSERT_NE(problems, nullptr);
+  ASSERT_EQ(problems->size(), 1U);
+  EXPECT_THAT(std::string(json::view(problems->at(0).get_string())),
+              ::testing::HasSubstr("state directory"));
+  ASSERT_TRUE(node.sync());
+  EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=2000000000"));
+
+  std::filesystem::remove(file);
+  node.boot();
+  ASSERT_TRUE(node.sync());
+  EXPECT_THAT(hub.requests().back(), ::testing::HasSubstr("highest_id=2000000000"));
+  EXPECT_EQ(StateDir::open(node.config_.state_dir)->load_highest_id(), 2'000'000'000U);
+  EXPECT_TRUE(json::find_array(node.status(), "disk_problems")->empty());
+  ASSERT_TRUE(write_file_atomic(file, "rubbish", 0600));
+  node.boot();
+  EXPECT_TRUE(node.resumed_) << "a damaged file does not stop the agent";
+}
+
+// What the node itself cannot do is not the network's fault, and is tried again soon: behind an
+// arrival that has no room may stand a lockout that has.
+TEST(Follow, AFullDiskIsNotAnUnreachableHub) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  std::filesystem::create_directory(node.config_.state_dir / "node.json");
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(node.phase(), "refused");
+  const json::object told = node.status();
+  EXPECT_EQ(json::find_string(*json::find_object(told, "error"), "code"), kLocal);
+}
+
 TEST(Follow, ASnapshotThatShrinksIsRefusedUntilConfirmed) {
   FakeHub hub;
   fill(hub);

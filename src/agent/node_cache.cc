@@ -69,6 +69,8 @@ NodeCache::NodeCache(const Config& config, Clock clock, Metrics& metrics, OnPubl
       denied_gauge_(metrics.gauge("roster_agent_denied_users", "People locked by the deny file")),
       contact_gauge_(metrics.gauge("roster_agent_contact_timestamp_seconds",
                                    "When the hub last confirmed the published generation")),
+      reserve_gauge_(metrics.gauge("roster_agent_reserve_bytes",
+                                   "Disk space kept for lockouts; little: the disk is full")),
       publish_seconds_(metrics.histogram("roster_agent_publish_seconds",
                                          "Time to write and switch to a new generation")),
       bytes_counter_(
@@ -101,6 +103,7 @@ Result<void> NodeCache::open(const std::string& org, const std::string& view) {
   if (rules_) publisher_->set_local_rules(*rules_);
   // The files may have changed while we were away.
   rules_unpublished_ = rules_ && publisher_->generation() > 0;
+  highest_id_ = std::max(highest_id_, publisher_->highest_id());
   set_gauges_locked();
   return {};
 }
@@ -223,13 +226,23 @@ Result<nsscache::PublishStats> NodeCache::publish() {
   return *stats;
 }
 
+/// Arrivals wait for the disk; what takes access away does not. A snapshot is too much for the
+/// reserve whatever it holds.
+nsscache::Urgency NodeCache::urgency_locked() const {
+  const bool revokes = kind_ == feed::Kind::kDelta && takes_access_away_;
+  return rules_unpublished_ || (stage_ == Stage::kComplete && revokes)
+             ? nsscache::Urgency::kRevocation
+             : nsscache::Urgency::kOrdinary;
+}
+
 Result<nsscache::PublishStats> NodeCache::publish_locked() {
   const bool transfer = stage_ == Stage::kComplete;
   const std::string cursor = transfer ? pending_cursor_ : publisher_->cursor();
   const std::string epoch = transfer ? pending_epoch_ : publisher_->epoch();
   const Stage after = transfer ? Stage::kIdle : stage_;  // a delta without records goes on
   const auto begin = std::chrono::steady_clock::now();
-  auto stats = publisher_->publish(cursor, epoch, clock_());
+  auto stats = publisher_->publish(cursor, epoch, clock_(), urgency_locked());
+  reserve_gauge_.set(static_cast<double>(publisher_->reserve().bytes));
   if (!stats) {
     forget_locked();
     stage_ = after;
@@ -241,6 +254,10 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   transfer_published_ |= transfer;
   rules_unpublished_ = false;
   if (!stats->published) return *stats;
+  if (stats->from_reserve) {
+    log::warn("the disk of the cache is full: published from the reserve",
+              {{"generation", stats->generation}, {"reserve_bytes", publisher_->reserve().bytes}});
+  }
   publish_seconds_.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   bytes_counter_.add(static_cast<double>(stats->bytes_written));
@@ -318,6 +335,7 @@ NodeCache::View NodeCache::view() const {
   out.counts = publisher_->counts();
   out.contact = publisher_->contact();
   out.masked = publisher_->masked(kMaskedReportMax);
+  out.reserve = publisher_->reserve();
   if (rules_) out.denied_rules = rules_->denied_names.size() + rules_->denied_uids.size();
   return out;
 }
@@ -353,6 +371,7 @@ void NodeCache::set_gauges_locked() {
   groups_gauge_.set(static_cast<double>(counts.groups));
   masked_gauge_.set(static_cast<double>(counts.masked_users + counts.masked_groups));
   denied_gauge_.set(static_cast<double>(counts.denied_users));
+  reserve_gauge_.set(static_cast<double>(publisher_->reserve().bytes));
 }
 
 }  // namespace roster::agent

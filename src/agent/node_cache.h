@@ -60,7 +60,7 @@ class NodeCache {
   /// Whether the transfer locks somebody, removes somebody, or takes a group or a key from
   /// somebody: then publishing does not wait.
   bool takes_access_away() const;
-  /// Highest uid or gid that came since the start.
+  /// Highest uid or gid that is published or came since the start.
   std::uint32_t highest_id() const;
 
   /// New rules take effect at once when there is a generation. While records of a transfer are
@@ -86,6 +86,7 @@ class NodeCache {
     std::optional<Timestamp> contact;
     std::vector<std::string> masked;  // at most 100
     std::size_t denied_rules = 0;
+    nsscache::Publisher::Reserve reserve;
   };
   View view() const;
   std::uint64_t generation() const;
@@ -96,6 +97,7 @@ class NodeCache {
   enum class Stage { kIdle, kCollecting, kComplete };
 
   Result<nsscache::PublishStats> publish_locked();
+  nsscache::Urgency urgency_locked() const;
   bool holds_records_locked() const;
   void forget_locked();
   Result<void> apply_record_locked(feed::Message&& message);
@@ -108,7 +110,7 @@ class NodeCache {
   const Clock clock_;
   const OnPublish on_publish_;
   Metrics::Gauge generation_gauge_, users_gauge_, groups_gauge_, masked_gauge_, denied_gauge_,
-      contact_gauge_;
+      contact_gauge_, reserve_gauge_;
   Metrics::Histogram publish_seconds_;
   Metrics::Counter bytes_counter_, merges_counter_;
 

@@ -30,10 +30,23 @@ json::object cache_json(const NodeCache::View& cache, Timestamp now) {
   o["masked"] = strings(cache.masked);
   o["denied_users"] = cache.counts.denied_users;
   o["deny_entries"] = cache.denied_rules;
+  o["reserve_bytes"] = cache.reserve.bytes;
   o["contact"] = time_or_null(cache.contact);
   o["contact_age_s"] =
       cache.contact ? json::value((to_millis(now) - to_millis(*cache.contact)) / 1000) : nullptr;
   return o;
+}
+
+/// Full disks hold nothing back that takes access away, but somebody should make room.
+json::array disk_problems(const NodeCache::View& cache, const std::string& state_problem) {
+  json::array out;
+  if (cache.reserve.bytes < cache.reserve.wanted) {
+    out.emplace_back(
+        "the disk of the cache directory is full: " + std::to_string(cache.reserve.bytes) + " of " +
+        std::to_string(cache.reserve.wanted) + " bytes are kept for lockouts");
+  }
+  if (!state_problem.empty()) out.emplace_back("the state directory: " + state_problem);
+  return out;
 }
 
 }  // namespace
@@ -93,6 +106,11 @@ void StatusBoard::set_highest_id(std::uint32_t id) {
   highest_id_ = id;
 }
 
+void StatusBoard::set_state_problem(std::string problem) {
+  const std::lock_guard lock(mutex_);
+  state_problem_ = std::move(problem);
+}
+
 void StatusBoard::set_rule_problems(std::vector<std::string> problems) {
   const std::lock_guard lock(mutex_);
   rule_problems_ = std::move(problems);
@@ -117,6 +135,7 @@ std::string StatusBoard::to_json(const NodeCache::View& cache, Timestamp now) co
   o["highest_id"] = highest_id_;
   o["cache"] = cache_json(cache, now);
   o["rule_problems"] = strings(rule_problems_);
+  o["disk_problems"] = disk_problems(cache, state_problem_);
   if (!last_error_.empty()) {
     o["error"] = json::object{{"code", json::value(json::string(last_error_code_))},
                               {"message", json::value(json::string(last_error_))},

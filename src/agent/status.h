@@ -34,6 +34,8 @@ class StatusBoard {
   void set_hub_seq(Seq seq);
   void set_position(std::string cursor);
   void set_highest_id(std::uint32_t id);
+  /// Of the state directory; empty: it can be written.
+  void set_state_problem(std::string problem);
   void set_rule_problems(std::vector<std::string> problems);
 
   /// The JSON of `roster-agent status --output json`.
@@ -51,6 +53,7 @@ class StatusBoard {
   Seq hub_seq_;
   std::string position_;
   std::uint32_t highest_id_ = 0;
+  std::string state_problem_;
   std::vector<std::string> rule_problems_;
 };
 

@@ -22,6 +22,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kPrefixes = {"base", "delta", "keybase", "keys"};
 constexpr std::string_view kMajorPart = ".1.";
+constexpr const char* kReserveName = "reserve";
+constexpr std::uint64_t kReserveStep = 4096;
 
 struct RefusedFileSystem {
   std::uint32_t magic;
@@ -142,6 +144,31 @@ Result<void> CacheDirectory::sync() const {
   }
   return {};
 }
+
+std::uint64_t CacheDirectory::reserved_bytes() const {
+  struct stat status;
+  if (::fstatat(fd_.get(), kReserveName, &status, AT_SYMLINK_NOFOLLOW) != 0) return 0;
+  return S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
+}
+
+void CacheDirectory::reserve(std::uint64_t bytes) const {
+  std::uint64_t have = reserved_bytes();
+  if (have >= bytes) return;
+  const UniqueFd fd(
+      ::openat(fd_.get(), kReserveName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) return;
+  // All that there is, in ever smaller pieces: a part of it still serves.
+  for (std::uint64_t more = bytes - have; more >= kReserveStep && have < bytes; more /= 2) {
+    if (::posix_fallocate(fd.get(), static_cast<off_t>(have), static_cast<off_t>(more)) == 0) {
+      have += more;
+    } else if (::ftruncate(fd.get(), static_cast<off_t>(have)) != 0) {
+      break;  // what a failed try left behind would count as reserved
+    }
+  }
+  if (have == 0) give_up_reserve();
+}
+
+void CacheDirectory::give_up_reserve() const { ::unlinkat(fd_.get(), kReserveName, 0); }
 
 Result<ImageFile> ImageFile::load(const CacheDirectory& directory, std::string name,
                                   const char (&magic)[8], bool verify_body) {

@@ -47,6 +47,13 @@ class CacheDirectory {
   std::optional<Identity> identify(const std::string& name) const;
   Result<void> sync() const;
 
+  /// Room that is kept for the day when the disk is full: a file of allocated blocks that nobody
+  /// reads. Its size; 0 when there is none.
+  std::uint64_t reserved_bytes() const;
+  /// Lets it grow to `bytes`, or as far as there is room.
+  void reserve(std::uint64_t bytes) const;
+  void give_up_reserve() const;
+
  private:
   CacheDirectory(std::filesystem::path path, UniqueFd fd)
       : path_(std::move(path)), fd_(std::move(fd)) {}

@@ -1,13 +1,18 @@
 // kill -9 of the publisher at any instant: the last generation that it said was published, or a
 // later one, is served whole, before and after the restart.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <optional>
 #include <random>
 
 #include "nsscache/test_support.h"
@@ -17,6 +22,7 @@ namespace {
 
 constexpr int kPeople = 20;
 
+using ::testing::ElementsAre;
 using CrashTest = CacheTest;
 
 /// In generation k everybody's full name is k, and everybody is in a group named after k.
@@ -141,6 +147,85 @@ TEST_F(CrashTest, AFullDiskLosesNothing) {
   make_changes(publisher, 4);
   ASSERT_OK(publisher.publish("4", "e", now_));
   EXPECT_NE(passwd_line("u1").find(":4:"), std::string::npos);
+}
+
+/// A file system of its own over the cache's parent, in this process's own mount namespace.
+class SmallDisk {
+ public:
+  SmallDisk(std::filesystem::path at, std::uint64_t bytes) : at_(std::move(at)) {
+    const std::string size = "mode=755,size=" + std::to_string(bytes);
+    mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
+               ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               ::mount("tmpfs", at_.c_str(), "tmpfs", 0, size.c_str()) == 0;
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  /// Takes what is left.
+  void fill() const {
+    std::ofstream out(at_ / "ballast", std::ios::app | std::ios::binary);
+    const std::string page(4096, 'x');
+    while (out.write(page.data(), 4096).flush()) {
+    }
+  }
+  void drop() const { std::filesystem::remove(at_ / "ballast"); }
+
+ private:
+  std::filesystem::path at_;
+  bool mounted_ = false;
+};
+
+// On a full disk nobody new arrives, but whoever leaves is locked out, one after the other.
+TEST_F(CrashTest, AFullDiskStillLocksPeopleOut) {
+  const SmallDisk disk(root_, 8 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  constexpr std::uint64_t kStaff = 1000;
+  const auto person = [](std::uint64_t n) {
+    posix::NodeUser user =
+        make_user(n, "u" + std::to_string(n), 10000 + static_cast<std::uint32_t>(n));
+    user.keys = {{.line = "ssh-ed25519 AAAA key", .fingerprint = "SHA256:key"}};
+    return user;
+  };
+  std::optional<Publisher> publisher(open_publisher());
+  for (std::uint64_t n = 1; n <= kStaff; ++n) ASSERT_OK(publisher->upsert_user(person(n)));
+  ASSERT_OK(publisher->publish("1", "e", now_));
+  EXPECT_GE(publisher->reserve().bytes, std::uint64_t{1} << 20);
+  EXPECT_EQ(publisher->reserve().bytes, publisher->reserve().wanted);
+
+  disk.fill();
+  ASSERT_OK(publisher->upsert_user(person(kStaff + 1)));
+  const auto refused = publisher->publish("2", "e", now_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_GE(publisher->reserve().bytes, std::uint64_t{1} << 20) << "not for an arrival";
+  ASSERT_OK(publisher->discard());
+
+  // More than the reserve would hold if each kept its files for a minute.
+  for (std::uint64_t n = 1; n <= 200; ++n) {
+    posix::NodeUser leaver = person(n);
+    leaver.locked = true;
+    leaver.keys.clear();
+    ASSERT_OK(publisher->upsert_user(leaver));
+    const auto stats = publisher->publish(std::to_string(n + 1), "e", now_, Urgency::kRevocation);
+    ASSERT_TRUE(stats) << n << ": " << stats.error().message;
+    ASSERT_NE(passwd_line(leaver.name.str().c_str()).find("nologin"), std::string::npos) << n;
+    ASSERT_THAT(keys_of(leaver.name.str().c_str(), leaver.uid, 1), ElementsAre("unknown")) << n;
+    disk.fill();  // whatever was given back is taken by somebody else
+  }
+  EXPECT_THAT(keys_of("u900", 10900, 1), ElementsAre("ssh-ed25519 AAAA key"));
+  publisher.reset();
+  publisher.emplace(open_publisher());
+  EXPECT_EQ(publisher->cursor(), "201") << "after a restart it goes on";
+
+  disk.drop();
+  publisher->remove_retired(now_ + std::chrono::minutes(2));
+  EXPECT_EQ(publisher->reserve().bytes, publisher->reserve().wanted);
+  ASSERT_OK(publisher->upsert_user(person(kStaff + 1)));
+  ASSERT_OK(publisher->publish("300", "e", now_));
+  EXPECT_EQ(publisher->highest_id(), 10000 + kStaff + 1);
 }
 
 }  // namespace

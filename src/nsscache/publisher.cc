@@ -22,6 +22,15 @@ constexpr std::size_t kRebaseShare = 8;
 constexpr std::size_t kRebaseUsersMin = 4096;
 // After a merge failed (disk full), the delta grows by this factor before the next try.
 constexpr double kMergeRetryGrowth = 1.25;
+// A lockout writes a delta and a keys file, while those before it are kept for their minute.
+constexpr double kReserveRounds = 2;
+
+/// A delta beyond this is merged into its base: the cost of both balances over time.
+double merge_limit(const ImageHeader& base) {
+  const double records = std::max(1.0, double{1} * base.user_count + base.group_count);
+  const auto bytes = static_cast<double>(base.file_bytes);
+  return std::sqrt(2.0 * bytes * (bytes / records));
+}
 
 std::uint64_t seconds_of(Timestamp time) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, to_millis(time) / 1000));
@@ -172,7 +181,12 @@ struct Publisher::Impl {
   FilePlace keys_place() const { return {directory.fd(), options.owner, options.keys_group, 0640}; }
   bool base_merge_due() const;
   bool keys_merge_due() const;
-  Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now);
+  Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now,
+                               Urgency urgency);
+  Result<PublishStats> publish_once(std::string_view cursor, std::string_view epoch, Timestamp now,
+                                    bool pressed);
+  void merge_if_due(Timestamp now, PublishStats& stats);
+  std::uint64_t reserve_wanted() const;
   void retire(const std::string& name, Timestamp now);
   std::optional<Timestamp> remove_retired(Timestamp now);
   void forget_changes();
@@ -796,10 +810,7 @@ Result<void> Publisher::Impl::switch_to(std::uint64_t next, Fresh fresh, Timesta
 }
 
 bool Publisher::Impl::base_merge_due() const {
-  const ImageHeader& base = *published->base.image().header;
-  const double records = std::max(1.0, double{1} * base.user_count + base.group_count);
-  const double limit = std::sqrt(2.0 * static_cast<double>(base.file_bytes) *
-                                 (static_cast<double>(base.file_bytes) / records));
+  const double limit = merge_limit(*published->base.image().header);
   const auto delta = static_cast<double>(published->delta.image().header->file_bytes);
   return delta >
          std::max({static_cast<double>(options.merge_bytes_min), limit, merge_not_below_bytes});
@@ -807,10 +818,7 @@ bool Publisher::Impl::base_merge_due() const {
 
 bool Publisher::Impl::keys_merge_due() const {
   if (!published->keys) return false;
-  const ImageHeader& base = *published->keybase->image().header;
-  const double records = std::max(1.0, double{1} * base.user_count);
-  const double limit = std::sqrt(2.0 * static_cast<double>(base.file_bytes) *
-                                 (static_cast<double>(base.file_bytes) / records));
+  const double limit = merge_limit(*published->keybase->image().header);
   const auto keys = static_cast<double>(published->keys->image().header->file_bytes);
   return keys >
          std::max({static_cast<double>(options.merge_bytes_min), limit, merge_not_below_bytes});
@@ -844,8 +852,46 @@ Result<void> Publisher::Impl::restore_place() {
   return {};
 }
 
+/// Twice what a delta and a keys file may grow to before they are merged.
+std::uint64_t Publisher::Impl::reserve_wanted() const {
+  double bytes = 0;
+  const auto add = [&](const ImageFile& base, const ImageFile& delta) {
+    bytes +=
+        std::max({static_cast<double>(options.merge_bytes_min), merge_limit(*base.image().header),
+                  static_cast<double>(delta.image().header->file_bytes)});
+  };
+  if (published) add(published->base, published->delta);
+  if (published && published->keys) add(*published->keybase, *published->keys);
+  return std::max(options.reserve_bytes_min, static_cast<std::uint64_t>(kReserveRounds * bytes));
+}
+
 Result<PublishStats> Publisher::Impl::publish(std::string_view new_cursor,
-                                              std::string_view new_epoch, Timestamp now) {
+                                              std::string_view new_epoch, Timestamp now,
+                                              Urgency urgency) {
+  auto stats = publish_once(new_cursor, new_epoch, now, false);
+  const auto is_full = [&stats] { return !stats && stats.error().code == Code::kUnavailable; };
+  // A smaller reserve than wanted also says that the disk is full; only what takes access away may
+  // have it, for once it is given up others may take its place.
+  const bool pressed = is_full() && urgency == Urgency::kRevocation && published;
+  if (pressed) {
+    directory.give_up_reserve();
+    stats = publish_once(new_cursor, new_epoch, now, true);
+    if (is_full()) {
+      // Superseded files before their minute is over: a reader that opens one just now is told to
+      // look at the control word again.
+      remove_retired(Timestamp::max());
+      stats = publish_once(new_cursor, new_epoch, now, true);
+    }
+    if (stats) stats->from_reserve = true;
+  }
+  directory.reserve(reserve_wanted());
+  return stats;
+}
+
+/// `pressed`: with as few bytes as can be.
+Result<PublishStats> Publisher::Impl::publish_once(std::string_view new_cursor,
+                                                   std::string_view new_epoch, Timestamp now,
+                                                   bool pressed) {
   if (!rules) {
     return fail(Code::kFailedPrecondition, "the local rules were not given before publishing");
   }
@@ -869,30 +915,33 @@ Result<PublishStats> Publisher::Impl::publish(std::string_view new_cursor,
   }
   const bool whole =
       replacement || !published || rebase_needed ||
-      overlay.users.size() >
-          std::max<std::size_t>(kRebaseUsersMin,
-                                published->base.image().header->user_count / kRebaseShare);
+      (!pressed &&
+       overlay.users.size() >
+           std::max<std::size_t>(kRebaseUsersMin,
+                                 published->base.image().header->user_count / kRebaseShare));
   const bool whole_keys = whole && (replacement || !published || rebase_needed);
   RETURN_IF_ERROR(
       write_generation({.base = whole, .keybase = whole_keys, .keys = keys_dirty}, now, stats));
   stats.merged = whole;
   rebase_needed = false;
-  const Parts due{.base = base_merge_due(), .keybase = keys_merge_due()};
-  if (due.base || due.keybase) {
-    // Readers already see the change; a merge that fails (disk full) is only put off.
-    if (write_generation(due, now, stats)) {
-      stats.merged = true;
-      merge_not_below_bytes = 0;
-    } else {
-      merge_not_below_bytes =
-          kMergeRetryGrowth *
-          static_cast<double>(
-              std::max(published->delta.image().header->file_bytes,
-                       published->keys ? published->keys->image().header->file_bytes : 0));
-    }
-  }
+  if (!pressed) merge_if_due(now, stats);
   remove_retired(now);
   return stats;
+}
+
+/// Readers already see the change; a merge that fails (disk full) is only put off.
+void Publisher::Impl::merge_if_due(Timestamp now, PublishStats& stats) {
+  const Parts due{.base = base_merge_due(), .keybase = keys_merge_due()};
+  if (!due.base && !due.keybase) return;
+  if (write_generation(due, now, stats)) {
+    stats.merged = true;
+    merge_not_below_bytes = 0;
+    return;
+  }
+  merge_not_below_bytes =
+      kMergeRetryGrowth * static_cast<double>(std::max(
+                              published->delta.image().header->file_bytes,
+                              published->keys ? published->keys->image().header->file_bytes : 0));
 }
 
 void Publisher::Impl::retire(const std::string& name, Timestamp now) {
@@ -933,6 +982,7 @@ Result<Publisher> Publisher::open(PublisherOptions options, Timestamp now) {
   ASSIGN_OR_RETURN(auto control, ControlFile::open(directory, options.owner, options.random));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(directory), std::move(control));
   impl->recover(now);
+  impl->directory.reserve(impl->reserve_wanted());
   return Publisher(std::move(impl));
 }
 
@@ -948,6 +998,26 @@ CacheCounts Publisher::counts() const {
   const Totals& totals = impl_->published->delta.image().header->totals;
   return {totals.users, totals.groups, totals.masked_users, totals.masked_groups,
           totals.denied_users};
+}
+
+std::uint32_t Publisher::highest_id() const {
+  std::uint32_t highest = 0;
+  if (!impl_->published) return highest;
+  for (const Image& image : {impl_->published->delta.image(), impl_->published->base.image()}) {
+    for (std::uint32_t i = 0; i < image.header->user_count; ++i) {
+      const UserRecord* user = user_by_ordinal(image, i);
+      if (user != nullptr) highest = std::max({highest, user->uid, user->gid});
+    }
+    for (std::uint32_t i = 0; i < image.header->group_count; ++i) {
+      const GroupRecord* group = group_by_ordinal(image, i);
+      if (group != nullptr) highest = std::max(highest, group->gid);
+    }
+  }
+  return highest;
+}
+
+Publisher::Reserve Publisher::reserve() const {
+  return {impl_->directory.reserved_bytes(), impl_->reserve_wanted()};
 }
 
 std::vector<std::string> Publisher::masked(std::size_t max) const {
@@ -1128,8 +1198,8 @@ void Publisher::set_local_rules(LocalRules rules) {
 }
 
 Result<PublishStats> Publisher::publish(std::string_view cursor, std::string_view epoch,
-                                        Timestamp now) {
-  return impl_->publish(cursor, epoch, now);
+                                        Timestamp now, Urgency urgency) {
+  return impl_->publish(cursor, epoch, now, urgency);
 }
 
 Result<void> Publisher::discard() {
@@ -1154,7 +1224,9 @@ void Publisher::set_max_stale(std::chrono::seconds max_stale) {
 }
 
 std::optional<Timestamp> Publisher::remove_retired(Timestamp now) {
-  return impl_->remove_retired(now);
+  const auto next = impl_->remove_retired(now);
+  impl_->directory.reserve(impl_->reserve_wanted());
+  return next;
 }
 
 }  // namespace roster::nsscache

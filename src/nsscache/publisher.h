@@ -28,8 +28,9 @@ struct PublisherOptions {
   std::optional<FileOwner> owner;  // of directory and files; nothing: as the process creates them
   std::optional<gid_t> keys_group;    // group that may read the keys file (0640); nothing: owner's
   bool allow_any_filesystem = false;  // network and overlay file systems are refused otherwise
-  std::chrono::seconds retire_after{60};   // superseded files stay at least so long
-  std::size_t merge_bytes_min = 64 << 10;  // a delta smaller than this is never worth a new base
+  std::chrono::seconds retire_after{60};      // superseded files stay at least so long
+  std::size_t merge_bytes_min = 64 << 10;     // a delta smaller than this is never worth a new base
+  std::uint64_t reserve_bytes_min = 1 << 20;  // kept for lockouts on a full disk; more when needed
   RandomBytes random = system_random;
 };
 
@@ -44,9 +45,16 @@ struct LocalRules {
   std::vector<std::uint32_t> denied_uids{};
 };
 
+/// What the reserve is for.
+enum class Urgency {
+  kOrdinary,
+  kRevocation,  // takes access away: goes on when the disk is full, from the reserve
+};
+
 struct PublishStats {
-  bool published = false;  // false: nothing differed, the generation stayed
-  bool merged = false;     // a new base was written
+  bool published = false;     // false: nothing differed, the generation stayed
+  bool merged = false;        // a new base was written
+  bool from_reserve = false;  // the disk is full otherwise
   std::uint64_t generation = 0;
   std::uint64_t bytes_written = 0;  // by this call, all files together
 };
@@ -92,6 +100,16 @@ class Publisher {
   /// Names and ids that are in the published generation but masked on this node, at most `max`.
   std::vector<std::string> masked(std::size_t max) const;
 
+  /// Highest uid or gid of the published generation; 0 before the first. Reads all of it.
+  std::uint32_t highest_id() const;
+
+  /// What is kept free for lockouts, and what should be. Less than that: the disk is full.
+  struct Reserve {
+    std::uint64_t bytes = 0;
+    std::uint64_t wanted = 0;
+  };
+  Reserve reserve() const;
+
   /// Whether a record is in the published generation (masked or not).
   std::optional<posix::NodeUser> find_user(std::string_view login) const;
   std::optional<posix::NodeUser> find_user(std::uint64_t n) const;
@@ -125,7 +143,8 @@ class Publisher {
   /// user and a group would share a name or an id (says which), kUnavailable when the disk is full,
   /// kFailedPrecondition without local rules. Also restores files that somebody removed: call it
   /// now and then although nothing changed.
-  Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now);
+  Result<PublishStats> publish(std::string_view cursor, std::string_view epoch, Timestamp now,
+                               Urgency urgency = Urgency::kOrdinary);
 
   /// Forgets every change since the last publish().
   Result<void> discard();

@@ -9,6 +9,7 @@ import time
 from support import (
     CACHE,
     CORE_GROUP,
+    COREWEAVE,
     FOUND,
     STATE,
     Client,
@@ -218,12 +219,73 @@ def hub_story(checks):
         checks.that("yes" in lab.roster("audit", "verify").stdout, "the audit chain is whole")
 
 
-def keeps_serving(checks, client, people, ballast, what):
-    """While it is full the last generation is served; then the node catches up."""
+def helper_keys(name, uid):
+    """What sshd is told."""
+    return run(
+        "setpriv",
+        "--reuid",
+        "roster-keys",
+        "--regid",
+        "roster-keys",
+        "--clear-groups",
+        "/usr/bin/roster-authorized-keys",
+        name,
+        str(uid),
+    ).stdout
+
+
+def is_locked_out(user):
+    name = user["userName"]
+    return node_user(name)[2] and helper_keys(name, uid_of(user)) == ""
+
+
+def leavers_are_locked_out(checks, client, people, names, what):
+    """One after the other, more than the reserve would hold at once, each in good time."""
+    slowest = 0
+    for name in names:
+        user = people[name]
+        if not helper_keys(name, uid_of(user)).startswith("ssh-"):
+            raise AssertionError(f"{name} has no key to lose")
+        status, answer = client.call("PATCH", "/Users/" + user["id"], patch_body(OFF))
+        if status not in (200, 204):
+            raise AssertionError(f"{status} {answer}")
+        slowest = max(
+            slowest, wait_for(lambda u=user: is_locked_out(u), f"{name} is locked out", 15, 0.02)
+        )
+    checks.that(True, f"{what} is full: {len(names)} leavers locked out, {slowest:.2f} s at most")
+
+
+def disk_problems():
+    return (agent_status() or {}).get("disk_problems", ["no agent"])
+
+
+def state_full(checks, client, people):
+    """A full state directory holds nothing back; what it cannot take is told."""
+    ballast = Ballast(STATE)
+    ballast.fill()
+    # A new and higher id is what the agent keeps there.
+    status, new = client.call("POST", "/Users", user_body("nstate"))
+    checks.equal(status, 201, "state directory is full; somebody is new at the hub")
+    wait_for(lambda: node_user("nstate")[1] == uid_of(new), "the new one", 10, 0.02)
+    leavers_are_locked_out(checks, client, people, ["s0", "s1"], "state directory")
+    problems = disk_problems()
+    checks.that("space" in str(problems).lower(), f"status: {problems!r}")
+    checks.equal(agent_status()["phase"], "following", "the hub is not blamed")
+    checks.that(run("roster-agent", "status", check=False).returncode != 0, "its exit status, too")
+    ballast.drop()
+    client.call("POST", "/Users", user_body("nstate2"))
+    wait_for(lambda: not disk_problems(), "status is well", 20, 0.05)
+    highest = int((STATE / "highest-id").read_text())
+    checks.that(highest >= uid_of(new), "with room again, the highest id is kept")
+
+
+def keeps_serving(checks, client, people):
+    """While it is full the last generation is served, whoever leaves is locked out, and then the
+    node catches up."""
+    what, ballast = "cache directory", Ballast(CACHE)
     before = node_user("p1")
     ballast.fill()
-    # A new and higher id, so that the agent writes to its state directory, too.
-    status, new = client.call("POST", "/Users", user_body("n" + what.split()[0]))
+    status, new = client.call("POST", "/Users", user_body("ncache"))
     checks.equal(status, 201, f"{what} is full; somebody is new at the hub")
     wait_for(lambda: "error" in (agent_status() or {}), "status says so", 10, 0.02)
     status, _ = client.call(
@@ -233,18 +295,26 @@ def keeps_serving(checks, client, people, ballast, what):
     )
     checks.that(status in (200, 204), "and somebody changes")
     error = agent_status()["error"]
+    checks.equal(error["code"], "local", "the hub is not blamed")
     checks.that("space" in error["message"].lower(), f"status: {error['message']!r}")
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         if node_user("p1") != before:
             raise AssertionError(f"p1 is {node_user('p1')}, was {before}")
     checks.that(run("roster-agent", "status", check=False).returncode != 0, "its exit status, too")
+    leavers_are_locked_out(checks, client, people, [f"c{n}" for n in range(12)], what)
+    ballast.fill()
+    leavers_are_locked_out(checks, client, people, ["c12"], what)
+    problems = disk_problems()
+    checks.that("reserve" in str(problems) or "kept for" in str(problems), f"status: {problems!r}")
     ballast.drop()
     wait_for(
         lambda: node_user("p1")[3] == f"After {what}", "the change after there is room", 30, 0.05
     )
-    wait_for(lambda: node_user("n" + what.split()[0])[1] == uid_of(new), "the new one", 10, 0.05)
+    wait_for(lambda: node_user("ncache")[1] == uid_of(new), "the new one", 10, 0.05)
+    client.call("POST", "/Users", user_body("ncache2"))
     wait_for(lambda: "error" not in (agent_status() or {"error": 1}), "status is well", 10, 0.02)
+    wait_for(lambda: not disk_problems(), "the reserve is whole again", 20, 0.05)
     checks.that(True, "with room again, the node catches up and status is well")
 
 
@@ -257,12 +327,16 @@ def node_story(checks):
         lab.start_hub("--log-level", "warn")
         scim = lab.scim_client()
         client, people = Client(scim), {}
-        for index in range(5):
-            people[f"p{index}"] = client.call("POST", "/Users", user_body(f"p{index}"))[1]
+        public = lab.make_key("key")[1]
+        for name in [f"p{n}" for n in range(5)] + [f"c{n}" for n in range(13)] + ["s0", "s1"]:
+            body = user_body(name)
+            body["schemas"].append(COREWEAVE)
+            body[COREWEAVE] = {"sunkSshKeys": [public]}
+            people[name] = client.call("POST", "/Users", body)[1]
         lab.start_agent(lab.join_token())
         wait_for(lambda: node_user("p4")[0] == FOUND, "the node", 20, 0.05)
-        keeps_serving(checks, client, people, Ballast(CACHE), "cache directory")
-        keeps_serving(checks, client, people, Ballast(STATE), "state directory")
+        keeps_serving(checks, client, people)
+        state_full(checks, client, people)
         ballast = Ballast(CACHE)
         ballast.fill()
         lab.stop("agent", signal.SIGKILL)
