@@ -174,7 +174,7 @@ Result<int> execute(const Commands& commands, const Flags& flags) {
   }
   RETURN_IF_ERROR(roster::agent::validate(config));
   if (*commands.seed) {
-    RETURN_IF_ERROR(roster::agent::make_seed(config, flags.seed_file));
+    RETURN_IF_ERROR(roster::agent::make_seed(config, flags.seed_file, roster::system_random));
   } else if (*commands.sync) {
     RETURN_IF_ERROR(roster::agent::sync_once(config, roster::system_now, roster::system_random));
   } else {

@@ -148,12 +148,15 @@ Result<void> wait_ready(const Config& config, std::string_view user, millisecond
   }
 }
 
-Result<void> make_seed(const Config& config, const std::filesystem::path& file) {
+Result<void> make_seed(const Config& config, const std::filesystem::path& file,
+                       const RandomBytes& random) {
   ASSIGN_OR_RETURN(const StateDir state, StateDir::open(config.state_dir));
   ASSIGN_OR_RETURN(auto enrollment, state.load_enrollment());
   if (!enrollment) {
-    ASSIGN_OR_RETURN(enrollment, enroll(config, 0));
+    ASSIGN_OR_RETURN(const Secret credential, state.begin_joining(random));
+    ASSIGN_OR_RETURN(enrollment, enroll(config, 0, credential));
     RETURN_IF_ERROR(state.save_enrollment(*enrollment));
+    state.end_joining();
   }
   return write_seed(config, *enrollment, file);
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "agent/config.h"
+#include "base/ids.h"
 #include "base/result.h"
 
 namespace roster::agent {
@@ -38,6 +39,7 @@ Result<void> wait_ready(const Config& config, std::string_view user,
 
 /// Writes a seed file for boot images. Uses this node's enrolment, else joins with the join token
 /// and keeps the enrolment.
-Result<void> make_seed(const Config& config, const std::filesystem::path& file);
+Result<void> make_seed(const Config& config, const std::filesystem::path& file,
+                       const RandomBytes& random);
 
 }  // namespace roster::agent

@@ -108,6 +108,7 @@ Result<void> Follower::resume() {
                                                config_.org + ": empty " +
                                                config_.state_dir.string() + " to join anew");
   }
+  state_.end_joining();
   return adopt(std::move(**stored));
 }
 
@@ -127,17 +128,23 @@ Result<void> Follower::adopt(feed::Enrollment enrollment) {
   return {};
 }
 
+Result<feed::Enrollment> Follower::join() {
+  ASSIGN_OR_RETURN(const Secret credential, on_this_node(state_.begin_joining(random_)));
+  return enroll(config_, highest_id_, credential);
+}
+
 Result<void> Follower::ensure_enrolled() {
   if (enrollment_ && !credential_refused_) return {};
   // An enrolment is taken up again, not repeated: each costs a use of the token.
   if (unadopted_) return adopt(*unadopted_);
-  auto enrollment = enroll(config_, highest_id_);
+  auto enrollment = join();
   if (!enrollment) {
     // Without a good token the old credential is all there is; the hub may take it again.
     if (enrollment_) return {};
     return std::unexpected(std::move(enrollment.error()));
   }
   RETURN_IF_ERROR(on_this_node(state_.save_enrollment(*enrollment)));
+  state_.end_joining();
   log::info("enrolled", {{"org", enrollment->org},
                          {"cluster", enrollment->cluster},
                          {"view", enrollment->view},

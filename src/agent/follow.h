@@ -59,6 +59,7 @@ class Follower {
 
   Result<void> step(milliseconds wait);
   Result<void> ensure_enrolled();
+  Result<feed::Enrollment> join();
   Result<void> adopt(feed::Enrollment enrollment);
   void renew_if_due();
 

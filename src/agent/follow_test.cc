@@ -16,6 +16,7 @@
 #include "agent/testing/fake_hub.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "crypto/token.h"
 
 namespace roster::agent {
 namespace {
@@ -672,6 +673,40 @@ TEST(Enrolment, ARefusedCredentialJoinsAnew) {
   const auto again = node.sync();
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(hub.count_requests("enroll"), 2U);
+}
+
+// The hub admits a node, and the node dies before it has the answer: it must ask with what it asked
+// with, or it is an impostor of itself until the hub takes it for dead.
+TEST(Enrolment, AfterALostAnswerItAsksWithTheSameCredential) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  std::mutex mutex;
+  std::vector<std::string> proposed;
+  int lost = 2;
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (request.path != feed::kEnrollPath) return std::nullopt;
+    const std::lock_guard lock(mutex);
+    proposed.push_back(feed::EnrollRequest::parse(request.body, false)->credential.expose());
+    if (lost-- <= 0) return std::nullopt;
+    http::Response cut;
+    cut.status = 502;
+    return cut;
+  });
+  EXPECT_FALSE(node.sync());
+  node.boot();
+  EXPECT_FALSE(node.sync());
+  EXPECT_EQ(std::filesystem::status(node.config_.state_dir / "joining").permissions(),
+            std::filesystem::perms(0600));
+  node.boot();
+  ASSERT_TRUE(node.sync());
+  ASSERT_EQ(proposed.size(), 3U);
+  EXPECT_TRUE(crypto::parse_token(proposed[0])) << "of the hub's form";
+  EXPECT_EQ(proposed[1], proposed[0]);
+  EXPECT_EQ(proposed[2], proposed[0]);
+  EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "joining"));
+  const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+  EXPECT_EQ((*stored)->credential.expose(), hub.credential()) << "what the hub says counts";
 }
 
 // A cache that cannot be opened costs one use of the join token, not one for each try.

@@ -128,7 +128,8 @@ Result<std::unique_ptr<http::Client>> connect(const Config& config,
   return http::Client::create(std::move(options));
 }
 
-Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id) {
+Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id,
+                                const Secret& credential) {
   ASSIGN_OR_RETURN(const crypto::JoinToken token, read_join_token(config));
   const std::string pin = token.ca_sha256.empty() ? config.ca_sha256 : token.ca_sha256;
   http::ClientOptions options = client_options(config);
@@ -141,7 +142,8 @@ Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id) 
   const feed::EnrollRequest body{.name = config.node_name,
                                  .role = config.role,
                                  .agent_version = ROSTER_VERSION,
-                                 .highest_id = highest_id};
+                                 .highest_id = highest_id,
+                                 .credential = credential};
   http::ClientRequest request;
   request.method = "POST";
   request.target = feed::kEnrollPath;

@@ -17,9 +17,11 @@ namespace roster::agent {
 /// Exchanges the join token in `config.join_token_file` for a credential (feed/FORMAT.md 5). The
 /// token's fingerprint, else the configured one, pins the hub's CA; the CA that the answer carries
 /// must have it. kNotFound when there is no token, kUnauthenticated when the hub does not take it,
-/// kAlreadyExists while another live node has this name, kUnavailable when the hub cannot be
+/// `credential` is the one that the node would have. kAlreadyExists while another live node has
+/// this name, kUnavailable when the hub cannot be
 /// reached, kFailedPrecondition when the answer is for another organization, role or CA.
-Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id);
+Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id,
+                                const Secret& credential);
 
 /// A new credential for an enrolled node; the present one goes on being valid until the new one is
 /// first used.

@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/file.h"
+#include "crypto/token.h"
 
 namespace roster::agent {
 namespace {
@@ -52,12 +53,20 @@ Result<void> StateDir::save_enrollment(const feed::Enrollment& enrollment) const
   return write_file_atomic(directory_ / "node.json", enrollment.to_json(), 0600);
 }
 
-Result<void> StateDir::forget_enrollment() const {
-  const std::filesystem::path file = directory_ / "node.json";
-  if (unlink(file.c_str()) != 0 && errno != ENOENT) {
-    return std::unexpected(errno_error("unlink " + file.string(), errno));
-  }
-  return fsync_directory(directory_);
+Result<Secret> StateDir::begin_joining(const RandomBytes& random) const {
+  const std::filesystem::path file = directory_ / "joining";
+  const auto stored = read_private_file(file, kFileBytesMax);
+  const auto enrollment = load_enrollment();
+  const bool ended = enrollment && *enrollment && stored &&
+                     constant_time_equal((*enrollment)->credential.expose(), *stored);
+  if (stored && crypto::parse_token(*stored) && !ended) return Secret(*stored);
+  Secret drawn = crypto::mint_token(crypto::TokenKind::kNode, random).token;
+  RETURN_IF_ERROR(write_file_atomic(file, drawn.expose() + "\n", 0600));
+  return drawn;
+}
+
+void StateDir::end_joining() const {
+  unlink((directory_ / "joining").c_str());  // what stays behind is not used again
 }
 
 Result<std::uint32_t> StateDir::load_highest_id() const {

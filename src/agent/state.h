@@ -4,13 +4,16 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/ids.h"
 #include "base/result.h"
+#include "base/secret.h"
 #include "feed/enrollment.h"
 
 namespace roster::agent {
 
 /// What a node must remember besides its cache, below a directory of mode 0700:
 ///   node.json    the enrolment with credential and CA, 0600
+///   joining      the credential that is being enrolled, 0600
 ///   highest-id   the highest uid or gid ever seen
 /// Each is replaced as one step, so that a kill at any instant leaves the old or the new one.
 class StateDir {
@@ -22,7 +25,11 @@ class StateDir {
   /// does not parse.
   Result<std::optional<feed::Enrollment>> load_enrollment() const;
   Result<void> save_enrollment(const feed::Enrollment& enrollment) const;
-  Result<void> forget_enrollment() const;
+  /// A credential to enrol with, on disk: whoever died on the way goes on with the same one, so
+  /// that the hub knows it again. Never the one of the enrolment that is there.
+  Result<Secret> begin_joining(const RandomBytes& random) const;
+  /// The enrolment is on disk.
+  void end_joining() const;
 
   /// 0 before the first.
   Result<std::uint32_t> load_highest_id() const;

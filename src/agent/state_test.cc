@@ -75,5 +75,26 @@ TEST_F(State, ExposedOrDamagedFilesAreRefused) {
   EXPECT_EQ(StateDir::open(root_).error().code, Code::kPermissionDenied);
 }
 
+TEST_F(State, ACredentialToJoinWithIsDrawnOnceAndNeverTwiceUsed) {
+  const StateDir state = *StateDir::open(root_ / "state");
+  const Secret first = *state.begin_joining(system_random);
+  EXPECT_EQ(state.begin_joining(system_random)->expose(), first.expose());
+  // Killed between saving the enrolment and forgetting the rest: should the hub end this credential
+  // later, joining anew must not bring it back.
+  feed::Enrollment enrollment;
+  enrollment.node_id = "node-1";
+  enrollment.credential = first;
+  enrollment.org = "acme";
+  enrollment.view = enrollment.role = "login";
+  enrollment.expires = from_millis(1'000);
+  ASSERT_TRUE(state.save_enrollment(enrollment));
+  const Secret second = *state.begin_joining(system_random);
+  EXPECT_NE(second.expose(), first.expose());
+  ASSERT_TRUE(write_file_atomic(root_ / "state" / "joining", "rsn_cut", 0600));
+  EXPECT_NE(state.begin_joining(system_random)->expose(), "rsn_cut");
+  state.end_joining();
+  EXPECT_FALSE(std::filesystem::exists(root_ / "state" / "joining"));
+}
+
 }  // namespace
 }  // namespace roster::agent

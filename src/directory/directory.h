@@ -152,6 +152,8 @@ class Directory {
     std::uint32_t highest_id = 0;
     /// Judges what the token gives, before it is used up; an error refuses. May run more than once.
     std::function<Result<void>(const JoinGrant&)> accept = {};
+    /// Drawn by the node; empty: drawn here.
+    Secret credential = {};
   };
   struct Enrolled {
     Node node;
@@ -160,7 +162,8 @@ class Directory {
     std::string epoch;
   };
   /// With a join token. A live node of the same cluster and name is kAlreadyExists and audited;
-  /// an expired one, or one not seen for `stale`, is replaced.
+  /// an expired one, or one not seen for `stale` (nor this process running so long), is replaced.
+  /// A node that asks again with the credential that it was admitted with gets the same answer.
   Result<Enrolled> enroll_node(std::string_view join_bearer, const EnrollRequest& request,
                                std::string_view remote);
   /// A second credential; the first stays valid until the second is first used.

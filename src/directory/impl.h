@@ -45,6 +45,7 @@ struct Directory::Impl {
       : db(database),
         options(std::move(the_options)),
         journal(std::make_shared<Journal>(options.random)),
+        started(options.clock()),
         uuids(options.clock, options.random) {}
 
   Timestamp now() const { return options.clock(); }
@@ -53,6 +54,7 @@ struct Directory::Impl {
   store::Database& db;
   const Options options;
   const std::shared_ptr<Journal> journal;  // used inside closures of write() only
+  const Timestamp started;
 
   // The writer's thread only, that is inside closures of write().
   UuidGenerator uuids;

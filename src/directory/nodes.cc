@@ -107,23 +107,36 @@ void freshen(Node& node, const NodeCache& cache) {
   node.acknowledged = seen->acknowledged;
 }
 
-bool is_live(const Node& node, Timestamp now, std::chrono::milliseconds stale) {
-  return node.expires > now && node.last_seen.value_or(node.created) + stale > now;
+/// Nobody could be seen while the hub was down: at its start every node counts as just seen, or any
+/// join token could take any node's name then.
+bool is_live(const Node& node, const Directory::Impl& impl, Timestamp now) {
+  const Timestamp seen = std::max(node.last_seen.value_or(node.created), impl.started);
+  return node.expires > now && seen + impl.options.node_stale > now;
+}
+
+/// What the node will prove itself with. kInvalidArgument when what it proposes is not of our form.
+Result<crypto::MintedToken> settle_credential(const Secret& proposed, const RandomBytes& random) {
+  if (proposed.empty()) return crypto::mint_token(crypto::TokenKind::kNode, random);
+  auto parsed = crypto::parse_token(proposed.expose());
+  if (!parsed || parsed->kind != crypto::TokenKind::kNode) {
+    return fail(Code::kInvalidArgument, "credential: not a node's credential");
+  }
+  return crypto::MintedToken{proposed, std::move(parsed->hash)};
 }
 
 /// Makes the row of a node, in the place of `present`, which is not live.
 Result<Outcome> admit_node(Directory::Impl& impl, Tx& tx, const Actor& joiner,
                            const TokenInfo& token, const Directory::EnrollRequest& request,
+                           const crypto::MintedToken& credential,
                            const std::optional<Node>& present, Timestamp now) {
   const OrgN org = *token.org;
   const JoinGrant& grant = *token.join;
   if (present) RETURN_IF_ERROR(tx.execute(kDeleteNode, present->n));
   if (grant.uses_left > 0) RETURN_IF_ERROR(tx.execute(kUseJoinToken, token.n, to_millis(now)));
-  crypto::MintedToken minted = crypto::mint_token(crypto::TokenKind::kNode, impl.options.random);
   const std::string id = impl.uuids.next();
   ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
                    tx.query_one(kInsertNode, integer_column, org, id, grant.cluster, request.name,
-                                grant.role, grant.view, BlobView{minted.hash}, token.n,
+                                grant.role, grant.view, BlobView{credential.hash}, token.n,
                                 to_millis(now), to_millis(now + impl.options.node_ttl),
                                 request.highest_id, request.agent_version));
   CHECK(n);
@@ -140,8 +153,7 @@ Result<Outcome> admit_node(Directory::Impl& impl, Tx& tx, const Actor& joiner,
   impl.journal->add(std::move(entry));
   ASSIGN_OR_RETURN(const Org home, load_org(tx, org));
   Outcome outcome;
-  outcome.enrolled =
-      Directory::Enrolled{std::move(*node), std::move(minted.token), home.slug, home.epoch};
+  outcome.enrolled = Directory::Enrolled{std::move(*node), credential.token, home.slug, home.epoch};
   if (present) outcome.replaced = present->n;
   return outcome;
 }
@@ -154,21 +166,31 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
   const auto parsed = crypto::parse_token(join_bearer);
   if (!parsed || parsed->kind != crypto::TokenKind::kJoin) return unauthenticated();
   RETURN_IF_ERROR(check_enrollment(request));
-  ASSIGN_OR_RETURN(Outcome outcome, impl_->db.write([this, &parsed, &request,
+  ASSIGN_OR_RETURN(const crypto::MintedToken credential,
+                   settle_credential(request.credential, impl_->options.random));
+  ASSIGN_OR_RETURN(Outcome outcome, impl_->db.write([this, &parsed, &request, &credential,
                                                      remote](Tx& tx) -> Result<Outcome> {
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const std::optional<TokenInfo> token, find_token(tx, parsed->hash, now));
-    if (!token || !token->join || !token->org || token->join->uses_left == 0) {
-      return unauthenticated();
-    }
+    if (!token || !token->join || !token->org) return unauthenticated();
     if (request.accept) RETURN_IF_ERROR(request.accept(*token->join));
     Actor joiner;
     joiner.name = "token:" + token->name;
     joiner.remote = remote;
     ASSIGN_OR_RETURN(std::optional<Node> present, tx.query_one(kByName, read_node, *token->org,
                                                                token->join->cluster, request.name));
+    ASSIGN_OR_RETURN(const std::optional<Node> holder,
+                     tx.query_one(kByHash, read_node, BlobView{credential.hash}));
+    if (holder && present && holder->n == present->n && present->expires > now) {
+      // The answer was lost, or the node died before it could keep it.
+      ASSIGN_OR_RETURN(const Org home, load_org(tx, *token->org));
+      Outcome repeated;
+      repeated.enrolled = Enrolled{std::move(*present), credential.token, home.slug, home.epoch};
+      return repeated;
+    }
+    if (token->join->uses_left == 0) return unauthenticated();
     if (present) freshen(*present, impl_->nodes);
-    if (present && is_live(*present, now, impl_->options.node_stale)) {
+    if (present && is_live(*present, *impl_, now)) {
       impl_->journal->add(
           journal_entry(joiner, *token->org, now, "node.refuse", node_target(*present)));
       Outcome refused;
@@ -177,7 +199,7 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
                 "a live node of cluster " + token->join->cluster + " has the name " + request.name};
       return refused;
     }
-    return admit_node(*impl_, tx, joiner, *token, request, present, now);
+    return admit_node(*impl_, tx, joiner, *token, request, credential, present, now);
   }));
   if (outcome.refused) return std::unexpected(std::move(*outcome.refused));
   if (outcome.replaced) {

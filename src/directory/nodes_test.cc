@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include "crypto/token.h"
 #include "directory/testing/fixture.h"
 
 namespace roster::directory {
@@ -92,6 +93,51 @@ TEST_P(NodesTest, ALiveNodesNameIsRefusedAndAudited) {
   EXPECT_EQ(world.directory->enroll_node(join, {"c3", "0.1.0", 0}, "").error().code,
             Code::kUnauthenticated);
   EXPECT_EQ(must(world.directory->list_tokens(world.acme))[0].join->uses_left, 0);
+}
+
+// A node that died before it could keep the answer is not locked out by its own row.
+TEST_P(NodesTest, ANodeMayRepeatItsEnrolment) {
+  World world(GetParam());
+  const std::string join = join_token(world, "join", 1);
+  Directory::EnrollRequest request{.name = "c1", .agent_version = "0.1.0", .highest_id = 0};
+  request.credential = crypto::mint_token(crypto::TokenKind::kNode, system_random).token;
+  const auto first = must(world.directory->enroll_node(join, request, ""));
+  EXPECT_EQ(first.credential.expose(), request.credential.expose());
+  const auto again = must(world.directory->enroll_node(join, request, ""));
+  EXPECT_EQ(again.node.id, first.node.id) << "though the token is used up and the name is live";
+  EXPECT_TRUE(world.directory->authenticate_node(request.credential.expose()));
+  EXPECT_EQ(must(world.directory->list_tokens(world.acme))[0].join->uses_left, 0);
+  EXPECT_EQ(must(world.directory->list_nodes(world.acme)).size(), 1U);
+
+  // Not for another name, not with another credential, not with one that is none.
+  const std::string more = join_token(world, "more");
+  Directory::EnrollRequest other = request;
+  other.name = "c2";
+  EXPECT_FALSE(world.directory->enroll_node(more, other, ""));
+  other = request;
+  other.credential = crypto::mint_token(crypto::TokenKind::kNode, system_random).token;
+  EXPECT_EQ(world.directory->enroll_node(more, other, "").error().code, Code::kAlreadyExists);
+  for (const std::string& bad : {std::string("rsn_1"), more}) {
+    other.credential = Secret(bad);
+    EXPECT_EQ(world.directory->enroll_node(more, other, "").error().code, Code::kInvalidArgument);
+  }
+  must(world.directory->delete_node(world.operator_, world.acme, "hpc", "c1"));
+  EXPECT_FALSE(world.directory->authenticate_node(request.credential.expose()));
+}
+
+// After a hub was down for longer than its nodes count as live, a join token must not give every
+// name away.
+TEST_P(NodesTest, AtTheHubsStartEveryNodeCountsAsSeen) {
+  World world(GetParam());
+  const std::string join = join_token(world, "join");
+  must(world.directory->enroll_node(join, {"c1", "0.1.0", 0}, ""));
+  must(world.directory->flush_stamps());
+  world.clock.advance(std::chrono::hours(5));
+  world.reopen();
+  EXPECT_EQ(world.directory->enroll_node(join, {"c1", "0.1.0", 0}, "").error().code,
+            Code::kAlreadyExists);
+  world.clock.advance(std::chrono::minutes(10));
+  EXPECT_TRUE(world.directory->enroll_node(join, {"c1", "0.1.0", 0}, ""));
 }
 
 TEST_P(NodesTest, RenewalEndsTheOldCredentialAtFirstUse) {

@@ -46,6 +46,15 @@ Result<Timestamp> time_of(const json::object& o, std::string_view name) {
   return *parsed;
 }
 
+Result<Secret> credential_of(const json::object& o) {
+  ASSIGN_OR_RETURN(std::string text, text_of(o, "credential"));
+  const bool plain = std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+  if (text.empty() || text.size() > kCredentialBytesMax || !plain) {
+    return bad("credential", "is not a credential");
+  }
+  return Secret(std::move(text));
+}
+
 Result<json::object> object_of(std::string_view body) {
   ASSIGN_OR_RETURN(json::value parsed,
                    json::parse(body, {.bytes_max = kAnswerBytesMax, .depth_max = 8}));
@@ -78,6 +87,7 @@ std::string EnrollRequest::to_json() const {
   if (!role.empty()) o["role"] = role;
   o["agent_version"] = agent_version;
   o["highest_id"] = highest_id;
+  if (!credential.empty()) o["credential"] = credential.expose();
   return json::serialize(o);
 }
 
@@ -98,6 +108,9 @@ Result<EnrollRequest> EnrollRequest::parse(std::string_view body, bool renewal) 
     const auto id = json::find_int(o, "highest_id");
     if (!id || *id < 0 || *id > 2147483647) return bad("highest_id", "is not a POSIX id");
     out.highest_id = static_cast<std::uint32_t>(*id);
+  }
+  if (!renewal && json::find(o, "credential") != nullptr) {
+    ASSIGN_OR_RETURN(out.credential, credential_of(o));
   }
   return out;
 }
@@ -121,12 +134,7 @@ Result<Enrollment> Enrollment::parse(std::string_view body) {
   Enrollment out;
   ASSIGN_OR_RETURN(out.node_id, text_of(o, "node_id"));
   if (!is_node_name(out.node_id)) return bad("node_id", "is not an identifier");
-  ASSIGN_OR_RETURN(std::string credential, text_of(o, "credential"));
-  const bool plain = std::ranges::all_of(credential, [](char c) { return c > ' ' && c < 0x7f; });
-  if (credential.empty() || credential.size() > kCredentialBytesMax || !plain) {
-    return bad("credential", "is not a credential");
-  }
-  out.credential = Secret(std::move(credential));
+  ASSIGN_OR_RETURN(out.credential, credential_of(o));
   ASSIGN_OR_RETURN(out.org, text_of(o, "org"));
   if (!is_org_slug(out.org)) return bad("org", "is not an organization's slug");
   ASSIGN_OR_RETURN(out.cluster, optional_text(o, "cluster"));

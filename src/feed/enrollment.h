@@ -28,6 +28,7 @@ struct EnrollRequest {
   std::string role;  // empty: the token's
   std::string agent_version;
   std::uint32_t highest_id = 0;
+  Secret credential{};  // in an enrolment: what the node proposes; empty: the hub draws one
 
   std::string to_json() const;
   /// kInvalidArgument naming the member. `name` is required when `renewal` is false.

@@ -60,7 +60,8 @@ Result<directory::Directory::Enrolled> Enrollment::try_enroll(const http::Reques
        .agent_version = body.agent_version,
        .highest_id = highest_id,
        .accept =
-           [&body](const directory::JoinGrant& grant) { return check_grant(grant, body.role); }},
+           [&body](const directory::JoinGrant& grant) { return check_grant(grant, body.role); },
+       .credential = body.credential},
       context.remote);
 }
 

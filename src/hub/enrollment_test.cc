@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "crypto/token.h"
 #include "hub/test_hub.h"
 
 namespace roster::hub {
@@ -87,6 +88,22 @@ TEST(Enrollment, ALiveNodesNameIsNotGivenTwice) {
   ASSERT_EQ(hub.feed(since, first).status, 200);
   EXPECT_EQ(post(hub, feed::kEnrollPath, body("login1"), hub.join_token("default")).status, 409);
   EXPECT_NE(hub.feed("from=" + hub.cursor(0), first).status, 401) << "the first one stays";
+}
+
+TEST(Enrollment, ARepeatedRequestGetsTheSameAnswer) {
+  TestHub hub;
+  const std::string once = hub.join_token("default", "acme", 1);
+  feed::EnrollRequest request{.name = "login1", .role = "", .agent_version = "1", .highest_id = 0};
+  request.credential = crypto::mint_token(crypto::TokenKind::kNode, system_random).token;
+  const auto lost = post(hub, feed::kEnrollPath, request.to_json(), once);
+  ASSERT_EQ(lost.status, 201) << lost.body;
+  const auto answer = post(hub, feed::kEnrollPath, request.to_json(), once);
+  ASSERT_EQ(answer.status, 201) << answer.body;
+  EXPECT_EQ(feed::Enrollment::parse(answer.body)->credential.expose(), request.credential.expose());
+  const std::string since = "since=" + hub.cursor(hub.org().seq.value);
+  EXPECT_EQ(hub.feed(since, request.credential.expose()).status, 200);
+  request.credential = Secret("rsn_short");
+  EXPECT_EQ(post(hub, feed::kEnrollPath, request.to_json(), hub.join_token("default")).status, 400);
 }
 
 TEST(Enrollment, UsesAreCounted) {

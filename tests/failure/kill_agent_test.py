@@ -4,6 +4,7 @@ before.
 """
 
 import re
+import shutil
 import signal
 import time
 
@@ -18,6 +19,7 @@ from support import (
     Lab,
     NssModule,
     Reader,
+    agent_status,
     in_child,
     joined,
     main,
@@ -32,6 +34,7 @@ from support import (
 )
 
 KILLS = scaled(200, 600)
+JOINS = scaled(30, 200)
 PEOPLE = 20
 READERS = 2
 SHIFTS = (range(0, 6), range(6, 14))  # members of the group "shift": one of these, never a mixture
@@ -168,6 +171,32 @@ def kill_again_and_again(lab, random):
     return progress
 
 
+def join_again_and_again(checks, lab, random):
+    """Killed at a random instant of its enrolment, a node is not refused as its own impostor."""
+    token, slowest = lab.join_token(name="many"), 0
+    for index in range(JOINS):
+        for directory in (STATE, CACHE):
+            shutil.rmtree(directory, ignore_errors=True)
+        lab.start_agent(token, "--node-name", f"join{index}")
+        time.sleep(random.random() * 0.08)
+        lab.stop("agent", signal.SIGKILL)
+        lab.start_agent(token, "--node-name", f"join{index}")
+        slowest = max(
+            slowest,
+            wait_for(
+                lambda: (agent_status() or {}).get("phase") == "following", "it follows", 20, 0.02
+            ),
+        )
+        lab.stop("agent")
+    names = [node["name"] for node in lab.roster_json("node", "list")["nodes"]]
+    checks.equal(
+        sorted(n for n in names if n.startswith("join")),
+        sorted(f"join{n}" for n in range(JOINS)),
+        f"{JOINS} killed on the way to their enrolment follow, after {slowest:.1f} s at most",
+    )
+    check_leftovers(checks)
+
+
 def check_leftovers(checks):
     """Nothing but the files of generations; what an interrupted agent left is gone."""
     known = re.compile(r"control\.1|reserve|(base|delta|keybase|keys)\.1\.\d+")
@@ -208,6 +237,8 @@ def story(checks):
         rounds = [reader.finish() for reader in readers]
         checks.that(min(rounds) > 1000, f"readers saw nothing wrong in {sum(rounds)} rounds")
         check_leftovers(checks)
+        lab.stop("agent")
+        join_again_and_again(checks, lab, random)
 
 
 if __name__ == "__main__":
