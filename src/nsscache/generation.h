@@ -47,6 +47,7 @@ bool is_bound_to(const Binding& binding, const Image& target);
 struct Generation {
   Image delta;
   Image base;
+  const Control* control = nullptr;  // of readers only
 };
 
 enum class Found : std::uint8_t { kNo, kYes, kDamaged };

@@ -186,7 +186,10 @@ MapResult map_directory(MappedGeneration& mapped, const char* path, Parts parts)
       // The writer may retire a generation between our reading its number and opening its files.
       mapped.generation = control_word(mapped);
       if (mapped.generation == 0) break;
-      if (map_images(mapped, directory, mapped.generation, parts)) return MapResult::kMapped;
+      if (map_images(mapped, directory, mapped.generation, parts)) {
+        mapped.names.control = &mapped.control_page();
+        return MapResult::kMapped;
+      }
       unmap_images(mapped);
     }
   }
@@ -252,7 +255,6 @@ void close_if_retired(int index) {
     std::uint32_t none = 0;
     if (!slot.state.compare_exchange_strong(none, kBusy)) return;
     if (current.load() != index) {
-      const KeepErrno keep;
       unmap_generation(slot.mapped);
       slot.state.store(kFree);
       return;
@@ -291,7 +293,6 @@ int map_into_slot() {
   const int index = take_slot();
   if (index < 0) return kNoSlot;
   Slot& slot = slots[index];
-  const KeepErrno keep;
   if (!map_generation(slot.mapped, nullptr, Parts::kNames)) {
     slot.state.store(kFree);
     return kNothingToMap;
@@ -340,6 +341,7 @@ int pin_current() {
 }  // namespace
 
 bool map_generation(MappedGeneration& mapped, const char* directory, Parts parts) {
+  const KeepErrno keep;  // POSIX: no function sets errno to 0, and a lookup that worked not at all
   mapped = MappedGeneration{};
   if (directory == nullptr) directory = directory_of_environment();
   if (directory != nullptr) return map_directory(mapped, directory, parts) == MapResult::kMapped;
@@ -357,6 +359,7 @@ bool map_generation(MappedGeneration& mapped, const char* directory, Parts parts
 }
 
 void unmap_generation(MappedGeneration& mapped) {
+  const KeepErrno keep;
   unmap_images(mapped);
   unmap(mapped.control);
 }
@@ -369,7 +372,6 @@ Lease acquire_lease(LocalGeneration& local) {
     if (index == kNothingToMap) return {};
   }
   if (index < 0) {
-    const KeepErrno keep;
     if (map_generation(local.mapped, nullptr, Parts::kNames)) return {&local.mapped.names, -1};
     index = current.load();  // no place in the table and nothing newer to map: what there is
     if (index < 0 || !pin(index)) return {};
@@ -381,7 +383,6 @@ void release_lease(const Lease& lease, LocalGeneration& local) {
   if (lease.slot >= 0) {
     unpin(lease.slot);
   } else if (lease.generation != nullptr) {
-    const KeepErrno keep;
     unmap_generation(local.mapped);
   }
 }

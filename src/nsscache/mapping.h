@@ -39,7 +39,7 @@ enum class Parts { kNames, kNamesAndKeys };
 
 /// Maps what is current in `directory`, or, when that is null, in the node's cache directory. Tries
 /// three times when files vanish between the control word and their opening. False when there is
-/// nothing sound to map; then nothing stays mapped.
+/// nothing sound to map; then nothing stays mapped. errno stays as it was, here and in all below.
 bool map_generation(MappedGeneration& mapped, const char* directory, Parts parts);
 void unmap_generation(MappedGeneration& mapped);
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <fstream>
 
@@ -369,8 +370,54 @@ TEST_F(PublisherTest, KeysHaveTheirTime) {
   publisher.touch_contact(from_millis(900'000));
   EXPECT_EQ(keys_of("alice", 10001, 960).size(), 2u);
   EXPECT_THAT(keys_of("alice", 10001, 961), ElementsAre("stale"));
+  EXPECT_EQ(keys_of("alice", 10001, 840).size(), 2u) << "a clock that was put back a little";
+  EXPECT_THAT(keys_of("alice", 10001, 839), ElementsAre("stale")) << "an age that nobody knows";
   publisher.set_max_stale(std::chrono::seconds(0));
   EXPECT_EQ(keys_of("alice", 10001, 4000).size(), 2u);
+}
+
+// A node whose clock stands before the truth (empty battery, no time server) must not open again
+// what ended before its last contact, nor what has not begun.
+TEST_F(PublisherTest, AClockBeforeTheLastContactOpensNothingThatEnded) {
+  Publisher publisher = open_publisher();
+  const std::int64_t contact = to_millis(now_) / 1000;
+  const auto with_bounds = [](const std::string& name, std::int64_t from, std::int64_t to) {
+    posix::NodeKey key = make_key(name);
+    key.not_before = from;
+    key.not_after = to;
+    return key;
+  };
+  posix::NodeUser alice = make_user(1, "alice", 10001);
+  alice.keys = {with_bounds("ended", 0, contact - 100), with_bounds("ending", 0, contact + 100),
+                with_bounds("began", contact - 100, 0), with_bounds("begins", contact + 100, 0)};
+  posix::NodeUser bob = make_user(2, "bob", 10002);
+  bob.valid_until = contact - 100;
+  bob.keys = {make_key("bob")};
+  ASSERT_OK(publisher.upsert_user(alice));
+  ASSERT_OK(publisher.upsert_user(bob));
+  ASSERT_OK(publisher.publish("c1", "e1", now_));
+  publisher.touch_contact(now_);
+  const auto names = [&](std::int64_t clock) {
+    std::vector<std::string> out = keys_of("alice", 10001, clock);
+    for (std::string& line : out) line = line.substr(line.rfind(' ') + 1);
+    return out;
+  };
+  EXPECT_THAT(names(contact), ElementsAre("ending", "began"));
+  EXPECT_THAT(names(1000), ElementsAre("ending")) << "decades ago";
+  EXPECT_THAT(names(contact - 200), ElementsAre("ending"));
+  EXPECT_THAT(names(contact + 200), ElementsAre("began", "begins"));
+  EXPECT_THAT(keys_of("bob", 10002, 1000), ElementsAre("unknown"));
+
+  // The NSS side has the clock of this machine: a contact in its future ends what it bounds.
+  const std::int64_t now = time(nullptr);
+  posix::NodeUser carol = make_user(3, "carol", 10003);
+  carol.valid_until = now + 1000;
+  ASSERT_OK(publisher.upsert_user(carol));
+  ASSERT_OK(publisher.publish("c2", "e1", now_));
+  publisher.touch_contact(from_millis(now * 1000));
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/bin/bash"));
+  publisher.touch_contact(from_millis((now + 2000) * 1000));
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/usr/sbin/nologin"));
 }
 
 TEST_F(PublisherTest, PublishesNoKeysWhereNoneAreWanted) {

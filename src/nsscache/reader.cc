@@ -14,14 +14,30 @@ std::int64_t wall_seconds() {
   return now.tv_sec;
 }
 
+/// The clock by which time ends: not before the last contact with the hub, which the node's clock
+/// has reached once. A node that boots with an empty clock battery must not let in who is past
+/// their time. What begins (not_before) goes by the clock alone: a wrong contact must not begin it
+/// early.
+std::int64_t not_before_contact(std::int64_t now_s, const Control* control) {
+  if (control == nullptr) return now_s;
+  const std::uint64_t contact_s = __atomic_load_n(&control->contact_s, __ATOMIC_ACQUIRE);
+  if (contact_s > static_cast<std::uint64_t>(INT64_MAX)) return now_s;
+  const auto contact = static_cast<std::int64_t>(contact_s);
+  return contact > now_s ? contact : now_s;
+}
+
+std::int64_t ending_seconds(const Generation& generation) {
+  return not_before_contact(wall_seconds(), generation.control);
+}
+
 bool is_expired(const UserRecord& user, std::int64_t now_s) {
   return user.valid_until != 0 && now_s >= user.valid_until;
 }
 
 /// Locked by the hub or this node, or past the end of its time.
-bool is_locked(const UserRecord& user) {
+bool is_locked(const Generation& generation, const UserRecord& user) {
   if ((user.flags & (kFlagLocked | kFlagDenied)) != 0) return true;
-  return user.valid_until != 0 && is_expired(user, wall_seconds());
+  return user.valid_until != 0 && is_expired(user, ending_seconds(generation));
 }
 
 /// Not for this node to answer, whatever the image says.
@@ -50,9 +66,10 @@ class StringSpace {
   char* at_;
 };
 
-Answer fill_passwd(const UserRecord& user, struct passwd& result, char* buffer, std::size_t bytes) {
+Answer fill_passwd(const Generation& generation, const UserRecord& user, struct passwd& result,
+                   char* buffer, std::size_t bytes) {
   if (!is_served(user)) return Answer::kNotFound;
-  const bool locked = is_locked(user);
+  const bool locked = is_locked(generation, user);
   const char* shell = locked ? kNologinShell : user_shell(user);
   const std::size_t shell_bytes = locked ? sizeof kNologinShell - 1 : user.shell_bytes;
   // Name, full name and home stand in the record as they go to the buffer, NULs included.
@@ -214,7 +231,7 @@ Answer fill_group(const Generation& generation, const GroupHit& hit, struct grou
   const GroupRecord& group = *hit.group;
   if (!is_served(group)) return Answer::kNotFound;
   const bool expiring = (group.flags & kFlagExpiring) != 0;
-  const std::int64_t now_s = expiring ? wall_seconds() : 0;
+  const std::int64_t now_s = expiring ? ending_seconds(generation) : 0;
   const MemberLists lists = locate_members(generation, hit);
   if (lists.found != Found::kYes) return Answer::kUnavailable;
   MemberTotals totals{true, group.member_count, group.member_name_bytes};
@@ -241,7 +258,8 @@ Answer fill_group(const Generation& generation, const GroupHit& hit, struct grou
   return Answer::kFound;
 }
 
-Answer fill_shadow(const UserRecord& user, struct spwd& result, char* buffer, std::size_t bytes) {
+Answer fill_shadow(const Generation& generation, const UserRecord& user, struct spwd& result,
+                   char* buffer, std::size_t bytes) {
   if (!is_served(user)) return Answer::kNotFound;
   if (user.name_bytes + 1u + sizeof "*" > bytes) return Answer::kTooSmall;
   StringSpace space(buffer);
@@ -253,7 +271,7 @@ Answer fill_shadow(const UserRecord& user, struct spwd& result, char* buffer, st
   result.sp_warn = -1;
   result.sp_inact = -1;
   result.sp_expire = -1;
-  if (is_locked(user)) {
+  if (is_locked(generation, user)) {
     // Day 1: sshd and pam_unix both refuse an account that expired, whatever authenticated it.
     result.sp_expire = 1;
   } else if (user.valid_until > 0) {
@@ -294,7 +312,8 @@ template <typename... Key>
 Answer passwd_by(struct passwd& result, char* buffer, std::size_t bytes, Key... key) {
   return with_generation([&](const Generation& generation) {
     const UserHit hit = find_user(generation, key...);
-    return answer_for(hit, [&] { return fill_passwd(*hit.user, result, buffer, bytes); });
+    return answer_for(hit,
+                      [&] { return fill_passwd(generation, *hit.user, result, buffer, bytes); });
   });
 }
 
@@ -354,7 +373,7 @@ GidsResult copy_gids(const Generation& generation, const UserHit& hit, gid_t ski
                      std::size_t capacity) {
   const UserRecord& user = *hit.user;
   if (!is_served(user)) return {Answer::kNotFound, 0};
-  if (user.gid_count == 0 || is_locked(user)) return {Answer::kFound, 0};
+  if (user.gid_count == 0 || is_locked(generation, user)) return {Answer::kFound, 0};
   const GidCopy copy =
       copy_gid_list(hit.in_delta ? generation.delta : generation.base, user, skip, gids, capacity);
   if (!copy.sound) return {Answer::kUnavailable, 0};
@@ -382,7 +401,8 @@ Answer read_group(gid_t gid, struct group& result, char* buffer, std::size_t byt
 Answer read_shadow(const char* name, struct spwd& result, char* buffer, std::size_t bytes) {
   return with_generation([&](const Generation& generation) {
     const UserHit hit = find_user(generation, name, key_length(name));
-    return answer_for(hit, [&] { return fill_shadow(*hit.user, result, buffer, bytes); });
+    return answer_for(hit,
+                      [&] { return fill_shadow(generation, *hit.user, result, buffer, bytes); });
   });
 }
 
@@ -465,7 +485,8 @@ Answer advance(Enumeration& walk, std::uint32_t stages, Next&& next) {
 Answer next_passwd(Enumeration& walk, struct passwd& result, char* buffer, std::size_t bytes) {
   return advance(walk, 2, [&](const Generation& generation, bool in_delta) {
     const UserHit hit = user_of_walk(generation, in_delta, walk.next);
-    return answer_for(hit, [&] { return fill_passwd(*hit.user, result, buffer, bytes); });
+    return answer_for(hit,
+                      [&] { return fill_passwd(generation, *hit.user, result, buffer, bytes); });
   });
 }
 
@@ -488,12 +509,14 @@ bool is_stale(const Control& control, std::int64_t now_s) {
   const std::uint64_t contact_s = __atomic_load_n(&control.contact_s, __ATOMIC_ACQUIRE);
   if (contact_s == 0) return true;
   const auto now = static_cast<std::uint64_t>(now_s);
-  return now > contact_s && now - contact_s > max_stale_s;
+  // A clock that far before the contact is wrong, and what it says of the age, too.
+  const std::uint64_t apart = now > contact_s ? now - contact_s : contact_s - now;
+  return apart > max_stale_s;
 }
 
-bool holds(const KeyHead& key, std::int64_t now_s) {
+bool holds(const KeyHead& key, std::int64_t now_s, std::int64_t ending_s) {
   return (key.not_before == 0 || now_s >= key.not_before) &&
-         (key.not_after == 0 || now_s < key.not_after);
+         (key.not_after == 0 || ending_s < key.not_after);
 }
 
 /// Two passes, so that a damaged record gives no key at all: count first, then emit.
@@ -526,10 +549,11 @@ KeyAnswer read_keys(const char* directory, const KeyQuery& query,
     unmap_generation(mapped);
     return answer;
   };
+  const std::int64_t ending_s = not_before_contact(query.now_s, mapped.names.control);
   const UserHit hit = find_user(mapped.names, query.name, key_length(query.name));
   if (hit.found == Found::kDamaged) return finish(KeyAnswer::kUnavailable);
   if (hit.found == Found::kNo || !is_served(*hit.user) || hit.user->uid != query.uid ||
-      (hit.user->flags & (kFlagLocked | kFlagDenied)) != 0 || is_expired(*hit.user, query.now_s)) {
+      (hit.user->flags & (kFlagLocked | kFlagDenied)) != 0 || is_expired(*hit.user, ending_s)) {
     return finish(KeyAnswer::kUnknown);
   }
   if (is_stale(mapped.control_page(), query.now_s)) return finish(KeyAnswer::kStale);
@@ -542,7 +566,7 @@ KeyAnswer read_keys(const char* directory, const KeyQuery& query,
   }
   const std::size_t wanted = query.fingerprint != nullptr ? strlen(query.fingerprint) : 0;
   for_each_key(*keys.keys, [&](const KeyHead& key, const char* line, const char* fingerprint) {
-    if (!holds(key, query.now_s)) return;
+    if (!holds(key, query.now_s, ending_s)) return;
     if (query.fingerprint != nullptr &&
         (key.fingerprint_bytes != wanted || memcmp(fingerprint, query.fingerprint, wanted) != 0)) {
       return;

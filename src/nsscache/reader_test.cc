@@ -1,5 +1,6 @@
 #include "nsscache/reader.h"
 
+#include <errno.h>
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -423,6 +424,47 @@ TEST_F(ReaderTest, ForkedChildrenFollowToo) {
     if (maps() != held) ::_exit(4);
   }
   ::_exit(0);
+}
+
+// errno belongs to the caller: a lookup neither zeroes it (POSIX, "errno" in XSH 2.3) nor leaves
+// there what it tried on the way, whether it maps for one call, into the table, or not at all.
+TEST_F(ReaderTest, LeavesErrnoAlone) {
+  constexpr int kBefore = 77;
+  passwd_line("alice");  // no cache at all
+  errno = kBefore;
+  EXPECT_EQ(passwd_line("alice"), "unavailable");
+  EXPECT_EQ(errno, kBefore);
+  Publisher publisher = open_publisher();
+  posix::NodeUser alice = make_user(1, "alice", 10001, {1});
+  alice.keys = {{.line = "ssh-ed25519 AAAA alice", .fingerprint = "SHA256:a"}};
+  ASSERT_OK(publisher.upsert_user(alice));
+  ASSERT_OK(publisher.upsert_group(make_group(1, "staff", 20001)));
+  for (int i = 0; i < 30; ++i) {
+    if (i % 10 == 0) {
+      ASSERT_OK(publisher.publish(std::to_string(i), "e1", now_));
+    }
+    if (i % 7 == 0) testing::expire_checks();
+    struct passwd user{};
+    struct group group{};
+    struct spwd shadow{};
+    char buffer[1024];
+    errno = kBefore;
+    EXPECT_EQ(read_passwd("alice", user, buffer, sizeof buffer), Answer::kFound);
+    EXPECT_EQ(read_passwd("nobody-here", user, buffer, sizeof buffer), Answer::kNotFound);
+    EXPECT_EQ(read_group("staff", group, buffer, sizeof buffer), Answer::kFound);
+    EXPECT_EQ(read_shadow("alice", shadow, buffer, sizeof buffer), Answer::kFound);
+    EXPECT_EQ(gids_of("alice").size(), 1u);
+    EXPECT_EQ(errno, kBefore) << i;
+    Enumeration walk;
+    EXPECT_EQ(open_enumeration(walk), Answer::kFound);
+    EXPECT_EQ(errno, kBefore) << "setpwent, setgrent";
+    EXPECT_EQ(next_passwd(walk, user, buffer, sizeof buffer), Answer::kFound);
+    EXPECT_EQ(open_enumeration(walk), Answer::kFound) << "rewound";
+    close_enumeration(walk);
+    EXPECT_EQ(errno, kBefore) << "endpwent";
+    EXPECT_EQ(keys_of("alice", 10001, 1).size(), 1u);
+    EXPECT_EQ(errno, kBefore) << "keys";
+  }
 }
 
 }  // namespace
