@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "directory/impl.h"
 #include "directory/keys.h"
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/scope.h"
 
 namespace roster::directory {
 namespace {
@@ -20,7 +22,7 @@ constexpr std::size_t kChangesMax = 10'000;
 constexpr Statement kHead{"change.head", "SELECT seq, min_seq FROM org WHERE n = $1"};
 constexpr Statement kChanges{
     "change.page",
-    "SELECT seq, kind, a FROM change WHERE org = $1 AND seq > $2 ORDER BY seq LIMIT $3"};
+    "SELECT seq, kind, a, b FROM change WHERE org = $1 AND seq > $2 ORDER BY seq LIMIT $3"};
 constexpr Statement kTag{"change.tag", "SELECT tag FROM change WHERE org = $1 AND seq = $2"};
 constexpr Statement kPrune{"change.prune",
                            "DELETE FROM change WHERE org = $1 AND seq >= $2 AND seq < $3"};
@@ -185,11 +187,97 @@ Result<std::vector<std::int64_t>> numbers_of(Tx& tx, const Statement& statement,
   return numbers;
 }
 
+/// What a view with a scope shows of memberships. Without one, everything.
+class ViewScope {
+ public:
+  /// In the transaction that reads the records, too: both are of one moment.
+  static Result<ViewScope> load(Tx& tx, std::span<const std::uint64_t> named) {
+    ViewScope scope;
+    scope.named_.assign(named.begin(), named.end());
+    ASSIGN_OR_RETURN(scope.groups_, with_nested_groups(tx, scope.named_));
+    return scope;
+  }
+
+  bool is_everything() const { return named_.empty(); }
+
+  /// Whether a view's definition names the group.
+  bool names(std::int64_t group) const { return std::ranges::find(named_, group) != named_.end(); }
+
+  /// Takes memberships in groups that are not shown away; false when the person or group is not
+  /// shown, either.
+  bool narrow(posix::NodeUser& user) const {
+    narrow(user.groups);
+    return !user.groups.empty();
+  }
+  bool narrow(posix::NodeGroup& group) const {
+    narrow(group.parents);
+    return shows(group.n);
+  }
+
+ private:
+  bool shows(std::uint64_t group) const {
+    return std::ranges::binary_search(groups_, static_cast<std::int64_t>(group));
+  }
+  void narrow(std::vector<std::uint64_t>& groups) const {
+    std::erase_if(groups, [this](std::uint64_t n) { return !shows(n); });
+  }
+
+  std::vector<std::int64_t> named_;
+  std::vector<std::int64_t> groups_;  // rising
+};
+
+/// Marks what a page of a scan has from outside of the scope.
+template <typename Record>
+void mark_outside(const ViewScope& scope, std::vector<Record>& page) {
+  if (scope.is_everything()) return;
+  for (Record& item : page) item.gone = item.gone || !scope.narrow(item.record);
+}
+
 /// The entities of one page of changes, each with its last change in the page.
 struct Touched {
   std::map<std::int64_t, std::uint64_t> users;
   std::map<std::int64_t, std::uint64_t> groups;
+  std::set<std::int64_t> moved;  // into the scope or out of it, or within it
+
+  void note(const ViewScope& scope, std::uint64_t seq, std::int64_t kind, std::int64_t a,
+            std::int64_t b) {
+    switch (kind) {
+      case row::kUserChanged:
+        users[a] = seq;
+        break;
+      case row::kGroupChanged:
+        groups[a] = seq;
+        break;
+      case row::kUserJoined:
+      case row::kUserLeft:
+        if (scope.is_everything()) users[a] = seq;
+        break;
+      case row::kGroupJoined:
+      case row::kGroupLeft:
+        if (scope.is_everything()) groups[a] = seq;
+        break;
+      case row::kScopeUser:
+      case row::kScopeGroup:
+        if (!scope.names(b)) break;
+        (kind == row::kScopeUser ? users : groups)[a] = seq;
+        moved.insert(a);
+        break;
+      default:
+        break;
+    }
+  }
 };
+
+/// Who is outside of the scope is a removal when something moved them, and else was outside before.
+template <typename Record>
+void keep_in_scope(const ViewScope& scope, const Touched& touched, std::vector<Record>& records) {
+  if (scope.is_everything()) return;
+  std::erase_if(records, [&scope, &touched](Record& item) {
+    if (item.gone || scope.narrow(item.record)) return false;
+    item.gone = true;
+    return !touched.moved.contains(static_cast<std::int64_t>(item.record.n));
+  });
+}
 
 std::vector<std::int64_t> keys_of(const std::map<std::int64_t, std::uint64_t>& touched) {
   std::vector<std::int64_t> numbers;
@@ -209,9 +297,10 @@ void order_by_change(std::vector<Record>& records,
 
 }  // namespace
 
-Result<Directory::ChangePage> Directory::changes(OrgN org, Seq since, std::size_t changes_max) {
+Result<Directory::ChangePage> Directory::changes(OrgN org, Seq since, std::size_t changes_max,
+                                                 std::span<const std::uint64_t> scope) {
   changes_max = std::clamp<std::size_t>(changes_max, 1, kChangesMax);
-  return impl_->db.read([this, org, since, changes_max](Tx& tx) -> Result<ChangePage> {
+  return impl_->db.read([this, org, since, changes_max, scope](Tx& tx) -> Result<ChangePage> {
     ASSIGN_OR_RETURN(const Range range, load_range(tx, org));
     if (since.value > range.head || since.value < range.min) {
       return fail(Code::kFailedPrecondition, since.value > range.head
@@ -219,34 +308,24 @@ Result<Directory::ChangePage> Directory::changes(OrgN org, Seq since, std::size_
                                                  : "the changes after this position were pruned");
     }
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
+    ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
     ChangePage page;
     page.next = since;
     page.head = Seq{range.head};
     Touched touched;
     RETURN_IF_ERROR(tx.query(
         kChanges,
-        [&page, &touched](const Row& row) -> Result<void> {
+        [&page, &touched, &shown](const Row& row) -> Result<void> {
           page.next = Seq{number_at(row, 0)};
-          switch (row.integer(1)) {
-            case row::kUserChanged:
-            case row::kUserJoined:
-            case row::kUserLeft:
-              touched.users[row.integer(2)] = page.next.value;
-              break;
-            case row::kGroupChanged:
-            case row::kGroupJoined:
-            case row::kGroupLeft:
-              touched.groups[row.integer(2)] = page.next.value;
-              break;
-            default:
-              break;
-          }
+          touched.note(shown, page.next.value, row.integer(1), row.integer(2), row.integer(3));
           return {};
         },
         org, since.value, changes_max));
     page.more = page.next < page.head;
     ASSIGN_OR_RETURN(page.users, load_feed_users(tx, *rules, keys_of(touched.users)));
     ASSIGN_OR_RETURN(page.groups, load_feed_groups(tx, keys_of(touched.groups)));
+    keep_in_scope(shown, touched, page.users);
+    keep_in_scope(shown, touched, page.groups);
     order_by_change(page.users, touched.users);
     order_by_change(page.groups, touched.groups);
     return page;
@@ -275,25 +354,31 @@ Result<void> Directory::prune_changes(OrgN org, Seq upto) {
   }
 }
 
-Result<std::vector<Directory::FeedUser>> Directory::scan_node_users(OrgN org, std::uint64_t after_n,
-                                                                    std::size_t limit) {
+Result<std::vector<Directory::FeedUser>> Directory::scan_node_users(
+    OrgN org, std::uint64_t after_n, std::size_t limit, std::span<const std::uint64_t> scope) {
   limit = std::min(limit, kScanMax);
-  return impl_->db.read([this, org, after_n, limit](Tx& tx) -> Result<std::vector<FeedUser>> {
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
-    ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
-                     numbers_of(tx, kScanUsers, org, after_n, limit));
-    return load_feed_users(tx, *rules, numbers);
-  });
+  return impl_->db.read(
+      [this, org, after_n, limit, scope](Tx& tx) -> Result<std::vector<FeedUser>> {
+        ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
+        ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
+                         numbers_of(tx, kScanUsers, org, after_n, limit));
+        ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
+        ASSIGN_OR_RETURN(std::vector<FeedUser> page, load_feed_users(tx, *rules, numbers));
+        mark_outside(shown, page);
+        return page;
+      });
 }
 
-Result<std::vector<Directory::FeedGroup>> Directory::scan_node_groups(OrgN org,
-                                                                      std::uint64_t after_n,
-                                                                      std::size_t limit) {
+Result<std::vector<Directory::FeedGroup>> Directory::scan_node_groups(
+    OrgN org, std::uint64_t after_n, std::size_t limit, std::span<const std::uint64_t> scope) {
   limit = std::min(limit, kScanMax);
-  return impl_->db.read([org, after_n, limit](Tx& tx) -> Result<std::vector<FeedGroup>> {
+  return impl_->db.read([org, after_n, limit, scope](Tx& tx) -> Result<std::vector<FeedGroup>> {
     ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
                      numbers_of(tx, kScanGroups, org, after_n, limit));
-    return load_feed_groups(tx, numbers);
+    ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
+    ASSIGN_OR_RETURN(std::vector<FeedGroup> page, load_feed_groups(tx, numbers));
+    mark_outside(shown, page);
+    return page;
   });
 }
 

@@ -175,12 +175,32 @@ class Directory {
   Result<void> delete_node(const Actor& actor, OrgN org, std::string_view cluster,
                            std::string_view name);
 
+  // --- views --------------------------------------------------------------------------------
+  /// The built-in views `default`, `login` and `compute`, then the organization's own by name.
+  Result<std::vector<View>> list_views(OrgN org);
+  /// kNotFound when there is none. Built-in ones cost no query.
+  Result<View> find_view(OrgN org, std::string_view name);
+  struct SetView {
+    View view;
+    bool is_new = false;
+  };
+  /// Replaces the whole definition, or makes the view. kInvalidArgument naming the part that is
+  /// wrong, kFailedPrecondition for a built-in view or when there are too many. Its nodes are woken
+  /// for a snapshot when the definition is another one.
+  Result<SetView> set_view(const Actor& actor, OrgN org, std::string_view name,
+                           const ViewInput& input);
+  /// kFailedPrecondition for a built-in view, and naming the nodes when some have it.
+  Result<void> remove_view(const Actor& actor, OrgN org, std::string_view name);
+
   // --- changes, for the feed ----------------------------------------------------------------
+  // `scope`: numbers of groups; only these, what is nested in them and their members are shown, and
+  // of their memberships only those in such groups. Empty: everything.
+
   /// One page of what changed after `since`, as current state, each entity once, in order of its
   /// last change within the page. `next` continues; `head` is the organization's head at the read.
   struct FeedUser {
     posix::NodeUser record;
-    bool gone = false;  // tombstone or hidden: only n and seq count
+    bool gone = false;  // tombstone, hidden or outside of the scope: only n and seq count
   };
   struct FeedGroup {
     posix::NodeGroup record;
@@ -194,16 +214,20 @@ class Directory {
     bool more = false;
   };
   /// kFailedPrecondition when changes after `since` were pruned or `since` is beyond the head.
-  Result<ChangePage> changes(OrgN org, Seq since, std::size_t changes_max);
+  Result<ChangePage> changes(OrgN org, Seq since, std::size_t changes_max,
+                             std::span<const std::uint64_t> scope = {});
   /// Forgets the changes before `upto`: positions from there on can still be continued.
   Result<void> prune_changes(OrgN org, Seq upto);
   /// Random tag of the change with this number; nothing when there is no such row (0 has tag 0).
   Result<std::optional<std::uint64_t>> change_tag(OrgN org, Seq seq);
   /// Every living entity, in order of its number, for snapshots: pages by `after_n`, at most 1,000.
-  /// Hidden people come too, with `gone`, so that a page with fewer than `limit` is the last.
-  Result<std::vector<FeedUser>> scan_node_users(OrgN org, std::uint64_t after_n, std::size_t limit);
+  /// Who is hidden or outside of the scope comes too, with `gone`, so that a page with fewer than
+  /// `limit` is the last.
+  Result<std::vector<FeedUser>> scan_node_users(OrgN org, std::uint64_t after_n, std::size_t limit,
+                                                std::span<const std::uint64_t> scope = {});
   Result<std::vector<FeedGroup>> scan_node_groups(OrgN org, std::uint64_t after_n,
-                                                  std::size_t limit);
+                                                  std::size_t limit,
+                                                  std::span<const std::uint64_t> scope = {});
   /// Identities that became tombstones: what explains a shrink. Numbers only.
   Result<std::vector<std::uint64_t>> tombstones(OrgN org, std::uint64_t after_n, std::size_t limit);
   /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`.

@@ -153,6 +153,21 @@ Result<std::optional<GroupRecord>> group_by_posix_name(Tx& tx, OrgN org, std::st
   return load_one(tx, kByPosixName, org, name);
 }
 
+Result<GroupRecord> group_by_any_name(Tx& tx, OrgN org, std::string_view name_or_id) {
+  // The id first, so that no group can be called by another's.
+  if (is_uuid(name_or_id)) {
+    auto by_id = group_by_id(tx, org, name_or_id);
+    if (by_id || by_id.error().code != Code::kNotFound) return by_id;
+  }
+  ASSIGN_OR_RETURN(std::optional<GroupRecord> found, group_by_posix_name(tx, org, name_or_id));
+  if (found) return std::move(*found);
+  if (const auto key = case_key(name_or_id)) {
+    ASSIGN_OR_RETURN(found, group_by_key(tx, org, *key));
+    if (found) return std::move(*found);
+  }
+  return fail(Code::kNotFound, "there is no group with this POSIX name, displayName or id");
+}
+
 Result<std::vector<GroupRecord>> groups_by_number(Tx& tx, std::span<const std::int64_t> numbers) {
   std::vector<GroupRecord> groups;
   RETURN_IF_ERROR(by_number().query(tx, {}, numbers, append_to(groups)));

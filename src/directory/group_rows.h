@@ -34,11 +34,13 @@ struct GroupRecord {
   std::string doc_text;
 };
 
-/// kNotFound when there is none.
+/// Each kNotFound when there is none.
 Result<GroupRecord> group_by_id(store::Tx& tx, OrgN org, std::string_view id);
 Result<std::optional<GroupRecord>> group_by_key(store::Tx& tx, OrgN org, std::string_view key);
 Result<std::optional<GroupRecord>> group_by_posix_name(store::Tx& tx, OrgN org,
                                                        std::string_view name);
+/// As people name groups at a terminal: by POSIX name, displayName or SCIM id, in this order.
+Result<GroupRecord> group_by_any_name(store::Tx& tx, OrgN org, std::string_view name_or_id);
 /// In order of id.
 Result<std::vector<GroupRecord>> groups_by_number(store::Tx& tx,
                                                   std::span<const std::int64_t> numbers);

@@ -9,6 +9,7 @@
 #include "directory/identity.h"
 #include "directory/impl.h"
 #include "directory/schema.h"
+#include "directory/scope.h"
 
 namespace roster::directory {
 namespace {
@@ -387,6 +388,9 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     members.describe(diff);
     entry.diff = diff.text();
     entry.changes = members.changes();
+    ASSIGN_OR_RETURN(const std::vector<ChangeRow> moved,
+                     scope_changes(tx, org, group.n, entry.changes));
+    entry.changes.insert(entry.changes.end(), moved.begin(), moved.end());
     if (own_change) entry.changes.insert(entry.changes.begin(), {row::kGroupChanged, group.n, 0});
     impl_->journal->add(std::move(entry));
     ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
@@ -409,6 +413,8 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         const ClientN client = acting_client(actor, current.owner);
         ASSIGN_OR_RETURN(const std::optional<std::string> external,
                          external_id(tx, row::kGroup, client, group.n));
+        ASSIGN_OR_RETURN(const std::vector<ChangeRow> moved,
+                         scope_changes(tx, org, group.n, {}, {&group.n, 1}));
         RETURN_IF_ERROR(tx.execute(kLeaveParents, group.n, to_millis(now)));
         RETURN_IF_ERROR(tx.execute(kDeleteMemberships, group.n));
         RETURN_IF_ERROR(tx.execute(kDeleteMembers, group.n));
@@ -421,8 +427,9 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         diff.compare(group.doc, {});
         entry.diff = diff.text();
         // One change: a number that no group explains has no effect on the nodes, so the members'
-        // records need not be sent again.
+        // records need not be sent again. But they may be outside of a view's scope by now.
         entry.changes = {{row::kGroupChanged, group.n, 0}};
+        entry.changes.insert(entry.changes.end(), moved.begin(), moved.end());
         entry.groups = -1;
         impl_->journal->add(std::move(entry));
         return {};
@@ -432,26 +439,9 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
 
 Result<Group> Directory::find_group(OrgN org, std::string_view name_or_id, Load load) {
   return impl_->db.read([org, name_or_id, load](Tx& tx) -> Result<Group> {
-    std::optional<GroupRecord> found;
-    if (is_uuid(name_or_id)) {
-      auto by_id = group_by_id(tx, org, name_or_id);
-      if (by_id) found = std::move(*by_id);
-      if (!by_id && by_id.error().code != Code::kNotFound) return std::unexpected(by_id.error());
-    }
-    if (!found) {
-      ASSIGN_OR_RETURN(found, group_by_posix_name(tx, org, name_or_id));
-    }
-    if (!found) {
-      const auto key = case_key(name_or_id);
-      if (key) {
-        ASSIGN_OR_RETURN(found, group_by_key(tx, org, *key));
-      }
-    }
-    if (!found) {
-      return fail(Code::kNotFound, "there is no group with this POSIX name, displayName or id");
-    }
-    RETURN_IF_ERROR(load_group_parts(tx, Actor{}, {&*found, 1}, load));
-    return std::move(found->group);
+    ASSIGN_OR_RETURN(GroupRecord found, group_by_any_name(tx, org, name_or_id));
+    RETURN_IF_ERROR(load_group_parts(tx, Actor{}, {&found, 1}, load));
+    return std::move(found.group);
   });
 }
 

@@ -121,6 +121,8 @@ Result<Journal::Finished> Journal::finish_org(store::Tx& tx, OrgN org,
       RETURN_IF_ERROR(tx.execute(kInsertChange, org, ++seq, change.kind, change.a, change.b, tag));
       if (change.kind == row::kNothing) continue;
       finished.wakes = true;
+      // The record itself is the same: only which views show it may be other ones.
+      if (change.kind == row::kScopeUser || change.kind == row::kScopeGroup) continue;
       touched[change.a] = seq;
     }
     if (entry->wakes) finished.wakes = true;

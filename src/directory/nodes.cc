@@ -6,6 +6,7 @@
 #include "directory/orgs.h"
 #include "directory/schema.h"
 #include "directory/tokens.h"
+#include "directory/views.h"
 
 namespace roster::directory {
 namespace {
@@ -174,6 +175,13 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
     ASSIGN_OR_RETURN(const std::optional<TokenInfo> token, find_token(tx, parsed->hash, now));
     if (!token || !token->join || !token->org) return unauthenticated();
     if (request.accept) RETURN_IF_ERROR(request.accept(*token->join));
+    // It was there when the token was made.
+    const Result<void> view = check_view_exists(tx, *token->org, token->join->view);
+    if (!view && view.error().code == Code::kInvalidArgument) {
+      return fail(Code::kPermissionDenied,
+                  "this join token is for view " + token->join->view + ", which does not exist");
+    }
+    RETURN_IF_ERROR(view);
     Actor joiner;
     joiner.name = "token:" + token->name;
     joiner.remote = remote;

@@ -40,6 +40,7 @@ class Everything {
 
   void run(store::Database& database) {
     people();
+    views();
     groups();
     conditions();
     tokens_and_nodes();
@@ -88,6 +89,28 @@ class Everything {
     must(directory_.delete_user(okta_, org_, gone.id, {}));
     alice_ = alice.id;
     alice_n_ = alice.n;
+  }
+
+  /// Before the groups, so that these move people into scopes and out of them.
+  void views() {
+    must(directory_.create_group(okta_, org_, group_named("scope"), {}));
+    must(directory_.set_view(operator_, org_, "v", {.groups = {"scope"}}));
+    must(directory_.set_view(operator_, org_, "v", {.groups = {"scope"}, .keys = false}));
+    must(directory_.set_view(operator_, org_, "w", {}));
+    must(directory_.remove_view(operator_, org_, "w"));
+    must(directory_.list_views(org_));
+    const View view = must(directory_.find_view(org_, "v"));
+    const std::vector<std::uint64_t> scope{view.groups.at(0).n};
+    const std::vector<std::string> members{alice_};
+    const Group inner = must(directory_.create_group(okta_, org_, group_named("inner"), members));
+    must(directory_.update_group(okta_, org_, view.groups.at(0).group.id, {},
+                                 [&inner](const Group& current) {
+                                   return Result<Directory::GroupChange>(
+                                       {{current.doc, {}}, {{MemberOp::Kind::kAdd, {inner.id}}}});
+                                 }));
+    must(directory_.changes(org_, Seq{0}, 1000, scope));
+    must(directory_.scan_node_users(org_, 0, 10, scope));
+    must(directory_.scan_node_groups(org_, 0, 10, scope));
   }
 
   void groups() {

@@ -411,9 +411,58 @@ CREATE INDEX ssh_key_not_before ON ssh_key (not_before) WHERE not_before IS NOT 
 CREATE INDEX ssh_key_not_after ON ssh_key (not_after) WHERE not_after IS NOT NULL;
 )sql";
 
+// A group that a view's scope names stays there when it is deleted: a view whose groups are gone is
+// one of nobody, never of everybody. group_n is a number of posix_id, whose rows are never removed.
+constexpr std::string_view kViewsSqlite = R"sql(
+CREATE TABLE org_view (
+  org INTEGER NOT NULL REFERENCES org (n),
+  name TEXT NOT NULL,
+  with_keys INTEGER NOT NULL,
+  with_gecos INTEGER NOT NULL,
+  home TEXT NOT NULL,
+  shell TEXT NOT NULL,
+  tag TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  modified INTEGER NOT NULL,
+  PRIMARY KEY (org, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE org_view_group (
+  org INTEGER NOT NULL,
+  view TEXT NOT NULL,
+  group_n INTEGER NOT NULL,
+  PRIMARY KEY (org, view, group_n),
+  FOREIGN KEY (org, view) REFERENCES org_view (org, name)
+) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr std::string_view kViewsPostgres = R"sql(
+CREATE TABLE org_view (
+  org bigint NOT NULL REFERENCES org (n),
+  name text COLLATE "C" NOT NULL,
+  with_keys bigint NOT NULL,
+  with_gecos bigint NOT NULL,
+  home text COLLATE "C" NOT NULL,
+  shell text COLLATE "C" NOT NULL,
+  tag text COLLATE "C" NOT NULL,
+  created bigint NOT NULL,
+  modified bigint NOT NULL,
+  PRIMARY KEY (org, name)
+);
+
+CREATE TABLE org_view_group (
+  org bigint NOT NULL,
+  view text COLLATE "C" NOT NULL,
+  group_n bigint NOT NULL,
+  PRIMARY KEY (org, view, group_n),
+  FOREIGN KEY (org, view) REFERENCES org_view (org, name)
+);
+)sql";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
     {2, "indexes of moments", kMoments, kMoments},
+    {3, "views", kViewsSqlite, kViewsPostgres},
 });
 
 }  // namespace

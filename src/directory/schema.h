@@ -23,7 +23,8 @@ inline constexpr int kFormerHome = 4;
 
 /// change.kind. `a` is the entity whose record on nodes is another now; `b` the group it joined or
 /// left, else 0. Every sequence number has a row, so that every position has a tag:
-/// kNothing stands for an administrative act that no node sees.
+/// kNothing stands for an administrative act that no node sees. kScopeUser and kScopeGroup say that
+/// `a` came below the group `b` or was so until now, for views with `b` in their scope.
 inline constexpr int kNothing = 0;
 inline constexpr int kUserChanged = 1;
 inline constexpr int kGroupChanged = 2;
@@ -31,6 +32,8 @@ inline constexpr int kUserJoined = 3;
 inline constexpr int kUserLeft = 4;
 inline constexpr int kGroupJoined = 5;
 inline constexpr int kGroupLeft = 6;
+inline constexpr int kScopeUser = 7;
+inline constexpr int kScopeGroup = 8;
 
 /// posix_id.state.
 inline constexpr int kReserved = 0;

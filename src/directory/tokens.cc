@@ -3,6 +3,7 @@
 #include "directory/impl.h"
 #include "directory/orgs.h"
 #include "directory/schema.h"
+#include "directory/views.h"
 
 namespace roster::directory {
 namespace {
@@ -174,6 +175,7 @@ Result<MintedToken> Directory::create_token(const Actor& actor, const TokenReque
                        tx.query_one(kUserIsActive, integer_column, *request.user, org));
       if (!user) return fail(Code::kNotFound, "there is no such user");
     }
+    if (request.join) RETURN_IF_ERROR(check_view_exists(tx, org, request.join->view));
     ASSIGN_OR_RETURN(crypto::MintedToken minted, mint(request, impl_->options.random));
     const std::optional<Timestamp> expires =
         request.ttl ? std::optional(now + *request.ttl) : std::nullopt;

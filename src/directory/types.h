@@ -256,6 +256,35 @@ struct Node {
   std::string agent_version;
 };
 
+/// A definition of a view, as asked for.
+struct ViewInput {
+  std::vector<std::string> groups = {};  // POSIX names, displayNames or ids; empty: everybody
+  bool keys = true;                      // SSH keys travel
+  bool gecos = true;                     // full names travel
+  std::string home = {};                 // template; empty: the person's own
+  std::string shell = {};                // of people who are not locked; empty: the person's own
+};
+
+/// A group that the scope of a view names.
+struct ViewGroup {
+  std::uint64_t n = 0;
+  Reference group;  // an empty id: deleted since, so that nobody is in it
+};
+
+/// What the nodes with one kind of credential see of an organization.
+struct View {
+  std::string name;
+  bool built_in = false;
+  bool keys = true;
+  bool gecos = true;
+  std::vector<ViewGroup> groups;  // in order of number; empty: everybody and every group
+  std::string home;
+  std::string shell;
+  std::string tag;  // another one after each change of the definition; empty when built in
+  std::optional<Timestamp> created;
+  std::optional<Timestamp> modified;
+};
+
 struct AuditRow {
   Seq seq;
   Timestamp at;

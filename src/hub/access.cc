@@ -29,10 +29,11 @@ Result<NodeAccess> authorize_node(directory::Directory& directory, const http::R
   if (view_name && *view_name != node.view) {
     return fail(Code::kPermissionDenied, "this node's credential is for view " + node.view);
   }
-  auto view = find_view(node.view);
-  if (!view) {
+  auto view = find_view(directory, *org, node.view);
+  if (!view && view.error().code == Code::kNotFound) {
     return fail(Code::kPermissionDenied, "this node's view " + node.view + " does not exist");
   }
+  if (!view) return std::unexpected(view.error());
   std::string epoch = view_epoch(*org, *view);
   return NodeAccess{.node = std::move(node),
                     .org = std::move(*org),

@@ -6,7 +6,6 @@
 #include "feed/enrollment.h"
 #include "hub/access.h"
 #include "hub/errors.h"
-#include "hub/views.h"
 
 namespace roster::hub {
 namespace {
@@ -18,15 +17,10 @@ Result<std::uint32_t> checked_id(std::uint64_t highest_id) {
   return static_cast<std::uint32_t>(highest_id);
 }
 
-/// A node that gets another role than it expects would run with the wrong rules, and one whose view
-/// does not exist would follow nothing.
+/// A node that gets another role than it expects would run with the wrong rules.
 Result<void> check_grant(const directory::JoinGrant& grant, std::string_view role) {
   if (!role.empty() && role != grant.role) {
     return fail(Code::kPermissionDenied, "this join token is for role " + grant.role);
-  }
-  if (!find_view(grant.view)) {
-    return fail(Code::kPermissionDenied,
-                "this join token is for view " + grant.view + ", which does not exist");
   }
   return {};
 }

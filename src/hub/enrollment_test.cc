@@ -47,6 +47,9 @@ TEST(Enrollment, GivesACredentialForTheTokensView) {
 TEST(Enrollment, RefusesWhatIsNotRight) {
   TestHub hub;
   const std::string join = hub.join_token("default");
+  hub.set_view("passing", {});
+  const std::string no_view = hub.join_token("passing");
+  ASSERT_TRUE(hub.directory().remove_view(TestHub::operator_actor(), hub.org().n, "passing"));
   directory::Directory::TokenRequest request;
   request.name = "operator";
   request.scope = directory::Scope::kOperator;
@@ -63,7 +66,7 @@ TEST(Enrollment, RefusesWhatIsNotRight) {
       {"an operator's token", body("a"), api_token->secret.expose(), 401},
       {"an operator's token with a role", body("a", "login"), api_token->secret.expose(), 401},
       {"another role", body("a", "compute"), join, 403},
-      {"a view that is none", body("a"), hub.join_token("nonsense"), 403},
+      {"a view that is none any more", body("a"), no_view, 403},
       {"no JSON", "{", join, 400},
       {"no name", "{}", join, 400},
       {"a name that is a path", body("../../etc"), join, 400},

@@ -1,6 +1,5 @@
 #include "hub/render.h"
 
-#include <optional>
 #include <utility>
 
 #include "base/encoding.h"
@@ -27,16 +26,12 @@ Result<feed::Cursor> cursor_at(directory::Directory& directory, directory::OrgN 
 }
 
 void RecordWriter::add_change(std::string& out, directory::Directory::FeedUser&& user) {
-  const std::uint64_t n = user.record.n;
-  const Seq seq = user.record.seq;
-  std::optional<posix::NodeUser> shown;
-  if (!user.gone) shown = project(view_, std::move(user.record));
-  if (!shown) {
-    feed::append(out, feed::UserGone{.n = n, .seq = seq});
+  if (user.gone) {
+    feed::append(out, feed::UserGone{.n = user.record.n, .seq = user.record.seq});
     ++counts_.gone;
     return;
   }
-  feed::append(out, *shown);
+  feed::append(out, project(view_, std::move(user.record)));
   ++counts_.users;
 }
 
@@ -51,14 +46,11 @@ void RecordWriter::add_change(std::string& out, directory::Directory::FeedGroup&
 }
 
 void RecordWriter::add_present(std::string& out, directory::Directory::FeedUser&& user) {
-  const std::uint64_t n = user.record.n;
-  std::optional<posix::NodeUser> shown;
-  if (!user.gone) shown = project(view_, std::move(user.record));
-  if (!shown) {
-    hidden_users_.push_back(n);
+  if (user.gone) {
+    hidden_users_.push_back(user.record.n);
     return;
   }
-  feed::append(out, *shown);
+  feed::append(out, project(view_, std::move(user.record)));
   ++counts_.users;
 }
 
@@ -90,7 +82,7 @@ void RecordWriter::add_tombstone(std::string& out, std::uint64_t n, Seq head) {
 Result<RenderedPart> render_part(directory::Directory& directory, const NodeAccess& access,
                                  Seq after, Seq head, std::size_t changes_max) {
   ASSIGN_OR_RETURN(directory::Directory::ChangePage page,
-                   directory.changes(access.org.n, after, changes_max));
+                   directory.changes(access.org.n, after, changes_max, access.view.scope));
   if (head.value == 0) head = page.head;
   RenderedPart part{.bytes = {}, .head = head};
   feed::append(part.bytes, feed::Head{.epoch = access.epoch,

@@ -21,7 +21,7 @@ class RecordWriter {
  public:
   explicit RecordWriter(const View& view) : view_(view) {}
 
-  /// In a delta: outside of the view's scope is a removal.
+  /// In a delta: what the view does not show (any more) is a removal.
   void add_change(std::string& out, directory::Directory::FeedUser&& user);
   void add_change(std::string& out, directory::Directory::FeedGroup&& group);
   /// In a snapshot. What the view does not show is remembered for `add_removals`.

@@ -97,11 +97,15 @@ Result<feed::Counts> write_records(const std::stop_token& stop, directory::Direc
   };
   RETURN_IF_ERROR(for_each_page(
       stop, page_rows,
-      [&](auto after, auto limit) { return directory.scan_node_groups(org.n, after, limit); },
+      [&](auto after, auto limit) {
+        return directory.scan_node_groups(org.n, after, limit, view.scope);
+      },
       take));
   RETURN_IF_ERROR(for_each_page(
       stop, page_rows,
-      [&](auto after, auto limit) { return directory.scan_node_users(org.n, after, limit); },
+      [&](auto after, auto limit) {
+        return directory.scan_node_users(org.n, after, limit, view.scope);
+      },
       take));
   writer.add_removals(output.text(), org.seq);
   RETURN_IF_ERROR(for_each_page(
@@ -244,20 +248,22 @@ Result<Snapshots::FilePtr> Snapshots::render(const std::stop_token& stop,
   const auto began = std::chrono::steady_clock::now();
   // The organization as it is now, not as it was when the node asked: this is the stamp.
   ASSIGN_OR_RETURN(const directory::Org org, directory_.find_org(access.org.slug));
-  const std::string epoch = view_epoch(org, access.view);
+  // So the view's definition: it may have changed while the node waited for its turn.
+  ASSIGN_OR_RETURN(const View view, find_view(directory_, org, access.view.name));
+  const std::string epoch = view_epoch(org, view);
   ASSIGN_OR_RETURN(const feed::Cursor cursor, cursor_at(directory_, org.n, epoch, org.seq));
   ASSIGN_OR_RETURN(const bool shrink_ok, shrink_confirmed(org.n));
   ASSIGN_OR_RETURN(UniqueFd fd, open_nameless());
   Output output(fd.get());
   feed::append(output.text(), feed::Head{.epoch = epoch,
                                          .org = org.slug,
-                                         .view = access.view.name,
+                                         .view = view.name,
                                          .kind = feed::Kind::kSnapshot,
                                          .head = org.seq,
-                                         .keys = access.view.with_keys,
+                                         .keys = view.with_keys,
                                          .shrink_ok = shrink_ok});
   ASSIGN_OR_RETURN(const feed::Counts counts,
-                   write_records(stop, directory_, access.view, org, options_.page_rows, output));
+                   write_records(stop, directory_, view, org, options_.page_rows, output));
   feed::End end;
   end.counts = counts;
   end.cursor = cursor.encode();
@@ -281,7 +287,7 @@ Result<Snapshots::FilePtr> Snapshots::render(const std::stop_token& stop,
                  {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100})
       .observe(took.count());
   log::info("snapshot rendered", {{"org", org.slug},
-                                  {"view", access.view.name},
+                                  {"view", view.name},
                                   {"head", org.seq.value},
                                   {"records", file->records},
                                   {"bytes", file->size},

@@ -168,6 +168,10 @@ directory::Group TestHub::add_group(const std::string& name,
   return must(directory_->create_group(okta_, org().n, input, members));
 }
 
+directory::View TestHub::set_view(const std::string& name, const directory::ViewInput& input) {
+  return must(directory_->set_view(operator_actor(), org().n, name, input)).view;
+}
+
 std::string TestHub::join_token(const std::string& view, const std::string& slug,
                                 std::int64_t uses) {
   static int number = 0;
@@ -195,7 +199,7 @@ std::string TestHub::enroll(const std::string& name, const std::string& view,
 
 std::string TestHub::cursor(std::uint64_t seq, std::string_view view) {
   const directory::Org acme = org();
-  const std::string epoch = view_epoch(acme, *find_view(view));
+  const std::string epoch = view_epoch(acme, must(find_view(*directory_, acme, view)));
   return must(cursor_at(*directory_, acme.n, epoch, Seq{seq})).encode();
 }
 

@@ -69,6 +69,7 @@ class TestHub {
 
   directory::User add_user(const std::string& user_name, int keys = 0);
   directory::Group add_group(const std::string& name, const std::vector<std::string>& members = {});
+  directory::View set_view(const std::string& name, const directory::ViewInput& input);
   std::string join_token(const std::string& view, const std::string& slug = "acme",
                          std::int64_t uses = -1);
   /// Credential of a new node with this view.

@@ -1,53 +1,37 @@
 #include "hub/views.h"
 
-#include <algorithm>
-#include <array>
+#include <utility>
 
 #include "base/encoding.h"
 #include "crypto/audit_chain.h"
+#include "directory/views.h"
 
 namespace roster::hub {
 namespace {
 
-struct BuiltIn {
-  std::string_view name;
-  bool with_keys;
-};
 constexpr std::size_t kEpochBytes = 15;  // 20 characters: no two histories share them by chance
 
-constexpr std::array kBuiltIn = {
-    BuiltIn{"default", true},
-    BuiltIn{"login", true},
-    BuiltIn{"compute", false},
-};
-
-/// Every field of the definition, in a form that no two definitions share.
+/// What no two definitions share. The three empty fields of a built-in view keep its epoch what it
+/// was before there were others, so that an upgrade of the hub costs no node a snapshot.
 std::string definition(const View& view) {
-  std::string scope;
-  for (const std::uint64_t n : view.scope_groups) scope += std::to_string(n) + ",";
-  return crypto::chain_hash({}, {view.name, view.with_keys ? "1" : "0", scope,
-                                 view.home ? view.home->text() : "", view.shell});
-}
-
-bool in_scope(const View& view, const posix::NodeUser& user) {
-  if (view.scope_groups.empty()) return true;
-  return std::ranges::any_of(user.groups, [&view](std::uint64_t n) {
-    return std::ranges::find(view.scope_groups, n) != view.scope_groups.end();
-  });
+  if (!view.tag.empty()) return crypto::chain_hash({}, {view.name, view.tag});
+  return crypto::chain_hash({}, {view.name, view.with_keys ? "1" : "0", "", "", ""});
 }
 
 }  // namespace
 
-std::optional<View> find_view(std::string_view name) {
-  for (const BuiltIn& built_in : kBuiltIn) {
-    if (built_in.name == name) {
-      View view;
-      view.name = name;
-      view.with_keys = built_in.with_keys;
-      return view;
-    }
-  }
-  return std::nullopt;
+Result<View> find_view(directory::Directory& directory, const directory::Org& org,
+                       std::string_view name) {
+  ASSIGN_OR_RETURN(directory::View found, directory.find_view(org.n, name));
+  View view;
+  view.with_keys = found.keys;
+  view.with_gecos = found.gecos;
+  for (const directory::ViewGroup& group : found.groups) view.scope.push_back(group.n);
+  view.home = directory::home_template(found, org.slug);
+  view.name = std::move(found.name);
+  view.shell = std::move(found.shell);
+  view.tag = std::move(found.tag);
+  return view;
 }
 
 std::string view_epoch(const directory::Org& org, const View& view) {
@@ -55,9 +39,9 @@ std::string view_epoch(const directory::Org& org, const View& view) {
   return base64url_encode(hash.substr(0, kEpochBytes));
 }
 
-std::optional<posix::NodeUser> project(const View& view, posix::NodeUser user) {
-  if (!in_scope(view, user)) return std::nullopt;
+posix::NodeUser project(const View& view, posix::NodeUser user) {
   if (!view.with_keys) user.keys.clear();
+  if (!view.with_gecos) user.gecos.clear();
   if (view.home) user.home = view.home->expand(user.name, user.uid);
   if (!view.shell.empty() && !user.locked) user.shell = view.shell;
   return user;

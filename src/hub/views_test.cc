@@ -3,9 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "feed/messages.h"
+#include "hub/test_hub.h"
 
 namespace roster::hub {
 namespace {
+
+using testing::decode_snapshot;
+using testing::decode_stream;
+using testing::Stream;
+using testing::TestHub;
 
 posix::NodeUser alice() {
   posix::NodeUser user{.n = 7,
@@ -24,61 +30,146 @@ posix::NodeUser alice() {
   return user;
 }
 
-directory::Org acme() {
-  directory::Org org;
-  org.slug = "acme";
-  org.epoch = "one";
-  return org;
+View view_of(TestHub& hub, std::string_view name) {
+  auto view = find_view(hub.directory(), hub.org(), name);
+  EXPECT_TRUE(view) << view.error().message;
+  return view.value_or(View{});
 }
 
 TEST(Views, ComputeNodesGetNoKeys) {
-  EXPECT_EQ(project(*find_view("default"), alice()), alice());
-  EXPECT_EQ(project(*find_view("login"), alice()), alice());
-  const auto shown = project(*find_view("compute"), alice());
-  ASSERT_TRUE(shown);
-  EXPECT_TRUE(shown->keys.empty());
-  EXPECT_EQ(shown->groups, alice().groups);
-  EXPECT_FALSE(find_view("nonsense"));
-  EXPECT_FALSE(find_view(""));
+  TestHub hub;
+  EXPECT_EQ(project(view_of(hub, "default"), alice()), alice());
+  EXPECT_EQ(project(view_of(hub, "login"), alice()), alice());
+  const posix::NodeUser shown = project(view_of(hub, "compute"), alice());
+  EXPECT_TRUE(shown.keys.empty());
+  EXPECT_EQ(shown.groups, alice().groups);
+  EXPECT_EQ(find_view(hub.directory(), hub.org(), "nonsense").error().code, Code::kNotFound);
+  EXPECT_EQ(find_view(hub.directory(), hub.org(), "").error().code, Code::kNotFound);
 }
 
-TEST(Views, ScopeIsDirectMembership) {
-  View view = *find_view("default");
-  view.scope_groups = {30, 40};
-  EXPECT_TRUE(project(view, alice()));
-  view.scope_groups = {40};
-  EXPECT_FALSE(project(view, alice()));
+TEST(Views, AttributesTravelAsTheDefinitionSays) {
+  TestHub hub;
+  hub.set_view("bare", {.keys = false, .gecos = false});
+  posix::NodeUser bare = alice();
+  bare.keys.clear();
+  bare.gecos.clear();
+  EXPECT_EQ(project(view_of(hub, "bare"), alice()), bare);
 }
 
 TEST(Views, TemplatesReplaceHomeAndShellButNotTheLockedShell) {
-  View view = *find_view("default");
-  const std::vector<std::string> prefixes = {"/lustre/home"};
-  view.home =
-      *posix::HomeTemplate::parse("/lustre/home/{login}", *posix::HomePrefixes::parse(prefixes));
-  view.shell = "/bin/zsh";
-  EXPECT_EQ(project(view, alice())->home, "/lustre/home/alice");
-  EXPECT_EQ(project(view, alice())->shell, "/bin/zsh");
+  TestHub hub;
+  hub.set_view("v", {.home = "/home/{org}/{name}-{uid}", .shell = "/bin/zsh"});
+  const View view = view_of(hub, "v");
+  EXPECT_EQ(project(view, alice()).home, "/home/acme/alice-10000");
+  EXPECT_EQ(project(view, alice()).shell, "/bin/zsh");
   posix::NodeUser locked = alice();
   locked.locked = true;
   locked.shell = "/usr/sbin/nologin";
-  EXPECT_EQ(project(view, locked)->shell, "/usr/sbin/nologin");
+  EXPECT_EQ(project(view, locked).shell, "/usr/sbin/nologin");
 }
 
 TEST(Views, EpochIsOfTheHistoryAndTheDefinition) {
-  const View view = *find_view("default");
-  const std::string epoch = view_epoch(acme(), view);
+  TestHub hub;
+  hub.set_view("v", {});
+  const View view = view_of(hub, "v");
+  const directory::Org acme = hub.org();
+  const std::string epoch = view_epoch(acme, view);
   EXPECT_TRUE(feed::is_epoch_text(epoch));
-  EXPECT_EQ(view_epoch(acme(), view), epoch);
-  directory::Org restored = acme();
+  EXPECT_EQ(view_epoch(acme, view_of(hub, "v")), epoch);
+  directory::Org restored = acme;
   restored.epoch = "two";
   EXPECT_NE(view_epoch(restored, view), epoch);
-  EXPECT_NE(view_epoch(acme(), *find_view("login")), epoch);
-  View scoped = view;
-  scoped.scope_groups = {1};
-  EXPECT_NE(view_epoch(acme(), scoped), epoch);
-  directory::Org later = acme();
-  later.seq = Seq{99};
+  EXPECT_NE(view_epoch(acme, view_of(hub, "login")), epoch);
+  EXPECT_NE(view_epoch(acme, view_of(hub, "login")), view_epoch(acme, view_of(hub, "default")));
+  hub.set_view("v", {.keys = false});
+  EXPECT_NE(view_epoch(acme, view_of(hub, "v")), epoch);
+  directory::Org later = acme;
+  later.seq = Seq{99'999};
   EXPECT_EQ(view_epoch(later, view), epoch);
+}
+
+// The nodes of a hub that is upgraded go on by delta.
+TEST(Views, EpochsOfBuiltInViewsStayWhatTheyWere) {
+  View view;
+  view.name = "compute";
+  view.with_keys = false;
+  directory::Org org;
+  org.epoch = "one";
+  EXPECT_EQ(view_epoch(org, view), "yU7Hq75-SFuWfNlLtzxg");
+}
+
+constexpr const char* kSnapshot = "/api/organizations/acme/feed/snapshot";
+
+std::vector<std::string> names_of(const Stream& stream) {
+  std::vector<std::string> names;
+  for (const auto& user : stream.users) names.emplace_back(user.name.str());
+  for (const auto& group : stream.groups) names.emplace_back(group.name.str());
+  return names;
+}
+
+TEST(Views, ANodeOfAScopeSeesItsPeopleAndNobodyElse) {
+  TestHub hub;
+  const auto ann = hub.add_user("ann", 1);
+  const auto eve = hub.add_user("eve", 1);
+  const auto gpu = hub.add_group("gpu", {ann.id});
+  const auto other = hub.add_group("other", {ann.id, eve.id});
+  hub.set_view("gpu", {.groups = {"gpu"}, .gecos = false});
+  const std::string node = hub.enroll("n1", "gpu");
+  const Stream all = decode_snapshot(hub.get(kSnapshot, node).body);
+  EXPECT_EQ(all.head.view, "gpu");
+  EXPECT_TRUE(all.head.keys);
+  EXPECT_EQ(names_of(all), (std::vector<std::string>{"ann", "gpu"}));
+  ASSERT_EQ(all.users.size(), 1U);
+  EXPECT_EQ(all.users[0].groups, std::vector{gpu.posix->n});
+  // A snapshot that follows a change of the scope explains who is missing.
+  EXPECT_EQ(all.gone, (std::vector{other.posix->n, eve.posix->n}));
+
+  const auto members = [&](const directory::Group& group, directory::MemberOp op) {
+    ASSERT_TRUE(hub.directory().update_group(
+        hub.okta(), hub.org().n, group.id, {}, [&op](const directory::Group& current) {
+          return Result<directory::Directory::GroupChange>({{current.doc, {}}, {op}});
+        }));
+  };
+  using Kind = directory::MemberOp::Kind;
+  members(gpu, {Kind::kAdd, {eve.id}});
+  const Stream joined = decode_stream(hub.feed("from=" + all.end.cursor, node).body);
+  EXPECT_EQ(names_of(joined), std::vector<std::string>{"eve"});
+  members(other, {Kind::kRemove, {ann.id, eve.id}});
+  const Stream nothing = decode_stream(hub.feed("from=" + joined.end.cursor, node).body);
+  EXPECT_TRUE(nothing.users.empty() && nothing.groups.empty() && nothing.gone.empty());
+  members(gpu, {Kind::kRemove, {ann.id}});
+  const Stream left = decode_stream(hub.feed("from=" + nothing.end.cursor, node).body);
+  EXPECT_EQ(left.gone, std::vector{ann.posix->n});
+}
+
+// Would catch: a cache of deltas or snapshots that is keyed by the view's name alone.
+TEST(Views, ANewDefinitionIsANewEpochAndReachesEveryAnswer) {
+  TestHub hub;
+  const auto ann = hub.add_user("ann", 1);
+  hub.add_user("eve", 1);
+  hub.add_group("gpu", {ann.id});
+  hub.set_view("v", {});
+  const std::string node = hub.enroll("n1", "v");
+  const Stream before = decode_snapshot(hub.get(kSnapshot, node).body);
+  EXPECT_EQ(before.users.size(), 2U);
+  const std::string zero = hub.cursor(0, "v");
+  EXPECT_EQ(decode_stream(hub.feed("from=" + zero, node).body).users.size(), 2U);
+
+  hub.set_view("v", {.groups = {"gpu"}, .keys = false});
+  const auto refused = hub.feed("since=" + before.end.cursor, node);
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_NE(decode_stream(refused.body).reset, "");
+  const Stream after = decode_snapshot(hub.get(kSnapshot, node).body);
+  EXPECT_NE(after.head.epoch, before.head.epoch);
+  ASSERT_EQ(after.users.size(), 1U);
+  EXPECT_TRUE(after.users[0].keys.empty());
+  const Stream delta = decode_stream(hub.feed("from=" + hub.cursor(0, "v"), node).body);
+  EXPECT_FALSE(delta.head.keys);
+  EXPECT_EQ(delta.users.size(), 1U);
+
+  hub.set_view("v", {});
+  EXPECT_EQ(hub.feed("since=" + before.end.cursor, node).status, 409)
+      << "the definition is the former one again, the history between them is not";
 }
 
 }  // namespace

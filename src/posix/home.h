@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -50,6 +51,10 @@ class HomeTemplate {
   /// Must name {login}, %u or {uid}, or all people would share a home; and must be a clean path
   /// below one of `prefixes` for any login. kInvalidArgument otherwise.
   static Result<HomeTemplate> parse(std::string_view text, const HomePrefixes& prefixes);
+
+  /// A text that parse() took once. Not checked again: rules that became stricter since must not
+  /// take everybody's home away.
+  static HomeTemplate stored(std::string text) { return HomeTemplate(std::move(text)); }
 
   std::string expand(const LoginName& login, std::uint32_t uid) const;
 
