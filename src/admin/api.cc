@@ -34,7 +34,7 @@ constexpr BodyField kToken[] = {
     {"ttl", "string", false, "lifetime such as 90d; absent: does not expire"},
     {"user", "string", false, "login or userName; required for scope user"},
     {"cluster", "string", false, "join: the cluster of the nodes"},
-    {"view", "string", false, "join: default, login or compute"},
+    {"view", "string", false, "join: name of a view of the organization; absent: default"},
     {"role", "string", false, "join: login, compute, controller, dbd, rest or storage"},
     {"uses", "integer", false, "join: how many nodes may join; absent: any number"}};
 constexpr BodyField kUser[] = {
@@ -56,6 +56,12 @@ constexpr BodyField kGroup[] = {
     {"members", "array", false, "logins, userNames or ids"}};
 constexpr BodyField kMembers[] = {{"add", "array", false, "logins, userNames or ids"},
                                   {"remove", "array", false, "logins, userNames or ids"}};
+constexpr BodyField kView[] = {
+    {"groups", "array", false,
+     "POSIX names, displayNames or ids: who is in the view; absent: everybody"},
+    {"attributes", "array", false, "of keys and gecos, what travels; absent: both"},
+    {"home", "string", false, "template with {name}, {uid}, {org}; absent: each person's own"},
+    {"shell", "string", false, "of people who are not locked; absent: each person's own"}};
 constexpr BodyField kPaging[] = {{"after", "string", false, "the `next` of the page before"},
                                  {"limit", "integer", false, "1 to 1000, default 100"}};
 constexpr BodyField kAuditQuery[] = {
@@ -126,6 +132,15 @@ constexpr Operation kOperations[] = {
      {}},
     {"GET", "/api/v1/orgs/{org}/nodes", "listNodes", "Enrolled nodes and how far they are", {}, {}},
     {"DELETE", "/api/v1/orgs/{org}/nodes/{cluster}/{name}", "deleteNode", "Forget a node", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/views", "listViews", "Views, built-in ones first", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/views/{view}", "getView", "One view", {}, {}},
+    {"PUT",
+     "/api/v1/orgs/{org}/views/{view}",
+     "setView",
+     "Define a view; its nodes take a snapshot",
+     kView,
+     {}},
+    {"DELETE", "/api/v1/orgs/{org}/views/{view}", "removeView", "Unless nodes have it", {}, {}},
     {"GET", "/api/v1/orgs/{org}/fuse", "fuseStatus", "Are irreversible effects held?", {}, {}},
     {"POST", "/api/v1/orgs/{org}/fuse/release", "fuseRelease", "Let them pass for an hour", {}, {}},
     {"GET", "/api/v1/orgs/{org}/audit", "listAudit", "Audit rows, in order", {}, kAuditQuery},
@@ -343,7 +358,8 @@ Api::Handler Api::handler_of(const Operation& operation) {
       &Api::create_user,    &Api::get_user,     &Api::deactivate_user, &Api::reactivate_user,
       &Api::rename_user,    &Api::expire_user,  &Api::add_keys,        &Api::remove_key,
       &Api::list_groups,    &Api::create_group, &Api::get_group,       &Api::rename_group,
-      &Api::change_members, &Api::list_nodes,   &Api::delete_node,     &Api::fuse_status,
+      &Api::change_members, &Api::list_nodes,   &Api::delete_node,     &Api::list_views,
+      &Api::get_view,       &Api::set_view,     &Api::remove_view,     &Api::fuse_status,
       &Api::fuse_release,   &Api::list_audit,   &Api::verify_audit,    &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
@@ -666,6 +682,45 @@ Result<Answer> Api::list_nodes(Call& call) {
 Result<Answer> Api::delete_node(Call& call) {
   RETURN_IF_ERROR(
       directory_.delete_node(call.actor, call.org->n, call.param("cluster"), call.param("name")));
+  return Answer{204, nullptr};
+}
+
+Result<Answer> Api::list_views(Call& call) {
+  ASSIGN_OR_RETURN(const auto views, directory_.list_views(call.org->n));
+  return Answer{200, json::object{{"views", render_all(views)}}};
+}
+
+Result<Answer> Api::get_view(Call& call) {
+  ASSIGN_OR_RETURN(const auto view, directory_.find_view(call.org->n, call.param("view")));
+  return Answer{200, render(view)};
+}
+
+Result<Answer> Api::set_view(Call& call) {
+  directory::ViewInput input;
+  input.groups = body_list(call, "groups");
+  // An empty list may well mean "nobody": it must not become everybody.
+  if (call.body.contains("groups") && input.groups.empty()) {
+    return fail(Code::kInvalidArgument, "groups: name one, or leave it out for everybody");
+  }
+  if (call.body.contains("attributes")) {
+    input.keys = input.gecos = false;
+    for (const std::string& attribute : body_list(call, "attributes")) {
+      if (attribute != "keys" && attribute != "gecos") {
+        return fail(Code::kInvalidArgument,
+                    fmt::format("attributes: '{}' is not one of keys and gecos", attribute));
+      }
+      (attribute == "keys" ? input.keys : input.gecos) = true;
+    }
+  }
+  input.home = body_text(call, "home");
+  input.shell = body_text(call, "shell");
+  ASSIGN_OR_RETURN(const auto set,
+                   directory_.set_view(call.actor, call.org->n, call.param("view"), input));
+  return Answer{set.is_new ? 201 : 200, render(set.view)};
+}
+
+Result<Answer> Api::remove_view(Call& call) {
+  RETURN_IF_ERROR(directory_.remove_view(call.actor, call.org->n, call.param("view")));
   return Answer{204, nullptr};
 }
 

@@ -108,6 +108,10 @@ class Api {
   Result<Answer> change_members(Call& call);
   Result<Answer> list_nodes(Call& call);
   Result<Answer> delete_node(Call& call);
+  Result<Answer> list_views(Call& call);
+  Result<Answer> get_view(Call& call);
+  Result<Answer> set_view(Call& call);
+  Result<Answer> remove_view(Call& call);
   Result<Answer> fuse_status(Call& call);
   Result<Answer> fuse_release(Call& call);
   Result<Answer> list_audit(Call& call);

@@ -189,6 +189,68 @@ TEST_F(ApiTest, TokensAreShownOnceAndDieAtOnce) {
   EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/tokens/second").status, 404);
 }
 
+std::string detail(const Answered& answered) {
+  return std::string(json::find_string(answered.body, "detail").value_or(""));
+}
+
+TEST_F(ApiTest, AViewFromDefinitionToRemoval) {
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"GPU Users"})").status,
+            201);
+  const std::string body =
+      R"({"groups":["GPU users"],"attributes":["keys"],"home":"/home/{org}/{name}"})";
+  Answered made = call(admin_, "PUT", "/orgs/acme/views/gpu", body);
+  ASSERT_EQ(made.status, 201) << json::serialize(made.body);
+  EXPECT_EQ(made.body.at("groups").at(0).at("name"), "gpuusers");
+  EXPECT_EQ(made.body.at("attributes"), json::value(json::array{"keys"}));
+  EXPECT_EQ(call(admin_, "PUT", "/orgs/acme/views/gpu", body).status, 200);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/views/gpu").body, made.body);
+  const Answered listed = call(admin_, "GET", "/orgs/acme/views");
+  ASSERT_EQ(listed.body.at("views").get_array().size(), 4U);
+  EXPECT_EQ(listed.body.at("views").at(0).at("name"), "default");
+  EXPECT_EQ(listed.body.at("views").at(0).at("built_in"), true);
+  EXPECT_EQ(listed.body.at("views").at(3), json::value(made.body));
+
+  const std::string join = R"({"name":"j","scope":"join","view":")";
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/tokens", join + "gpu\"}").status, 201);
+  const std::string other = R"({"name":"k","scope":"join","view":"cpu"})";
+  const Answered no_view = call(admin_, "POST", "/orgs/acme/tokens", other);
+  EXPECT_EQ(no_view.status, 400);
+  EXPECT_NE(detail(no_view).find("default, login, compute, gpu"), std::string::npos)
+      << detail(no_view);
+
+  EXPECT_EQ(call(operator_, "GET", "/orgs/other/views/gpu").status, 404);
+  EXPECT_EQ(call(admin_, "PUT", "/orgs/other/views/gpu", "{}").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/views/gpu").status, 204);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/views/gpu").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/views/gpu").status, 404);
+}
+
+TEST_F(ApiTest, AViewThatCannotBeIsRefusedWithTheReason) {
+  const struct {
+    const char* view;
+    const char* body;
+    int status;
+    const char* detail;
+  } kCases[] = {
+      {"login", "{}", 409, "built in"},
+      {"A", "{}", 400, "a-z"},
+      {"v", R"({"groups":[]})", 400, "leave it out for everybody"},
+      {"v", R"({"groups":["none"]})", 400, "no group none"},
+      {"v", R"({"groups":"none"})", 400, "list"},
+      {"v", R"({"attributes":["uid"]})", 400, "'uid'"},
+      {"v", R"({"home":"/home/all"})", 400, "home: "},
+      {"v", R"({"shell":"/bin/evil"})", 400, "shell: "},
+      {"v", R"({"scope":"x"})", 400, "no 'scope'"},
+  };
+  for (const auto& c : kCases) {
+    const Answered answered =
+        call(admin_, "PUT", std::string("/orgs/acme/views/") + c.view, c.body);
+    EXPECT_EQ(answered.status, c.status) << c.body;
+    EXPECT_NE(detail(answered).find(c.detail), std::string::npos) << detail(answered);
+  }
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/views/compute").status, 409);
+}
+
 TEST_F(ApiTest, SettingsAreCheckedAndKept) {
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"leaver_policy":"hide"})").status, 200);
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme").body.at("settings").at("leaver_policy"), "hide");

@@ -163,6 +163,28 @@ json::object render(const directory::Node& node, Seq head, Timestamp now) {
           {"agent_version", text(node.agent_version)}};
 }
 
+json::object render(const directory::View& view) {
+  json::array groups;
+  for (const directory::ViewGroup& group : view.groups) {
+    groups.push_back(json::object{{"id", text(group.group.id)},
+                                  {"name", text(group.group.posix_name)},
+                                  {"display", text(group.group.display)},
+                                  {"deleted", group.group.id.empty()}});
+  }
+  json::array attributes;
+  if (view.gecos) attributes.push_back("gecos");
+  if (view.keys) attributes.push_back("keys");
+  return {{"name", text(view.name)},
+          {"built_in", view.built_in},
+          {"everybody", view.groups.empty()},
+          {"groups", std::move(groups)},
+          {"attributes", std::move(attributes)},
+          {"home", text(view.home)},
+          {"shell", text(view.shell)},
+          {"created", time_or_null(view.created)},
+          {"modified", time_or_null(view.modified)}};
+}
+
 json::object render(const directory::AuditRow& row) {
   json::value diff = nullptr;
   if (auto parsed = json::parse(row.diff, {.bytes_max = 64 << 20}); parsed) diff = *parsed;

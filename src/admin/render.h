@@ -14,6 +14,7 @@ json::object render(const directory::TokenInfo& token, Timestamp now);
 json::object render(const directory::User& user);
 json::object render(const directory::Group& group);
 json::object render(const directory::Node& node, Seq head, Timestamp now);
+json::object render(const directory::View& view);
 json::object render(const directory::AuditRow& row);
 json::object render(const directory::Directory::Fuse& fuse);
 

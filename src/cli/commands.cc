@@ -235,7 +235,7 @@ void add_token_create(CLI::App* token, Session& session) {
   create->add_option("--ttl", w->named["ttl"], "lifetime such as 90d; default: no end");
   create->add_option("--user", w->named["user"], "person, for scope user");
   create->add_option("--cluster", w->named["cluster"], "join: cluster of the nodes");
-  create->add_option("--view", w->named["view"], "join: default, login or compute");
+  create->add_option("--view", w->named["view"], "join: name of a view, see roster view list");
   create->add_option("--role", w->named["role"],
                      "join: login, compute, controller, dbd, rest, storage");
   create->add_option("--uses", w->number, "join: how many nodes may join")
@@ -540,6 +540,127 @@ void add_node_commands(CLI::App& app, Session& session) {
     session.action = [w](Hub& hub) -> Result<void> {
       RETURN_IF_ERROR(hub.call_org(
           "DELETE", "/nodes/" + percent_encode(w->name) + "/" + percent_encode(w->other)));
+      return {};
+    };
+  });
+}
+
+namespace {
+
+std::string view_path(const std::string& view) { return "/views/" + percent_encode(view); }
+
+/// One cell for each list of the definition; "-" where each person's own value stays.
+json::object view_row(const json::object& view) {
+  json::object row = view;
+  std::string groups;
+  if (const json::array* items = json::find_array(view, "groups")) {
+    for (const json::value& item : *items) {
+      const json::object& group = item.get_object();
+      const bool deleted = json::find_bool(group, "deleted").value_or(false);
+      groups += (groups.empty() ? "" : ", ") + cell(group, "name") + (deleted ? " (deleted)" : "");
+    }
+  }
+  std::string attributes;
+  if (const json::array* items = json::find_array(view, "attributes")) {
+    for (const json::value& item : *items) {
+      attributes += attributes.empty() ? "" : ", ";
+      attributes += json::view(item.get_string());
+    }
+  }
+  row["groups"] = json::string(groups.empty() ? "everybody" : groups);
+  row["attributes"] = json::string(attributes.empty() ? "-" : attributes);
+  for (const char* member : {"home", "shell"}) {
+    if (cell(view, member).empty()) row[member] = "-";
+  }
+  return row;
+}
+
+const std::vector<Column>& view_columns() {
+  static const std::vector<Column> kColumns{{"VIEW", "name"},  {"BUILT IN", "built_in"},
+                                            {"WHO", "groups"}, {"ATTRIBUTES", "attributes"},
+                                            {"HOME", "home"},  {"SHELL", "shell"}};
+  return kColumns;
+}
+
+Result<void> print_view(Session& session, const json::object& view) {
+  return print_one(session, session.output == Output::kJson ? view : view_row(view),
+                   view_columns());
+}
+
+json::array as_array(const std::vector<std::string>& texts, std::string_view but = {}) {
+  json::array out;
+  for (const std::string& text : texts) {
+    if (text != but) out.push_back(json::string(text));
+  }
+  return out;
+}
+
+void add_view_set(CLI::App* view, Session& session) {
+  auto w = words();
+  CLI::App* set = view->add_subcommand(
+      "set", "define a view: replaces the whole definition, and its nodes take a snapshot");
+  set->add_option("VIEW", w->name, "name of the view, [a-z0-9-]")->required();
+  set->add_option("--group", w->list,
+                  "POSIX name, display name or id: who is in the view, with all that is nested in "
+                  "it; may be repeated; default: everybody");
+  set->add_option("--attribute", w->list2,
+                  "keys, gecos or none: what travels; may be repeated; default: keys and gecos")
+      ->check(CLI::IsMember({"keys", "gecos", "none"}));
+  set->add_option("--home", w->named["home"],
+                  "template with {name}, {uid}, {org}; default: each person's own");
+  set->add_option("--shell", w->named["shell"],
+                  "of people who are not locked; default: each person's own");
+  set->footer(
+      "Examples:\n"
+      "  roster view set gpu --group gpu-users --home '/lustre/{org}/{name}'\n"
+      "  roster view set storage --attribute none --shell /usr/sbin/nologin");
+  set->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      if (!w->list.empty()) body["groups"] = as_array(w->list);
+      if (!w->list2.empty()) body["attributes"] = as_array(w->list2, "none");
+      ASSIGN_OR_RETURN(const auto after, hub.call_org("PUT", view_path(w->name), body));
+      return print_view(session, after);
+    };
+  });
+}
+
+}  // namespace
+
+void add_view_commands(CLI::App& app, Session& session) {
+  CLI::App* view = family(app, "view", "views: what nodes see of the organization");
+  CLI::App* list = view->add_subcommand("list", "list views, the built-in ones first");
+  list->footer("Example: roster view list");
+  list->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(json::object answer, hub.call_org("GET", "/views"));
+      json::value* views = answer.if_contains("views");
+      if (views != nullptr && views->is_array() && session.output == Output::kTable) {
+        for (json::value& item : views->get_array()) item = view_row(item.get_object());
+      }
+      return print_list(session, answer, "views", view_columns());
+    };
+  });
+  auto w = words();
+  CLI::App* get = view->add_subcommand("get", "show one view");
+  get->add_option("VIEW", w->name, "name of the view")->required();
+  get->footer("Example: roster view get gpu --output json");
+  get->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", view_path(w->name)));
+      return print_view(session, answer);
+    };
+  });
+  add_view_set(view, session);
+  CLI::App* remove = view->add_subcommand("remove", "remove a view that no node has");
+  remove->add_option("VIEW", w->name, "name of the view")->required();
+  remove->footer("Example: roster view remove gpu");
+  remove->callback([w, &session] {
+    session.action = [w](Hub& hub) -> Result<void> {
+      RETURN_IF_ERROR(hub.call_org("DELETE", view_path(w->name)));
       return {};
     };
   });

@@ -29,6 +29,7 @@ void add_token_commands(CLI::App& app, Session& session);
 void add_user_commands(CLI::App& app, Session& session);
 void add_group_commands(CLI::App& app, Session& session);
 void add_node_commands(CLI::App& app, Session& session);
+void add_view_commands(CLI::App& app, Session& session);
 void add_fuse_commands(CLI::App& app, Session& session);
 void add_audit_commands(CLI::App& app, Session& session);
 void add_ssh_public_keys(CLI::App& app, Session& session);

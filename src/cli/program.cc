@@ -52,6 +52,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   add_user_commands(app, session);
   add_group_commands(app, session);
   add_node_commands(app, session);
+  add_view_commands(app, session);
   add_fuse_commands(app, session);
   add_audit_commands(app, session);
   add_ssh_public_keys(app, session);

@@ -58,6 +58,10 @@ TEST_F(ProgramTest, HelpHasAnExampleForEveryCommand) {
                                                            {"group", "members"},
                                                            {"node", "list"},
                                                            {"node", "delete"},
+                                                           {"view", "list"},
+                                                           {"view", "get"},
+                                                           {"view", "set"},
+                                                           {"view", "remove"},
                                                            {"fuse", "status"},
                                                            {"fuse", "release"},
                                                            {"audit", "list"},
@@ -76,6 +80,8 @@ TEST_F(ProgramTest, WrongUsageIsTwoAndSaysHowToMendIt) {
   EXPECT_EQ(roster({}).status, 2);
   EXPECT_EQ(roster({"user"}).status, 2);
   EXPECT_EQ(roster({"token", "create", "--name", "x", "--scope", "root"}).status, 2);
+  EXPECT_EQ(roster({"view", "set"}).status, 2);
+  EXPECT_EQ(roster({"view", "set", "v", "--attribute", "uid"}).status, 2);
   const Outcome no_hub = roster({"org", "list"});
   EXPECT_EQ(no_hub.status, 2);
   EXPECT_NE(no_hub.err.find("ROSTER_URL"), std::string::npos);

@@ -39,7 +39,7 @@ Result<GroupRecord> group_by_id(store::Tx& tx, OrgN org, std::string_view id);
 Result<std::optional<GroupRecord>> group_by_key(store::Tx& tx, OrgN org, std::string_view key);
 Result<std::optional<GroupRecord>> group_by_posix_name(store::Tx& tx, OrgN org,
                                                        std::string_view name);
-/// As people name groups at a terminal: by POSIX name, displayName or SCIM id, in this order.
+/// As people name groups at a terminal: by SCIM id, POSIX name or displayName, in this order.
 Result<GroupRecord> group_by_any_name(store::Tx& tx, OrgN org, std::string_view name_or_id);
 /// In order of id.
 Result<std::vector<GroupRecord>> groups_by_number(store::Tx& tx,
