@@ -135,6 +135,15 @@ struct Words {
 
 std::shared_ptr<Words> words() { return std::make_shared<Words>(); }
 
+/// Without those that are `but`.
+json::array as_array(const std::vector<std::string>& texts, std::string_view but = {}) {
+  json::array out;
+  for (const std::string& text : texts) {
+    if (text != but) out.push_back(json::string(text));
+  }
+  return out;
+}
+
 /// Keys of a file ("-": standard input), one per line; empty lines and comments are left out.
 Result<json::array> keys_from(const std::string& file) {
   std::string text;
@@ -184,6 +193,8 @@ void add_org_commands(CLI::App& app, Session& session) {
                   "lock (name still resolves) or hide (vanishes)")
       ->check(CLI::IsMember({"lock", "hide"}));
   set->add_option("--home-template", w->named["home_template"], "e.g. /home/{login}");
+  set->add_option("--home-prefix", w->list,
+                  "homes must lie below one of these; may be repeated; replaces those there were");
   set->add_option("--default-shell", w->named["default_shell"], "for people without one");
   set->footer("Example: roster --org acme org set --leaver-policy hide");
   set->callback([w, &session] {
@@ -192,6 +203,7 @@ void add_org_commands(CLI::App& app, Session& session) {
       for (const auto& [key, value] : w->named) {
         if (!value.empty()) body[key] = json::string(value);
       }
+      if (!w->list.empty()) body["home_prefixes"] = as_array(w->list);
       ASSIGN_OR_RETURN(const auto answer, hub.call_org("PATCH", "", body));
       return print_one(session, answer, org_columns());
     };
@@ -585,14 +597,6 @@ const std::vector<Column>& view_columns() {
 Result<void> print_view(Session& session, const json::object& view) {
   return print_one(session, session.output == Output::kJson ? view : view_row(view),
                    view_columns());
-}
-
-json::array as_array(const std::vector<std::string>& texts, std::string_view but = {}) {
-  json::array out;
-  for (const std::string& text : texts) {
-    if (text != but) out.push_back(json::string(text));
-  }
-  return out;
 }
 
 void add_view_set(CLI::App* view, Session& session) {

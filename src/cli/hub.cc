@@ -71,7 +71,7 @@ Result<json::object> Hub::call(std::string_view method, std::string_view path,
   request.method = method;
   request.target = "/api/v1" + std::string(path);
   request.headers.set("Accept", "application/json");
-  if (method == "POST" || method == "PATCH") {
+  if (method == "POST" || method == "PUT" || method == "PATCH") {
     request.headers.set("Content-Type", "application/json");
     request.body = json::serialize(body);
   }

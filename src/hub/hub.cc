@@ -106,6 +106,7 @@ void Hub::notify(const std::string& key, std::uint64_t value) {
 }
 
 void Hub::tick() {
+  snapshots_->forget_removed_views();
   const auto orgs = directory_.list_orgs();
   if (!orgs) return;
   for (const directory::Org& org : *orgs) {

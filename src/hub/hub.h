@@ -49,7 +49,8 @@ class Hub {
   /// Listener for Directory::on_commit.
   void committed(const directory::Commit& commit);
 
-  /// Once a minute or so, by one thread: tells the log about fuses, removes old changes.
+  /// Once a minute or so, by one thread: tells the log about fuses, removes old changes and
+  /// snapshots of views that are gone.
   void tick();
 
  private:

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <system_error>
 #include <variant>
+#include <vector>
 
 #include "base/encoding.h"
 #include "base/file.h"
@@ -293,6 +294,21 @@ Result<Snapshots::FilePtr> Snapshots::render(const std::stop_token& stop,
                                   {"bytes", file->size},
                                   {"seconds", took.count()}});
   return file;
+}
+
+void Snapshots::forget_removed_views() {
+  std::vector<Key> keys;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, slot] : slots_) keys.push_back(key);
+  }
+  for (const Key& key : keys) {
+    const auto view = directory_.find_view(key.first, key.second);
+    if (view || view.error().code != Code::kNotFound) continue;
+    const std::lock_guard lock(mutex_);
+    const auto found = slots_.find(key);
+    if (found != slots_.end() && !found->second.wanted) slots_.erase(found);
+  }
 }
 
 /// An operator who releases the fuse says that many are meant to go; nodes may believe it, too.

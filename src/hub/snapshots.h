@@ -57,6 +57,9 @@ class Snapshots {
   http::Response serve(const http::Request& request, http::Context& context,
                        std::string_view org_slug);
 
+  /// Lets go of the files of views that were removed: they hold disk space. From time to time.
+  void forget_removed_views();
+
  private:
   using Key = std::pair<directory::OrgN, std::string>;  // organization, view
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "feed/messages.h"
 #include "hub/test_hub.h"
 
@@ -170,6 +172,32 @@ TEST(Views, ANewDefinitionIsANewEpochAndReachesEveryAnswer) {
   hub.set_view("v", {});
   EXPECT_EQ(hub.feed("since=" + before.end.cursor, node).status, 409)
       << "the definition is the former one again, the history between them is not";
+}
+
+std::size_t open_snapshots() {
+  std::size_t open = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code closed_meanwhile;
+    const auto target = std::filesystem::read_symlink(entry.path(), closed_meanwhile);
+    if (target.filename().string().starts_with("snapshot-")) ++open;
+  }
+  return open;
+}
+
+// A snapshot has no name in the file system: what holds its space is the hub alone.
+TEST(Views, TheSnapshotOfARemovedViewIsLetGo) {
+  TestHub hub;
+  hub.set_view("v", {});
+  const std::string node = hub.enroll("n1", "v");
+  const std::string other = hub.enroll("n2", "default");
+  ASSERT_EQ(hub.get(kSnapshot, other).status, 200);
+  ASSERT_EQ(hub.get(kSnapshot, node).status, 200);
+  ASSERT_TRUE(hub.directory().delete_node(TestHub::operator_actor(), hub.org().n, "hpc", "n1"));
+  ASSERT_TRUE(hub.directory().remove_view(TestHub::operator_actor(), hub.org().n, "v"));
+  EXPECT_EQ(open_snapshots(), 2U);
+  hub.hub().tick();
+  EXPECT_EQ(open_snapshots(), 1U);
+  EXPECT_EQ(hub.get(kSnapshot, node).status, 401);
 }
 
 }  // namespace
