@@ -30,10 +30,12 @@ std::uint64_t record_count(const feed::Counts& counts) {
   return counts.users + counts.groups + counts.gone;
 }
 
-/// What fails on this node's own disk is not the hub's fault.
+/// What fails on this node's own disk is not the hub's fault. A refusal (another process publishes
+/// here) stays one.
 template <typename T>
 Result<T> on_this_node(Result<T> result) {
-  if (!result && result.error().keyword.empty()) result.error().keyword = kLocal;
+  if (result || !result.error().keyword.empty()) return result;
+  if (result.error().code != Code::kFailedPrecondition) result.error().keyword = kLocal;
   return result;
 }
 

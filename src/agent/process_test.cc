@@ -178,7 +178,8 @@ TEST_F(Process, TellsTheTruthFromStartToStop) {
   EXPECT_EQ(cache_number("users"), 20);
   EXPECT_EQ(run({"status", "--config", config()}), kExitOk);
   EXPECT_THAT(output(), ::testing::HasSubstr("20 people"));
-  EXPECT_EQ(run({"sync", "--config", config()}), kExitRefused) << "the running agent has the cache";
+  EXPECT_EQ(run({"sync", "--config", config()}), kExitRefused)
+      << "the running agent has the cache: " << output();
 
   hub_.put_user(200, "late", 10200);
   EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "10s", "--user", "late"}), kExitOk);

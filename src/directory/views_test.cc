@@ -158,9 +158,10 @@ TEST_P(ViewsTest, StricterRulesTakeNoHomeAway) {
   World world(GetParam());
   OrgSettings settings;
   settings.home_prefixes = {"/home", "/lustre"};
-  must(world.directory->update_org_settings(world.operator_, world.acme, settings));
+  must(
+      world.directory->update_org_settings(world.operator_, world.acme, testing::always(settings)));
   set(world, "v", {.home = "/lustre/{org}/{uid}"});
-  must(world.directory->update_org_settings(world.operator_, world.acme, {}));
+  must(world.directory->update_org_settings(world.operator_, world.acme, testing::always({})));
   const View view = must(world.directory->find_view(world.acme, "v"));
   EXPECT_EQ(home_template(view, "acme")->expand(*posix::LoginName::parse("ann"), 10'000),
             "/lustre/acme/10000");
