@@ -164,6 +164,7 @@ class Directory {
   /// With a join token. A live node of the same cluster and name is kAlreadyExists and audited;
   /// an expired one, or one not seen for `stale` (nor this process running so long), is replaced.
   /// A node that asks again with the credential that it was admitted with gets the same answer.
+  /// kPermissionDenied when the token's view was removed since.
   Result<Enrolled> enroll_node(std::string_view join_bearer, const EnrollRequest& request,
                                std::string_view remote);
   /// A second credential; the first stays valid until the second is first used.

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "directory/schema.h"
 #include "directory/testing/fixture.h"
 #include "directory/testing/keys.h"
 
@@ -297,6 +298,35 @@ TEST_P(ViewsTest, ATokenIsForAViewThatExists) {
   const auto late = world.directory->enroll_node(join, {"n20", "", 0}, "");
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kPermissionDenied);
+}
+
+constexpr const char* kStoredBefore[] = {
+    "INSERT INTO org (n, slug, epoch, created) VALUES (5, 'acme', '77', 1)",
+    "INSERT INTO posix_id (n, org, kind, number, name, state, created) "
+    "VALUES (9, 5, 2, 10009, 'gpu', 1, 1)",
+    "INSERT INTO grp (n, org, id, display_name, name_key, owner_client, member_count, version, "
+    "created, modified, doc) VALUES (9, 5, 'g-1', 'GPU', 'gpu', 0, 0, 1, 1, 1, "
+    "'{\"displayName\":\"GPU\"}')"};
+
+// A store that an older hub wrote gets views without losing anything.
+TEST_P(ViewsTest, AStoreFromBeforeThereWereViewsGetsThem) {
+  store::testing::TestDatabase database(GetParam());
+  must(store::migrate(*database, migrations().first(1)));
+  must(database->write([](store::Tx& tx) -> Result<void> {
+    for (const char* sql : kStoredBefore) {
+      RETURN_IF_ERROR(tx.execute(store::Statement{"test.stored_before", sql}));
+    }
+    return {};
+  }));
+  database.reopen();
+  const auto directory = must(Directory::open(*database));
+  const Org acme = must(directory->find_org("acme"));
+  EXPECT_EQ(acme.epoch, "77");
+  Actor admin;
+  admin.name = "operator";
+  const auto set = must(directory->set_view(admin, acme.n, "gpu", {.groups = {"gpu"}}));
+  EXPECT_THAT(numbers(set.view), ElementsAre(9));
+  EXPECT_EQ(must(directory->list_views(acme.n)).size(), 4U);
 }
 
 }  // namespace

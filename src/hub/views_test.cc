@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
+#include <random>
 
 #include "feed/messages.h"
 #include "hub/test_hub.h"
@@ -172,6 +174,138 @@ TEST(Views, ANewDefinitionIsANewEpochAndReachesEveryAnswer) {
   hub.set_view("v", {});
   EXPECT_EQ(hub.feed("since=" + before.end.cursor, node).status, 409)
       << "the definition is the former one again, the history between them is not";
+}
+
+/// A node that asks over HTTP: a snapshot, then deltas in parts.
+class Follower {
+ public:
+  Follower(TestHub& hub, std::string credential) : hub_(hub), credential_(std::move(credential)) {}
+
+  void follow() {
+    if (cursor_.empty()) start_over();
+    std::string more;
+    for (;;) {
+      const std::string query = "from=" + cursor_ + (more.empty() ? "" : "&more=" + more);
+      const auto answer = hub_.feed(query, credential_);
+      if (answer.status == 409) return start_over(), follow();
+      ASSERT_EQ(answer.status, 200) << answer.body;
+      const Stream part = decode_stream(answer.body);
+      take(part);
+      more = part.end.more;
+      if (part.end.final) {
+        cursor_ = part.end.cursor;
+        return;
+      }
+    }
+  }
+
+  /// That it holds what a snapshot of the view would now; how many people that is.
+  std::size_t expect_whole(const std::string& name) {
+    const View view = view_of(hub_, name);
+    std::map<std::uint64_t, posix::NodeUser> users;
+    for (auto& user : *hub_.directory().scan_node_users(hub_.org().n, 0, 1000, view.scope)) {
+      if (!user.gone) users.emplace(user.record.n, project(view, std::move(user.record)));
+    }
+    std::map<std::uint64_t, posix::NodeGroup> groups;
+    for (auto& group : *hub_.directory().scan_node_groups(hub_.org().n, 0, 1000, view.scope)) {
+      if (!group.gone) groups.emplace(group.record.n, std::move(group.record));
+    }
+    for (auto* all : {&users_, &users}) {
+      for (auto& [n, user] : *all) user.seq = Seq{};
+    }
+    for (auto* all : {&groups_, &groups}) {
+      for (auto& [n, group] : *all) group.seq = Seq{};
+    }
+    EXPECT_TRUE(users_ == users) << name << ": " << users_.size() << " of " << users.size();
+    EXPECT_TRUE(groups_ == groups) << name << ": " << groups_.size() << " of " << groups.size();
+    return users.size();
+  }
+
+ private:
+  void start_over() {
+    users_.clear();
+    groups_.clear();
+    const Stream all = decode_snapshot(hub_.get(kSnapshot, credential_).body);
+    take(all);
+    cursor_ = all.end.cursor;
+  }
+  void take(const Stream& stream) {
+    for (const std::uint64_t n : stream.gone) {
+      users_.erase(n);
+      groups_.erase(n);
+    }
+    for (const auto& user : stream.users) users_.insert_or_assign(user.n, user);
+    for (const auto& group : stream.groups) groups_.insert_or_assign(group.n, group);
+  }
+
+  TestHub& hub_;
+  const std::string credential_;
+  std::string cursor_;
+  std::map<std::uint64_t, posix::NodeUser> users_;
+  std::map<std::uint64_t, posix::NodeGroup> groups_;
+};
+
+/// One random change of members, nested groups included, and now and then a group that goes or a
+/// person who is locked.
+void change_something(TestHub& hub, std::mt19937& random, const std::vector<std::string>& people,
+                      std::vector<std::string>& groups) {
+  using Kind = directory::MemberOp::Kind;
+  const auto any = [&random](const std::vector<std::string>& ids) {
+    return ids[random() % ids.size()];
+  };
+  if (random() % 20 == 0) {
+    groups.push_back(hub.add_group("late" + std::to_string(random())).id);
+    const auto first = groups.begin() + static_cast<std::ptrdiff_t>(random() % 3);
+    ASSERT_TRUE(hub.directory().delete_group(hub.okta(), hub.org().n, *first, {}));
+    groups.erase(first);
+    return;
+  }
+  if (random() % 10 == 0) {
+    ASSERT_TRUE(
+        hub.directory().set_user_active(hub.okta(), hub.org().n, any(people), random() % 2 == 0));
+    return;
+  }
+  const std::string group = any(groups);
+  directory::MemberOp op{random() % 2 == 0 ? Kind::kAdd : Kind::kRemove, {}};
+  for (int i = 0; i < 3; ++i) {
+    op.ids.push_back(any(random() % 3 == 0 ? groups : people));
+    if (op.ids.back() == group) op.ids.pop_back();
+  }
+  ASSERT_TRUE(hub.directory().update_group(
+      hub.okta(), hub.org().n, group, {}, [&op](const directory::Group& current) {
+        return Result<directory::Directory::GroupChange>({{current.doc, {}}, {op}});
+      }));
+}
+
+TEST(Views, NodesThatFollowHoldWhatASnapshotWould) {
+  testing::TestOptions options;
+  options.feed.part_changes_max = 4;
+  options.snapshots.page_rows = 3;
+  TestHub hub(options);
+  std::mt19937 random(7);
+  std::vector<std::string> people;
+  std::vector<std::string> groups;
+  for (int i = 0; i < 10; ++i) people.push_back(hub.add_user("p" + std::to_string(i), 1).id);
+  for (int i = 0; i < 6; ++i) groups.push_back(hub.add_group("g" + std::to_string(i)).id);
+  const std::vector<std::string> names{"one", "two"};
+  std::vector<Follower> nodes;
+  for (const std::string& name : names) {
+    hub.set_view(name, {.groups = {groups[random() % groups.size()]}, .home = "/home/x/{name}"});
+    nodes.emplace_back(hub, hub.enroll(name, name));
+  }
+  std::size_t seen = 0;
+  for (int i = 1; i <= 400; ++i) {
+    change_something(hub, random, people, groups);
+    if (random() % 8 == 0) nodes[random() % nodes.size()].follow();
+    if (i % 150 == 0) hub.set_view("one", {.groups = {groups[0], groups[1]}, .keys = false});
+    if (i % 50 != 0) continue;
+    for (std::size_t n = 0; n < nodes.size(); ++n) {
+      nodes[n].follow();
+      seen += nodes[n].expect_whole(names[n]);
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(seen, 20U) << "a story about nobody";
 }
 
 std::size_t open_snapshots() {
