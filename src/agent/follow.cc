@@ -30,12 +30,10 @@ std::uint64_t record_count(const feed::Counts& counts) {
   return counts.users + counts.groups + counts.gone;
 }
 
-/// What fails on this node's own disk is not the hub's fault. A refusal (another process publishes
-/// here) stays one.
+/// A disk of this node that is full is not a hub that cannot be reached.
 template <typename T>
 Result<T> on_this_node(Result<T> result) {
-  if (result || !result.error().keyword.empty()) return result;
-  if (result.error().code != Code::kFailedPrecondition) result.error().keyword = kLocal;
+  if (!result && result.error().code == Code::kUnavailable) result.error().keyword = kLocal;
   return result;
 }
 
@@ -232,11 +230,15 @@ Result<void> Follower::accept_delta(const Delta& delta, milliseconds wait, milli
     const bool moved = position_ != cursor;
     position_ = cursor;
     cache_.touch_contact();
-    const bool waited = took >= std::min(wait / 2, kParkedMin);
-    if (!moved && !waited) return fail(Code::kUnavailable, "the hub answers without waiting");
+    const bool early = wait.count() > 0 && took < std::min(wait / 2, kParkedMin);
+    if (wait.count() > 0) early_answers_ = early && !moved ? early_answers_ + 1 : 0;
+    // Once is a hub that says goodbye to whom it has parked: the next request tells.
+    if (early && early_answers_ > 1) {
+      return fail(Code::kUnavailable, "the hub answers without waiting");
+    }
     note_success();
-    if (wait.count() > 0) backoff_.reset();
-    if (!waited) stop_.wait_for(config_.backoff_min);
+    if (wait.count() > 0 && early_answers_ == 0) backoff_.reset();
+    if (early) stop_.wait_for(config_.backoff_min);
     return {};
   }
   if (cursor == position_) {
@@ -304,6 +306,7 @@ Result<Follower::Delta> Follower::read_part(const Position& position, const Delt
   }
   delta.head = intake.head();
   delta.end = intake.end();
+  records_counter_.add(static_cast<double>(record_count(delta.end.counts)));
   return delta;
 }
 
@@ -364,6 +367,7 @@ Result<void> Follower::download_snapshot(const std::string& etag, Intake& intake
       }
       RETURN_IF_ERROR(intake.finish());
       if (intake.reset()) return fail(Code::kUnavailable, "a reset instead of a snapshot");
+      records_counter_.add(static_cast<double>(record_count(intake.end().counts)));
       return {};
     }
     // Cut: taken up again as long as each try brings something.

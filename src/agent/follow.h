@@ -101,6 +101,7 @@ class Follower {
   std::optional<feed::Enrollment> unadopted_;  // on disk, but its cache could not be opened
   bool credential_refused_ = false;
   bool snapshot_wanted_ = false;
+  int early_answers_ = 0;     // without records and without waiting, one after the other
   std::string position_;      // up to here everything is published
   std::string refused_etag_;  // of the snapshot that was refused last
   Seq hub_seq_;

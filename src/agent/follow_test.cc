@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <memory>
@@ -17,6 +20,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "crypto/token.h"
+#include "crypto/x509.h"
 
 namespace roster::agent {
 namespace {
@@ -321,17 +325,27 @@ TEST(Follow, AStateDirectoryThatCannotBeWrittenHoldsNothingBack) {
   EXPECT_TRUE(node.resumed_) << "a damaged file does not stop the agent";
 }
 
-// What the node itself cannot do is not the network's fault, and is tried again soon: behind an
-// arrival that has no room may stand a lockout that has.
+// A full disk of the node's own is not a hub that cannot be reached.
 TEST(Follow, AFullDiskIsNotAnUnreachableHub) {
   FakeHub hub;
   fill(hub);
   Node node(hub);
-  std::filesystem::create_directory(node.config_.state_dir / "node.json");
+  const std::string state = node.config_.state_dir.string();
+  // One page: for the credential to join with, and no more.
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", state.c_str(), "tmpfs", 0, "mode=700,size=4096") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
   EXPECT_FALSE(node.sync());
   EXPECT_EQ(node.phase(), "refused");
   const json::object told = node.status();
   EXPECT_EQ(json::find_string(*json::find_object(told, "error"), "code"), kLocal);
+  EXPECT_THAT(std::string(*json::find_string(*json::find_object(told, "error"), "message")),
+              ::testing::HasSubstr("No space left"));
+  EXPECT_EQ(mount(nullptr, state.c_str(), nullptr, MS_REMOUNT, "mode=700,size=1m"), 0);
+  EXPECT_TRUE(node.sync());
+  EXPECT_EQ(umount2(state.c_str(), MNT_DETACH), 0);
 }
 
 TEST(Follow, ASnapshotThatShrinksIsRefusedUntilConfirmed) {
@@ -523,6 +537,47 @@ TEST(LyingHub, RecordsWithoutProgressAreNotTakenForEver) {
   EXPECT_EQ(node.phase(), "refused");
 }
 
+/// "Nothing new", as a heartbeat says it.
+std::string empty_delta(const FakeHub& hub, const Node& node) {
+  std::string out;
+  feed::append(out, feed::Head{.epoch = hub.epoch(),
+                               .org = "acme",
+                               .view = "login",
+                               .kind = feed::Kind::kDelta,
+                               .head = Seq{hub.seq()},
+                               .keys = true});
+  feed::End end;
+  end.cursor = node.view().cursor;
+  feed::append(out, end);
+  return out;
+}
+
+// A hub that stops answers whom it has parked: that is no misbehaviour to warn of.
+TEST(Follow, AGoodbyeIsNoFailure) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const std::string stream = empty_delta(hub, node);
+  std::atomic<bool> said{false};
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.query.contains("wait=") || said.exchange(true)) return std::nullopt;
+    http::Response goodbye;
+    goodbye.body = stream;
+    return goodbye;
+  });
+  node.start();
+  while (!said) std::this_thread::sleep_for(milliseconds(1));
+  hub.put_user(201, "newer", 10201);
+  ASSERT_TRUE(node.wait_until_serves("newer"));
+  const std::string metrics = node.metrics_.render();
+  EXPECT_THAT(metrics, ::testing::Not(::testing::HasSubstr("roster_agent_failures_total")));
+  EXPECT_THAT(metrics, ::testing::Not(::testing::HasSubstr("roster_agent_records_total 0")));
+  EXPECT_THAT(metrics, ::testing::HasSubstr("roster_agent_records_total 23"));
+  node.halt();
+  hub.stop();
+}
+
 // A hub that answers at once with nothing must not make nodes spin.
 TEST(LyingHub, AHubThatDoesNotParkIsAskedSlowly) {
   FakeHub hub;
@@ -532,19 +587,7 @@ TEST(LyingHub, AHubThatDoesNotParkIsAskedSlowly) {
   node.config_.backoff_max = milliseconds(200);
   node.boot();
   ASSERT_TRUE(node.sync());
-  const std::string stream = [&hub, &node] {
-    std::string out;
-    feed::append(out, feed::Head{.epoch = hub.epoch(),
-                                 .org = "acme",
-                                 .view = "login",
-                                 .kind = feed::Kind::kDelta,
-                                 .head = Seq{hub.seq()},
-                                 .keys = true});
-    feed::End end;
-    end.cursor = node.view().cursor;
-    feed::append(out, end);
-    return out;
-  }();
+  const std::string stream = empty_delta(hub, node);
   std::mutex mutex;
   std::condition_variable asked;
   int count = 0;
@@ -774,6 +817,69 @@ TEST(Enrolment, ACaOtherThanThePinnedOneIsNotKept) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
   EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "node.json"));
+}
+
+// Who holds the hub for an hour must not stay trusted for ever: a renewal changes the CA only to
+// one that is an authority, and not against the pin.
+TEST(Enrolment, ARenewalTakesNoCaThatIsNoneOrNotThePinnedOne) {
+  FakeHub other(FakeHub::Tls::kOwnCa);
+  for (const bool pinned : {true, false}) {
+    for (const std::string& offered : {other.ca_pem(), std::string("rubbish")}) {
+      FakeHub hub(FakeHub::Tls::kOwnCa);
+      fill(hub);
+      hub.set_credential_life(milliseconds(3'000'000), milliseconds(3'600'000));
+      Node node(hub);
+      if (pinned) node.config_.ca_sha256 = crypto::certificate_info(hub.ca_pem())->sha256;
+      hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+        if (request.path != feed::kRenewPath) return std::nullopt;
+        feed::Enrollment answer;
+        answer.node_id = "node-1";
+        answer.credential = Secret("rsn_renewed");
+        answer.org = "acme";
+        answer.view = answer.role = "login";
+        answer.issued = system_now();
+        answer.expires = answer.issued + std::chrono::hours(1);
+        answer.ca_pem = offered;
+        http::Response response;
+        response.body = answer.to_json();
+        return response;
+      });
+      const auto synced = node.sync();
+      const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+      ASSERT_TRUE(stored && *stored);
+      EXPECT_EQ((*stored)->credential.expose(), "rsn_renewed");
+      const bool takes = !pinned && offered != "rubbish";
+      EXPECT_EQ((*stored)->ca_pem, takes ? other.ca_pem() : hub.ca_pem());
+      EXPECT_EQ(synced.has_value(), !takes);
+    }
+  }
+}
+
+// A chain with the pinned certificate in front would be trusted as a whole.
+TEST(Enrolment, OfAChainOnlyThePinnedCertificateIsKept) {
+  FakeHub hub(FakeHub::Tls::kOwnCa);
+  FakeHub other(FakeHub::Tls::kOwnCa);
+  fill(hub);
+  Node node(hub);
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (request.path != feed::kEnrollPath) return std::nullopt;
+    feed::Enrollment answer;
+    answer.node_id = "node-1";
+    answer.credential = Secret("rsn_1");
+    answer.org = "acme";
+    answer.view = answer.role = "login";
+    answer.issued = system_now();
+    answer.expires = answer.issued + std::chrono::hours(1);
+    answer.ca_pem = hub.ca_pem() + other.ca_pem();
+    http::Response response;
+    response.status = 201;
+    response.body = answer.to_json();
+    return response;
+  });
+  node.sync();
+  const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+  ASSERT_TRUE(stored && *stored);
+  EXPECT_EQ((*stored)->ca_pem, hub.ca_pem());
 }
 
 TEST(Enrolment, WithoutATokenOrWithAWrongOneItSaysSo) {

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "crypto/token.h"
 #include "crypto/x509.h"
 
@@ -70,13 +71,27 @@ Result<void> check_wanted(const Config& config, const feed::Enrollment& enrollme
   return {};
 }
 
+/// The certificate of `pem` that has this fingerprint, or its first when there is no pin. Nothing
+/// when it is not an authority's. Only that one is kept: what else an answer carries would be
+/// trusted, too.
+std::string authority_of(std::string_view pem, const std::string& pin) {
+  const auto first = crypto::certificate_info(pem);
+  const std::string fingerprint = !pin.empty() ? pin : first ? first->sha256 : std::string();
+  std::string one = find_certificate(pem, fingerprint);
+  const auto info = crypto::certificate_info(one);
+  return info && info->is_ca ? one : std::string();
+}
+
 /// From now on the node trusts the CA that was pinned, and no other.
 Result<void> settle_ca(const std::string& pin, const std::string& chain,
                        feed::Enrollment& enrollment) {
-  if (pin.empty()) return {};
-  if (enrollment.ca_pem.empty()) enrollment.ca_pem = find_certificate(chain, pin);
-  const auto info = crypto::certificate_info(enrollment.ca_pem);
-  if (!info || info->sha256 != pin || !info->is_ca) {
+  if (pin.empty()) {
+    // What is no authority would leave the node with none; the system's are there.
+    enrollment.ca_pem = authority_of(enrollment.ca_pem, pin);
+    return {};
+  }
+  enrollment.ca_pem = authority_of(enrollment.ca_pem.empty() ? chain : enrollment.ca_pem, pin);
+  if (enrollment.ca_pem.empty()) {
     return fail(Code::kFailedPrecondition,
                 "the hub's CA is not the one whose fingerprint the join token carries");
   }
@@ -172,7 +187,19 @@ Result<feed::Enrollment> renew(const Config& config, const feed::Enrollment& pre
   if (renewed.org != present.org) {
     return fail(Code::kFailedPrecondition, "the renewed credential is of another organization");
   }
-  if (renewed.ca_pem.empty()) renewed.ca_pem = present.ca_pem;
+  if (renewed.ca_pem == present.ca_pem || renewed.ca_pem.empty()) {
+    renewed.ca_pem = present.ca_pem;
+    return renewed;
+  }
+  // Another authority: from the hub, which is trusted to change it, but not against the pin, and
+  // not to leave the node with none that works.
+  std::string next = authority_of(renewed.ca_pem, config.ca_sha256);
+  if (next.empty()) {
+    log::warn("the hub's new CA is not taken: it is none, or not the one that ca_sha256 pins",
+              {{"hub", config.url}});
+    next = present.ca_pem;
+  }
+  renewed.ca_pem = std::move(next);
   return renewed;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -10,7 +11,8 @@
 namespace roster::agent {
 
 /// Tells when one of a few files was written, replaced or removed, without polling: inotify(7) on
-/// their directories. A directory that does not exist yet is watched once `rearm` finds it.
+/// their directories. For a directory that does not exist, its nearest ancestor is watched until it
+/// comes.
 class FileWatch {
  public:
   explicit FileWatch(const std::vector<std::filesystem::path>& files);
@@ -28,7 +30,12 @@ class FileWatch {
     std::filesystem::path path;
     std::set<std::string> names;
     int watch = -1;
+    // While it is missing: its nearest ancestor, and what must come there.
+    int ancestor_watch = -1;
+    std::string missing{};
   };
+  void watch_ancestor(Directory& directory);
+  bool take(std::uint32_t mask, int watch, const std::string& name);
   UniqueFd inotify_;
   std::vector<Directory> directories_;
 };

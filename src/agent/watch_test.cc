@@ -44,6 +44,34 @@ TEST_F(Watch, SeesReplacedWrittenAndRemovedFilesOnly) {
   EXPECT_FALSE(saw(watch)) << "a neighbour wakes nobody";
 }
 
+// A node that never denied anybody has no /etc/roster: the first lockout must not be the slow one.
+TEST_F(Watch, ADirectoryThatComesLaterIsSeenComing) {
+  const std::filesystem::path late = root_ / "a" / "b";
+  FileWatch watch({late / "deny", root_ / "passwd"});
+  put(root_ / "passwd");
+  EXPECT_TRUE(saw(watch)) << "the ancestor is a watched directory, too";
+  std::filesystem::create_directory(root_ / "other");
+  EXPECT_FALSE(saw(watch));
+  std::filesystem::create_directory(root_ / "a");
+  EXPECT_TRUE(saw(watch));
+  std::filesystem::create_directory(late);
+  EXPECT_TRUE(saw(watch));
+  put(late / "deny");
+  EXPECT_TRUE(saw(watch));
+  put(root_ / "passwd");
+  EXPECT_TRUE(saw(watch));
+  std::filesystem::remove_all(root_ / "a");
+  EXPECT_TRUE(saw(watch));
+  while (watch.drain()) {
+  }
+  std::filesystem::create_directories(late);
+  EXPECT_TRUE(saw(watch)) << "and again";
+  while (watch.drain()) {
+  }
+  put(late / "deny");
+  EXPECT_TRUE(saw(watch));
+}
+
 TEST_F(Watch, ADirectoryThatComesLaterIsWatchedFromRearm) {
   const std::filesystem::path late = root_ / "roster";
   FileWatch watch({late / "deny"});

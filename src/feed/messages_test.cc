@@ -106,6 +106,20 @@ TEST(Messages, EveryTypeSurvivesARoundTripCutAnywhere) {
   }
 }
 
+// What passes here must fit into the node's cache, or one record holds the whole delta back.
+TEST(Messages, PathsAreAsLongAsTheCacheHasRoom) {
+  for (const auto& [home, shell, fits] :
+       {std::tuple(1023, 255, true), std::tuple(1024, 255, false), std::tuple(1023, 256, false)}) {
+    NodeUser user = alice();
+    user.home = "/" + std::string(static_cast<std::size_t>(home) - 1, 'h');
+    user.shell = "/" + std::string(static_cast<std::size_t>(shell) - 1, 's');
+    std::string line;
+    append(line, user);
+    EXPECT_EQ(parse_message(line.substr(0, line.size() - 1)).has_value(), fits)
+        << home << ' ' << shell;
+  }
+}
+
 TEST(Messages, KeysCarryTheirLineAndTheReaderComputesTheFingerprint) {
   NodeUser user = alice();
   user.keys = {NodeKey{

@@ -78,6 +78,55 @@ TEST(Feed, DeletedPeopleAreRemovalsAndLockedOnesStay) {
   EXPECT_TRUE(delta.users[0].locked);
 }
 
+/// Who is in a snapshot's or delta's records after all that came before, as a node holds them.
+void apply(std::map<std::uint64_t, bool>& users, std::map<std::uint64_t, bool>& groups,
+           const Stream& stream) {
+  for (const auto& user : stream.users) users[user.n] = true;
+  for (const auto& group : stream.groups) groups[group.n] = true;
+  for (const std::uint64_t n : stream.gone) {
+    users.erase(n);
+    groups.erase(n);
+  }
+}
+
+// A node takes a snapshot when the totals are not what it has: they must be right, or absent.
+TEST(Feed, TotalsAreWhatANodeHasAfterwards) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  std::map<std::uint64_t, bool> users, groups;
+  std::string since = hub.cursor(0);
+  const auto follow = [&](const char* what) {
+    const Stream delta = decode_stream(hub.feed("since=" + since, node).body);
+    apply(users, groups, delta);
+    since = delta.end.cursor;
+    ASSERT_TRUE(delta.end.totals) << what;
+    EXPECT_EQ(delta.end.totals->users, users.size()) << what;
+    EXPECT_EQ(delta.end.totals->groups, groups.size()) << what;
+  };
+  const auto ada = hub.add_user("ada", 1);
+  const auto bob = hub.add_user("bob", 1);
+  const auto eve = hub.add_user("eve");
+  hub.add_group("staff", {ada.id, bob.id});
+  follow("people and a group");
+  const directory::OrgN org = hub.org().n;
+  ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), org, bob.id, false));
+  follow("a locked one stays");
+  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), org, ada.id, std::nullopt));
+  follow("a deleted one goes");
+  directory::OrgSettings settings = hub.org().settings;
+  settings.leaver_policy = directory::LeaverPolicy::kHide;
+  ASSERT_TRUE(hub.directory().update_org_settings(TestHub::operator_actor(), org, settings));
+  users.clear();
+  groups.clear();
+  since = hub.cursor(0);
+  follow("with policy hide the locked one is not there");
+  ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), org, eve.id, false));
+  follow("another leaves");
+  ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), org, bob.id, true));
+  follow("one comes back");
+  EXPECT_EQ(users.size(), 1U);
+}
+
 // Would catch: a wake that is lost between the handler's look and the parking.
 TEST(Feed, ParkedRequestsWakeWithTheCommit) {
   TestHub hub;

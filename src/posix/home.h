@@ -33,7 +33,7 @@ class HomePrefixes {
 };
 
 /// A home directory that somebody asked for, checked: absolute, [A-Za-z0-9._+@-] between single
-/// slashes, no "." or ".." component, at most 256 bytes, below one of `prefixes`. One '/' at the
+/// slashes, no "." or ".." component, at most 255 bytes, below one of `prefixes`. One '/' at the
 /// end is dropped. kInvalidArgument with the reason otherwise. That it is nobody else's is the
 /// caller's to check: see homes_overlap().
 Result<std::string> parse_home(std::string_view text, const HomePrefixes& prefixes);

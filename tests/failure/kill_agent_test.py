@@ -235,6 +235,18 @@ def story(checks):
             "the group is as it was written last",
         )
         rounds = [reader.finish() for reader in readers]
+        metrics = run(
+            "curl",
+            "-s",
+            "--unix-socket",
+            "/run/roster/agent.sock",
+            "http://agent/metrics",
+        ).stdout
+        checks.that(
+            'reason="totals"' not in metrics, "what the hub counts is what the node has", metrics
+        )
+        received = re.search(r"^roster_agent_records_total (\S+)$", metrics, re.M)
+        checks.that(received and float(received[1]) > 0, "records are counted")
         checks.that(min(rounds) > 1000, f"readers saw nothing wrong in {sum(rounds)} rounds")
         check_leftovers(checks)
         lab.stop("agent")
