@@ -17,6 +17,10 @@
 
 #include "nsscache/image_writer.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14; older headers lack it
+#endif
+
 namespace roster::nsscache {
 namespace {
 
@@ -298,20 +302,38 @@ ControlFile::~ControlFile() {
 std::uint64_t ControlFile::generation() const {
   return __atomic_load_n(&page_->generation, __ATOMIC_ACQUIRE);
 }
-void ControlFile::set_generation(std::uint64_t generation) {
+
+/// Whether a store into the page is a store and not a SIGBUS. A file system that never overwrites a
+/// block in place (btrfs and others) wants a new one even for a page that was allocated long ago,
+/// and on a full disk there is none; the fault is asked for in a way that answers instead:
+/// madvise(2), MADV_POPULATE_WRITE, EFAULT: "a SIGBUS would have been generated on actual memory
+/// access". Kernels before 5.14 do not know it (EINVAL), then the store is tried as it is.
+///
+/// pwrite(2) of the 8 bytes would report ENOSPC, too, but is no single-copy atomic store towards
+/// readers that load from their mappings: on x86-64 the kernel may copy from user space by
+/// `rep movsb` (copy_user_generic), whose fast-string form promises no order and no granularity
+/// (Intel SDM, volume 1, 7.3.9.3). What is left is the page being written back and protected again
+/// between this and the store, with the disk still full.
+bool ControlFile::can_store() const {
+  return ::madvise(page_, sizeof(Control), MADV_POPULATE_WRITE) == 0 || errno != EFAULT;
+}
+
+Result<void> ControlFile::set_generation(std::uint64_t generation) {
+  if (!can_store()) return fail(Code::kUnavailable, "control.1: No space left on device");
   __atomic_store_n(&page_->generation, generation, __ATOMIC_RELEASE);
+  return {};
 }
 std::uint64_t ControlFile::contact_s() const {
   return __atomic_load_n(&page_->contact_s, __ATOMIC_ACQUIRE);
 }
 void ControlFile::set_contact_s(std::uint64_t seconds) {
-  __atomic_store_n(&page_->contact_s, seconds, __ATOMIC_RELEASE);
+  if (can_store()) __atomic_store_n(&page_->contact_s, seconds, __ATOMIC_RELEASE);
 }
 std::uint64_t ControlFile::max_stale_s() const {
   return __atomic_load_n(&page_->max_stale_s, __ATOMIC_ACQUIRE);
 }
 void ControlFile::set_max_stale_s(std::uint64_t seconds) {
-  __atomic_store_n(&page_->max_stale_s, seconds, __ATOMIC_RELEASE);
+  if (can_store()) __atomic_store_n(&page_->max_stale_s, seconds, __ATOMIC_RELEASE);
 }
 
 Result<void> ControlFile::sync() const {

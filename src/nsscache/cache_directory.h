@@ -101,8 +101,10 @@ class ControlFile {
   ~ControlFile();
 
   std::uint64_t generation() const;
-  void set_generation(std::uint64_t generation);
+  /// kUnavailable when the file system has no room for the page: nothing is stored then.
+  Result<void> set_generation(std::uint64_t generation);
   std::uint64_t contact_s() const;
+  /// Nothing is stored when there is no room.
   void set_contact_s(std::uint64_t seconds);
   void set_max_stale_s(std::uint64_t seconds);
   std::uint64_t max_stale_s() const;
@@ -112,6 +114,7 @@ class ControlFile {
 
  private:
   ControlFile() = default;
+  bool can_store() const;
   static Result<ControlFile> map(const CacheDirectory& directory);
   static Result<void> create(const CacheDirectory& directory, std::optional<FileOwner> owner,
                              const RandomBytes& random);

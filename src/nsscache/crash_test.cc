@@ -1,6 +1,7 @@
 // kill -9 of the publisher at any instant: the last generation that it said was published, or a
 // later one, is served whole, before and after the restart.
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <random>
 
+#include "nsscache/cache_directory.h"
 #include "nsscache/test_support.h"
 
 namespace roster::nsscache {
@@ -226,6 +228,29 @@ TEST_F(CrashTest, AFullDiskStillLocksPeopleOut) {
   ASSERT_OK(publisher->upsert_user(person(kStaff + 1)));
   ASSERT_OK(publisher->publish("300", "e", now_));
   EXPECT_EQ(publisher->highest_id(), 10000 + kStaff + 1);
+}
+
+// On a full file system that never overwrites in place, a store into the control page would end the
+// agent by SIGBUS. A hole in the file stands for that here: its page needs a block, too.
+TEST_F(CrashTest, AFullDiskUnderTheControlPageIsAnError) {
+  const SmallDisk disk(root_, 1 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  const auto directory = CacheDirectory::open(directory_, std::nullopt, true);
+  ASSERT_OK(directory);
+  auto control = ControlFile::open(*directory, std::nullopt, system_random);
+  ASSERT_OK(control);
+  ASSERT_OK(control->set_generation(1));
+  const UniqueFd fd(::openat(directory->fd(), "control.1", O_RDWR | O_CLOEXEC));
+  ASSERT_EQ(::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+  disk.fill();
+  const auto full = control->set_generation(2);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, Code::kUnavailable);
+  control->set_contact_s(1);
+  control->set_max_stale_s(1);
+  disk.drop();
+  ASSERT_OK(control->set_generation(2));
+  EXPECT_EQ(control->generation(), 2u);
 }
 
 }  // namespace

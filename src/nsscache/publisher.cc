@@ -273,7 +273,8 @@ void Publisher::Impl::recover(Timestamp now) {
   }
   // Without a generation to continue, readers keep the one that the control word names, if any.
   if (!published) return;
-  control.set_generation(published->generation);
+  // Without room it stays as it was, and is set with the next publication.
+  [[maybe_unused]] const auto set = control.set_generation(published->generation);
   for (const std::string& name : files) {
     const bool in_use = name == published->base.name() || name == published->delta.name() ||
                         (published->keys && name == published->keys->name()) ||
@@ -763,13 +764,15 @@ Result<Publisher::Impl::Fresh> Publisher::Impl::write_files(std::uint64_t next, 
 Result<void> Publisher::Impl::write_generation(Parts parts, Timestamp now, PublishStats& stats) {
   const std::uint64_t next = ++highest;  // never twice, whatever becomes of this one
   auto fresh = write_files(next, parts, now, stats);
+  if (fresh) {
+    if (auto set = control.set_generation(next); !set) fresh = std::unexpected(set.error());
+  }
   if (!fresh) {
     for (const char* prefix : {"base", "delta", "keybase", "keys"}) {
       directory.remove(cache_file_name(prefix, next));
     }
     return std::unexpected(std::move(fresh).error());
   }
-  control.set_generation(next);
   stats.generation = next;
   stats.published = true;
   return switch_to(next, std::move(*fresh), now);
@@ -847,7 +850,7 @@ Result<void> Publisher::Impl::restore_place() {
   if (!files_in_place()) {
     rebase_needed = true;
   } else if (control.generation() != published->generation) {
-    control.set_generation(published->generation);
+    RETURN_IF_ERROR(control.set_generation(published->generation));
   }
   return {};
 }
