@@ -115,7 +115,8 @@ TEST(Feed, TotalsAreWhatANodeHasAfterwards) {
   follow("a deleted one goes");
   directory::OrgSettings settings = hub.org().settings;
   settings.leaver_policy = directory::LeaverPolicy::kHide;
-  ASSERT_TRUE(hub.directory().update_org_settings(TestHub::operator_actor(), org, settings));
+  ASSERT_TRUE(hub.directory().update_org_settings(TestHub::operator_actor(), org,
+                                                  directory::testing::always(settings)));
   users.clear();
   groups.clear();
   since = hub.cursor(0);

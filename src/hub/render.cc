@@ -18,7 +18,7 @@ std::string tag_text(std::uint64_t tag) {
 /// as it was read for this request is at that change, and the view has everybody.
 std::optional<feed::Totals> totals_at(const NodeAccess& access, Seq head) {
   const directory::Org& org = access.org;
-  if (org.seq != head || !access.view.scope_groups.empty()) return std::nullopt;
+  if (org.seq != head || !access.view.scope.empty()) return std::nullopt;
   const bool hides = org.settings.leaver_policy == directory::LeaverPolicy::kHide;
   return feed::Totals{.users = static_cast<std::uint64_t>(hides ? org.active_users : org.users),
                       .groups = static_cast<std::uint64_t>(org.groups)};
