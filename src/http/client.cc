@@ -119,13 +119,15 @@ struct Failure {
   bool nothing_received = false;
 };
 
-class ClientImpl final : public Client {
+}  // namespace
+
+class ClientImpl {
  public:
   ClientImpl(ClientOptions options, Url url, TlsContext tls)
       : options_(std::move(options)), url_(std::move(url)), tls_(std::move(tls)) {}
 
-  Result<ClientResponse> call(const ClientRequest& request) override;
-  void interrupt() override { interrupt_.raise(); }
+  Result<ClientResponse> call(const ClientRequest& request);
+  void interrupt() { interrupt_.raise(); }
 
  private:
   Result<std::string> request_head(const ClientRequest& request) const;
@@ -391,6 +393,8 @@ Result<ClientResponse> ClientImpl::call(const ClientRequest& request) {
   }
 }
 
+namespace {
+
 Result<void> check_plain(const Url& url, const ClientOptions& options) {
   if (url.scheme != "http" || options.allow_plain_http || url.host == "localhost") return {};
   const auto numeric = resolve_numeric(url.host, url.port);
@@ -411,7 +415,14 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   if (url.scheme == "https") {
     ASSIGN_OR_RETURN(tls, client_tls_context(options));
   }
-  return std::make_unique<ClientImpl>(std::move(options), std::move(url), std::move(tls));
+  return std::unique_ptr<Client>(
+      new Client(std::make_unique<ClientImpl>(std::move(options), std::move(url), std::move(tls))));
 }
+
+Client::Client(std::unique_ptr<ClientImpl> impl) : impl_(std::move(impl)) {}
+Client::~Client() = default;
+
+Result<ClientResponse> Client::call(const ClientRequest& request) { return impl_->call(request); }
+void Client::interrupt() { impl_->interrupt(); }
 
 }  // namespace roster::http

@@ -61,19 +61,25 @@ struct ClientResponse {
   std::string server_chain_pem;
 };
 
+class ClientImpl;
+
 /// Blocking HTTP/1.1 client with one kept-alive connection; a dead idle connection is replaced once
 /// for idempotent methods. No redirects, no cookies, no proxies. One thread at a time, except
 /// `interrupt`.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
-  virtual ~Client() = default;
+  ~Client();
 
   /// Any status is a value; kUnavailable for connection, TLS or time-out trouble (with the reason),
   /// kTooLarge beyond body_bytes_max, kDataLoss for a body cut short.
-  virtual Result<ClientResponse> call(const ClientRequest& request) = 0;
+  Result<ClientResponse> call(const ClientRequest& request);
   /// Makes a running or the next call return kUnavailable. From any thread.
-  virtual void interrupt() = 0;
+  void interrupt();
+
+ private:
+  explicit Client(std::unique_ptr<ClientImpl> impl);
+  std::unique_ptr<ClientImpl> impl_;
 };
 
 }  // namespace roster::http

@@ -50,7 +50,9 @@ void tune_tcp(int fd) {
   set(IPPROTO_TCP, TCP_KEEPCNT, 4);
 }
 
-class ServerImpl final : public Server {
+}  // namespace
+
+class ServerImpl {
  public:
   ServerImpl(ServerOptions options, Handler handler, Metrics& metrics)
       : edge_(std::move(options), std::move(handler), metrics) {
@@ -59,15 +61,15 @@ class ServerImpl final : public Server {
       shards_.push_back(std::make_unique<Shard>(edge_.options));
     }
   }
-  ~ServerImpl() override;
+  ~ServerImpl();
 
   Result<void> listen();
 
-  std::vector<std::string> addresses() const override;
-  void start() override;
-  void notify(const std::string& key, std::uint64_t value) override;
-  Result<void> reload_certificate() override;
-  void stop(std::chrono::milliseconds grace) override;
+  std::vector<std::string> addresses() const;
+  void start();
+  void notify(const std::string& key, std::uint64_t value);
+  Result<void> reload_certificate();
+  void stop(std::chrono::milliseconds grace);
 
  private:
   struct Door {
@@ -255,14 +257,21 @@ ServerImpl::~ServerImpl() {
   doors_.clear();
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Server>> Server::create(ServerOptions options, Handler handler,
                                                Metrics& metrics) {
   CHECK(handler != nullptr && options.workers > 0);
   auto server = std::make_unique<ServerImpl>(std::move(options), std::move(handler), metrics);
   RETURN_IF_ERROR(server->listen());
-  return server;
+  return std::unique_ptr<Server>(new Server(std::move(server)));
 }
+
+Server::Server(std::unique_ptr<ServerImpl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+std::vector<std::string> Server::addresses() const { return impl_->addresses(); }
+void Server::start() { impl_->start(); }
+void Server::notify(const std::string& key, std::uint64_t value) { impl_->notify(key, value); }
+Result<void> Server::reload_certificate() { return impl_->reload_certificate(); }
+void Server::stop(std::chrono::milliseconds grace) { impl_->stop(grace); }
 
 }  // namespace roster::http

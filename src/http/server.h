@@ -49,6 +49,8 @@ struct ServerOptions {
   RandomBytes random = system_random;  // for request ids
 };
 
+class ServerImpl;
+
 /// HTTP/1.1 server: TLS 1.2 and 1.3, keep-alive, limits, parked requests, graceful stop.
 class Server {
  public:
@@ -56,19 +58,24 @@ class Server {
   /// certificate, kUnavailable when the port is taken.
   static Result<std::unique_ptr<Server>> create(ServerOptions options, Handler handler,
                                                 Metrics& metrics);
-  virtual ~Server() = default;
+  /// Stops without grace.
+  ~Server();
 
   /// Real addresses, in the order of ServerOptions::listen, e.g. "127.0.0.1:40123".
-  virtual std::vector<std::string> addresses() const = 0;
-  virtual void start() = 0;
+  std::vector<std::string> addresses() const;
+  void start();
   /// Wakes the parked requests with this key whose `after` is below `value`, and those that are
   /// about to park. Call it after the change is visible to handlers. Thread-safe, cheap.
-  virtual void notify(const std::string& key, std::uint64_t value) = 0;
+  void notify(const std::string& key, std::uint64_t value);
   /// New connections use the files' present content; the old one stays on an error.
-  virtual Result<void> reload_certificate() = 0;
+  Result<void> reload_certificate();
   /// Stops accepting, answers what has begun (parked requests at once, as expired), then closes.
   /// Returns when all is closed or after `grace`.
-  virtual void stop(std::chrono::milliseconds grace) = 0;
+  void stop(std::chrono::milliseconds grace);
+
+ private:
+  explicit Server(std::unique_ptr<ServerImpl> impl);
+  std::unique_ptr<ServerImpl> impl_;
 };
 
 }  // namespace roster::http
