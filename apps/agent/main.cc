@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include "agent/agent.h"
 #include "agent/commands.h"
@@ -55,7 +56,10 @@ void override_with(T& target, const std::optional<T>& flag) {
 
 Result<Config> make_config(const Flags& flags) {
   std::optional<std::filesystem::path> file = flags.config;
-  if (!file && std::filesystem::exists(kDefaultConfig)) file = kDefaultConfig;
+  // A directory that this user may not look into throws without `error`, and is told by the
+  // reading.
+  std::error_code error;
+  if (!file && (std::filesystem::exists(kDefaultConfig, error) || error)) file = kDefaultConfig;
   ASSIGN_OR_RETURN(Config config, roster::agent::load_config(file));
   override_with(config.url, flags.url);
   override_with(config.org, flags.org);
