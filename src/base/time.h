@@ -19,6 +19,12 @@ using Clock = std::function<Timestamp()>;
 /// The real clock. Called in base and in programs' mains only.
 Timestamp system_now();
 
+/// For how long something lasts: time since some moment, which nobody sets forward or back.
+using MonotonicClock = std::function<std::chrono::milliseconds()>;
+
+/// CLOCK_MONOTONIC.
+std::chrono::milliseconds steady_now();
+
 inline std::int64_t to_millis(Timestamp t) { return t.time_since_epoch().count(); }
 inline Timestamp from_millis(std::int64_t ms) { return Timestamp(std::chrono::milliseconds(ms)); }
 

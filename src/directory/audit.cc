@@ -92,7 +92,6 @@ class ChainWalk {
     ASSIGN_OR_RETURN(const std::optional<Head> head,
                      db_.read([this](Tx& tx) { return head_of(tx); }));
     if (!head) return fail(Code::kNotFound, "there is no such organization");
-    advanced_ = head->seq > reached_;
     reached_ = head->seq;
     for (std::size_t size = kPageMax; size == kPageMax;) {
       ASSIGN_OR_RETURN(const std::vector<StoredRow> rows, db_.read([this](Tx& tx) {
@@ -106,7 +105,7 @@ class ChainWalk {
                 "audit rows after " + std::to_string(after_.value) + " were removed");
   }
 
-  bool may_explain_more() const { return advanced_ && !unexplained_.empty(); }
+  bool lacks_reasons() const { return !unexplained_.empty(); }
 
   /// The number of rows; kDataLoss when a diff is missing without a reason.
   Result<std::int64_t> finish() const {
@@ -152,8 +151,7 @@ class ChainWalk {
   const OrgN org_;
   std::string chain_;
   Seq after_;
-  std::int64_t reached_ = -1;
-  bool advanced_ = false;
+  std::int64_t reached_ = 0;
   std::int64_t verified_ = 0;
   std::set<std::uint64_t> unexplained_;  // rows without a diff, in order
 };
@@ -175,11 +173,10 @@ Result<std::vector<AuditRow>> Directory::list_audit(std::optional<OrgN> org, Seq
 
 Result<std::int64_t> Directory::verify_audit(std::optional<OrgN> org) {
   ChainWalk walk(impl_->db, org.value_or(row::kHubOrg));
-  // Rows that come while it walks are for the next time, but the reason of an erased diff may be
-  // among them.
-  do {
-    RETURN_IF_ERROR(walk.to_head());
-  } while (walk.may_explain_more());
+  // Rows that come while it walks are for the next time, but the reason of an erased diff, which
+  // was committed with the erasure, may be among them.
+  RETURN_IF_ERROR(walk.to_head());
+  if (walk.lacks_reasons()) RETURN_IF_ERROR(walk.to_head());
   return walk.finish();
 }
 

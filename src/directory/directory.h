@@ -20,6 +20,7 @@ namespace roster::directory {
 
 struct Options {
   Clock clock = system_now;
+  MonotonicClock monotonic = steady_now;
   RandomBytes random = system_random;
   /// How often last-use stamps of tokens and nodes reach the disk (they never make a read a write).
   std::chrono::milliseconds stamp_interval{60'000};
@@ -238,10 +239,11 @@ class Directory {
   /// every node that comes with a cursor of another epoch. False: an id that cannot come from this
   /// organization, which is ignored.
   Result<bool> lift_ids(OrgN org, std::uint32_t highest_id);
-  /// Until `until` or allow_ids(), a creation that needs a new number is kUnavailable: the store
-  /// may be an old one, whose next ids nodes know as somebody's already.
-  void hold_ids(OrgN org, Timestamp until);
+  /// For so long, or until allow_ids(), a creation that needs a new number is kUnavailable: the
+  /// store may be an old one, whose next ids nodes know as somebody's already.
+  void hold_ids(OrgN org, std::chrono::milliseconds time);
   void allow_ids(OrgN org);
+  bool ids_are_held(OrgN org) const;
 
   // --- audit --------------------------------------------------------------------------------
   // Without an organization: what operators did to the hub itself.

@@ -86,8 +86,8 @@ bool takes_access(const std::vector<MemberOp>& operations, std::int64_t members)
 }
 
 /// Each id is looked up on the writer's thread, which all organizations share.
-Result<void> check_member_count(std::size_t ids) {
-  if (ids <= kMembersPerRequestMax) return {};
+Result<void> check_member_count(std::size_t ids, std::size_t present = 0) {
+  if (ids <= std::max(kMembersPerRequestMax, present)) return {};
   return fail(Code::kTooLarge,
               "members: more than " + std::to_string(kMembersPerRequestMax) + " in one request");
 }
@@ -271,7 +271,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
                                         .client = client,
                                         .active = true,
                                         .home = std::nullopt,
-                                        .numbers_held = impl_->holds.contains(org, now),
+                                        .numbers_held = impl_->ids_are_held(org),
                                         .now = now}));
     const auto n = static_cast<GroupN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
@@ -351,8 +351,11 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     RETURN_IF_ERROR(check_owner(actor, edited.current.owner));
     ASSIGN_OR_RETURN(edited.change, edit(edited.current.group));
     std::size_t ids = 0;
-    for (const MemberOp& op : edited.change.members) ids += op.ids.size();
-    RETURN_IF_ERROR(check_member_count(ids));
+    for (const MemberOp& op : edited.change.members) {
+      if (op.kind != MemberOp::Kind::kRemove) ids += op.ids.size();
+    }
+    const auto present = static_cast<std::size_t>(edited.current.group.member_count);
+    RETURN_IF_ERROR(check_member_count(ids, present));
     return edited;
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's
@@ -388,9 +391,9 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     members.describe(diff);
     entry.diff = diff.text();
     entry.changes = members.changes();
-    ASSIGN_OR_RETURN(const std::vector<ChangeRow> moved,
-                     scope_changes(tx, org, group.n, entry.changes));
-    entry.changes.insert(entry.changes.end(), moved.begin(), moved.end());
+    ASSIGN_OR_RETURN(const ScopeChanges moved,
+                     scope_changes(tx, org, group.n, entry.changes, impl_->options.random));
+    moved.add_to(entry);
     if (own_change) entry.changes.insert(entry.changes.begin(), {row::kGroupChanged, group.n, 0});
     impl_->journal->add(std::move(entry));
     ASSIGN_OR_RETURN(GroupRecord updated, load_current(tx, actor, org, id));
@@ -413,8 +416,8 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         const ClientN client = acting_client(actor, current.owner);
         ASSIGN_OR_RETURN(const std::optional<std::string> external,
                          external_id(tx, row::kGroup, client, group.n));
-        ASSIGN_OR_RETURN(const std::vector<ChangeRow> moved,
-                         scope_changes(tx, org, group.n, {}, {&group.n, 1}));
+        ASSIGN_OR_RETURN(const ScopeChanges moved,
+                         scope_changes(tx, org, group.n, {}, {&group.n, 1}, impl_->options.random));
         RETURN_IF_ERROR(tx.execute(kLeaveParents, group.n, to_millis(now)));
         RETURN_IF_ERROR(tx.execute(kDeleteMemberships, group.n));
         RETURN_IF_ERROR(tx.execute(kDeleteMembers, group.n));
@@ -429,7 +432,7 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         // One change: a number that no group explains has no effect on the nodes, so the members'
         // records need not be sent again. But they may be outside of a view's scope by now.
         entry.changes = {{row::kGroupChanged, group.n, 0}};
-        entry.changes.insert(entry.changes.end(), moved.begin(), moved.end());
+        moved.add_to(entry);
         entry.groups = -1;
         impl_->journal->add(std::move(entry));
         return {};

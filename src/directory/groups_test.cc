@@ -253,9 +253,13 @@ TEST_P(GroupsTest, OneRequestNamesABoundedNumberOfMembers) {
   const User alice = world.add_user("alice");
   const Group lab = world.add_group("lab");
   const std::vector<std::string> half(50'001, alice.id);
-  const auto refused = world.change_members(lab, {{Kind::kAdd, half}, {Kind::kRemove, half}});
+  const auto refused = world.change_members(lab, {{Kind::kAdd, half}, {Kind::kAdd, half}});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kTooLarge);
+  if (GetParam() == store::Engine::kSqlite) {  // one statement for each
+    EXPECT_TRUE(world.change_members(lab, {{Kind::kRemove, std::vector(100'001, alice.id)}}))
+        << "nobody is kept from taking access away";
+  }
   const std::vector<std::string> all(100'001, alice.id);
   EXPECT_FALSE(world.directory->create_group(world.okta, world.acme, group_named("all"), all));
 }

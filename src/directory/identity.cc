@@ -61,7 +61,7 @@ constexpr Statement kWaitingKey{
     "FROM posix_id WHERE org = $1 AND bound_key = $2 AND kind = $3"};
 constexpr Statement kBind{
     "identity.bind",
-    "UPDATE posix_id SET state = $2, home = $3, bound_client = NULL, bound_external = NULL, "
+    "UPDATE posix_id SET state = $2, bound_client = NULL, bound_external = NULL, "
     "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL WHERE n = $1"};
 constexpr Statement kHomeOwner{"identity.home_owner",
                                "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3 "
@@ -77,9 +77,13 @@ constexpr Statement kInsertFormerHome{
     "identity.insert_former_home",
     "INSERT INTO posix_id (org, kind, name, state, holder, home, created) "
     "VALUES ($1, 4, $2, 3, $3, $2, $4)"};
-constexpr Statement kDeleteFormerHome{
-    "identity.delete_former_home",
-    "DELETE FROM posix_id WHERE org = $1 AND name = $2 AND kind = 4 AND holder = $3"};
+constexpr Statement kFindFormerHome{
+    "identity.find_former_home",
+    "SELECT n FROM posix_id WHERE org = $1 AND name = $2 AND kind = 4 AND holder = $3"};
+constexpr Statement kEmptyFormerHome{
+    "identity.empty_former_home", "UPDATE posix_id SET home = NULL, name = '//' || n WHERE n = $1"};
+constexpr Statement kFillFormerHome{"identity.fill_former_home",
+                                    "UPDATE posix_id SET home = $2, name = $2 WHERE n = $1"};
 constexpr Statement kInsertReservedName{
     "identity.insert_reserved_name",
     "INSERT INTO posix_id (org, kind, name, state, created) VALUES ($1, 3, $2, 3, $3) "
@@ -245,6 +249,27 @@ Error home_taken(std::string_view home) {
           "invalidValue"};
 }
 
+/// To a home that is free for it. The present one stays its own; one that was its own before
+/// changes places with the present one.
+Result<void> move_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home, Timestamp now) {
+  ASSIGN_OR_RETURN(
+      const auto row,
+      tx.query_one(kHomeOf, [](const Row& found) { return found.text_or_null(0); }, n));
+  CHECK(row);
+  const std::optional<std::string>& present = *row;
+  if (present == home) return {};
+  ASSIGN_OR_RETURN(const auto former, tx.query_one(kFindFormerHome, integer_at_0, org, home, n));
+  if (former) RETURN_IF_ERROR(tx.execute(kEmptyFormerHome, *former));
+  RETURN_IF_ERROR(tx.execute(kSetHome, n, home));
+  if (!present) return {};
+  if (former) {
+    RETURN_IF_ERROR(tx.execute(kFillFormerHome, *former, *present));
+  } else {
+    RETURN_IF_ERROR(tx.execute(kInsertFormerHome, org, *present, n, to_millis(now)));
+  }
+  return {};
+}
+
 Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest& request,
                               Identity identity) {
   const std::uint64_t n = identity.posix.n;
@@ -259,9 +284,10 @@ Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest&
     }
   }
   identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
-  const std::optional<std::string_view> home =
-      identity.home.empty() ? std::nullopt : std::optional<std::string_view>(identity.home);
-  RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked, home));
+  if (!identity.home.empty()) {
+    RETURN_IF_ERROR(move_home(tx, request.org, n, identity.home, request.now));
+  }
+  RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked));
   return identity;
 }
 
@@ -397,19 +423,28 @@ Result<bool> newest_block_in_use(Tx& tx, const std::vector<Block>& blocks, OrgN 
   return somebody.has_value();
 }
 
-Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
+Result<LiftNeed> judge_highest_id(Tx& tx, OrgN org, std::uint32_t highest) {
   ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
   const Lift lift = plan_lift(blocks, org, highest);
   if (lift.claim) {
     ASSIGN_OR_RETURN(const bool in_use, newest_block_in_use(tx, blocks, org));
-    if (!in_use) return false;
+    return in_use ? LiftNeed::kLift : LiftNeed::kNotOurs;
   }
+  if (!lift.believed) return LiftNeed::kNotOurs;
+  return lift.next.empty() ? LiftNeed::kNone : LiftNeed::kLift;
+}
+
+Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
+  ASSIGN_OR_RETURN(const LiftNeed need, judge_highest_id(tx, org, highest));
+  if (need != LiftNeed::kLift) return need == LiftNeed::kNone;
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
+  const Lift lift = plan_lift(blocks, org, highest);
   for (const auto& [block, next] : lift.next) RETURN_IF_ERROR(tx.execute(kSetNext, block, next));
   if (lift.claim) {
     RETURN_IF_ERROR(
         tx.execute(kInsertBlock, org, lift.claim->first, lift.claim->last, highest + 1));
   }
-  return lift.believed;
+  return true;
 }
 
 Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, std::string_view name,
@@ -439,14 +474,7 @@ Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, st
 Result<void> set_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home, Timestamp now) {
   ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, n, home));
   if (!free) return std::unexpected(home_taken(home));
-  ASSIGN_OR_RETURN(const auto present,
-                   tx.query_one(kHomeOf, [](const Row& row) { return row.text_or_null(0); }, n));
-  CHECK(present);
-  if (*present == home) return {};
-  RETURN_IF_ERROR(tx.execute(kDeleteFormerHome, org, home, n));
-  RETURN_IF_ERROR(tx.execute(kSetHome, n, home));
-  if (*present) RETURN_IF_ERROR(tx.execute(kInsertFormerHome, org, **present, n, to_millis(now)));
-  return {};
+  return move_home(tx, org, n, home, now);
 }
 
 Result<std::string> default_home(Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,

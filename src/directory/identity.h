@@ -58,6 +58,14 @@ Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const Rules& rul
 /// Gives an organization its first or next block of ids.
 Result<void> add_id_block(store::Tx& tx, OrgN org);
 
+/// What an id that a node has seen asks for.
+enum class LiftNeed {
+  kNone,     // no id up to it would be given out anyway
+  kLift,     // lift_ids()
+  kNotOurs,  // it does not come from this organization
+};
+Result<LiftNeed> judge_highest_id(store::Tx& tx, OrgN org, std::uint32_t highest);
+
 /// Makes sure that no id up to `highest` is given out (again) in this organization: `highest` was
 /// seen on a node. A block that holds it goes on above it, and blocks filled before that one count
 /// as full. An id of a slice that nobody has, close to those in use, takes that slice; anything

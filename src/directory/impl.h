@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,7 +21,7 @@ namespace roster::directory {
 /// Organizations whose new numbers wait, and until when. Thread-safe.
 class IdHolds {
  public:
-  void hold(OrgN org, Timestamp until) {
+  void hold(OrgN org, std::chrono::milliseconds until) {
     const std::lock_guard lock(mutex_);
     until_[org] = until;
   }
@@ -28,7 +29,7 @@ class IdHolds {
     const std::lock_guard lock(mutex_);
     until_.erase(org);
   }
-  bool contains(OrgN org, Timestamp now) const {
+  bool contains(OrgN org, std::chrono::milliseconds now) const {
     const std::lock_guard lock(mutex_);
     const auto found = until_.find(org);
     return found != until_.end() && now < found->second;
@@ -36,7 +37,7 @@ class IdHolds {
 
  private:
   mutable std::mutex mutex_;
-  std::map<OrgN, Timestamp> until_;  // guarded by mutex_
+  std::map<OrgN, std::chrono::milliseconds> until_;  // of the monotonic clock; guarded by mutex_
 };
 
 /// What all areas of the directory share.
@@ -45,16 +46,17 @@ struct Directory::Impl {
       : db(database),
         options(std::move(the_options)),
         journal(std::make_shared<Journal>(options.random)),
-        started(options.clock()),
+        started(options.monotonic()),
         uuids(options.clock, options.random) {}
 
   Timestamp now() const { return options.clock(); }
+  bool ids_are_held(OrgN org) const { return holds.contains(org, options.monotonic()); }
 
   // Constant after construction.
   store::Database& db;
   const Options options;
-  const std::shared_ptr<Journal> journal;  // used inside closures of write() only
-  const Timestamp started;
+  const std::shared_ptr<Journal> journal;   // used inside closures of write() only
+  const std::chrono::milliseconds started;  // of the monotonic clock
 
   // The writer's thread only, that is inside closures of write().
   UuidGenerator uuids;

@@ -111,8 +111,10 @@ void freshen(Node& node, const NodeCache& cache) {
 /// Nobody could be seen while the hub was down: at its start every node counts as just seen, or any
 /// join token could take any node's name then.
 bool is_live(const Node& node, const Directory::Impl& impl, Timestamp now) {
-  const Timestamp seen = std::max(node.last_seen.value_or(node.created), impl.started);
-  return node.expires > now && seen + impl.options.node_stale > now;
+  if (node.expires <= now) return false;
+  const std::chrono::milliseconds stale = impl.options.node_stale;
+  return node.last_seen.value_or(node.created) + stale > now ||
+         impl.options.monotonic() < impl.started + stale;
 }
 
 /// What the node will prove itself with. kInvalidArgument when what it proposes is not of our form.

@@ -172,11 +172,20 @@ Result<Org> Directory::new_epoch(OrgN org, std::uint32_t highest_id) {
   });
 }
 
-void Directory::hold_ids(OrgN org, Timestamp until) { impl_->holds.hold(org, until); }
+void Directory::hold_ids(OrgN org, std::chrono::milliseconds time) {
+  impl_->holds.hold(org, impl_->options.monotonic() + time);
+}
 
 void Directory::allow_ids(OrgN org) { impl_->holds.allow(org); }
 
+bool Directory::ids_are_held(OrgN org) const { return impl_->ids_are_held(org); }
+
 Result<bool> Directory::lift_ids(OrgN org, std::uint32_t highest_id) {
+  // Whoever has a node's credential may ask, so what changes nothing costs no write.
+  ASSIGN_OR_RETURN(const LiftNeed need, impl_->db.read([org, highest_id](Tx& tx) {
+    return judge_highest_id(tx, org, highest_id);
+  }));
+  if (need != LiftNeed::kLift) return need == LiftNeed::kNone;
   return impl_->db.write(
       [org, highest_id](Tx& tx) { return roster::directory::lift_ids(tx, org, highest_id); });
 }

@@ -6,6 +6,7 @@
 
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/views.h"
 
 namespace roster::directory {
 namespace {
@@ -18,6 +19,13 @@ using Numbers = std::set<std::int64_t>;
 
 constexpr Statement kNamedGroups{"scope.named_groups",
                                  "SELECT group_n FROM org_view_group WHERE org = $1"};
+
+constexpr Statement kRenew{"scope.renew",
+                           "UPDATE org_view SET tag = $3 WHERE org = $1 AND name IN "
+                           "(SELECT view FROM org_view_group WHERE org = $1 AND group_n = $2)"};
+
+/// Rows of one write. The history that nodes may be behind is ten times as long.
+constexpr std::size_t kRowsMax = 100'000;
 
 const SetStatement& children() {
   static const SetStatement statement(
@@ -76,35 +84,48 @@ Result<std::vector<std::int64_t>> with_nested_groups(Tx& tx, std::span<const std
   return std::vector(found.begin(), found.end());
 }
 
-Result<std::vector<ChangeRow>> scope_changes(Tx& tx, OrgN org, GroupN group,
-                                             std::span<const std::int64_t> users,
-                                             std::span<const std::int64_t> groups) {
-  std::vector<ChangeRow> rows;
-  if (users.empty() && groups.empty()) return rows;
+void ScopeChanges::add_to(JournalEntry& entry) const {
+  entry.changes.insert(entry.changes.end(), rows.begin(), rows.end());
+  if (renewed) entry.wakes = true;
+}
+
+Result<ScopeChanges> scope_changes(Tx& tx, OrgN org, GroupN group,
+                                   std::span<const std::int64_t> users,
+                                   std::span<const std::int64_t> groups,
+                                   const RandomBytes& random) {
+  ScopeChanges changes;
+  if (users.empty() && groups.empty()) return changes;
   ASSIGN_OR_RETURN(const std::vector<std::int64_t> named, named_above(tx, org, group));
-  if (named.empty()) return rows;
+  if (named.empty()) return changes;
   ASSIGN_OR_RETURN(const std::vector<std::int64_t> nested, with_nested_groups(tx, groups));
   Numbers moved(users.begin(), users.end());
   RETURN_IF_ERROR(people().query(tx, {}, nested, [&moved](const Row& row) -> Result<void> {
     moved.insert(row.integer(0));
     return {};
   }));
-  for (const std::int64_t root : named) {
-    for (const std::int64_t n : nested) rows.push_back({row::kScopeGroup, n, root});
-    for (const std::int64_t n : moved) rows.push_back({row::kScopeUser, n, root});
+  if (named.size() * (nested.size() + moved.size()) > kRowsMax) {
+    changes.renewed = true;
+    for (const std::int64_t root : named) {
+      RETURN_IF_ERROR(tx.execute(kRenew, org, root, new_view_tag(random)));
+    }
+    return changes;
   }
-  return rows;
+  for (const std::int64_t root : named) {
+    for (const std::int64_t n : nested) changes.rows.push_back({row::kScopeGroup, n, root});
+    for (const std::int64_t n : moved) changes.rows.push_back({row::kScopeUser, n, root});
+  }
+  return changes;
 }
 
-Result<std::vector<ChangeRow>> scope_changes(Tx& tx, OrgN org, GroupN group,
-                                             std::span<const ChangeRow> members) {
+Result<ScopeChanges> scope_changes(Tx& tx, OrgN org, GroupN group,
+                                   std::span<const ChangeRow> members, const RandomBytes& random) {
   std::vector<std::int64_t> users;
   std::vector<std::int64_t> groups;
   for (const ChangeRow& row : members) {
     const bool is_user = row.kind == row::kUserJoined || row.kind == row::kUserLeft;
     (is_user ? users : groups).push_back(row.a);
   }
-  return scope_changes(tx, org, group, users, groups);
+  return scope_changes(tx, org, group, users, groups, random);
 }
 
 }  // namespace roster::directory

@@ -20,12 +20,19 @@ Result<std::vector<std::int64_t>> with_nested_groups(store::Tx& tx,
 ///
 /// Written when the change is made and not found out when it is sent, since then the paths by which
 /// somebody was in a scope may be gone: a group left its parent, was emptied and deleted.
-Result<std::vector<ChangeRow>> scope_changes(store::Tx& tx, OrgN org, GroupN group,
-                                             std::span<const std::int64_t> users,
-                                             std::span<const std::int64_t> groups);
+struct ScopeChanges {
+  std::vector<ChangeRow> rows;
+  /// They would be too many: the views got a new epoch instead, and their nodes take a snapshot.
+  bool renewed = false;
+
+  void add_to(JournalEntry& entry) const;
+};
+Result<ScopeChanges> scope_changes(store::Tx& tx, OrgN org, GroupN group,
+                                   std::span<const std::int64_t> users,
+                                   std::span<const std::int64_t> groups, const RandomBytes& random);
 
 /// The same, of changes to the members of one group.
-Result<std::vector<ChangeRow>> scope_changes(store::Tx& tx, OrgN org, GroupN group,
-                                             std::span<const ChangeRow> members);
+Result<ScopeChanges> scope_changes(store::Tx& tx, OrgN org, GroupN group,
+                                   std::span<const ChangeRow> members, const RandomBytes& random);
 
 }  // namespace roster::directory

@@ -237,18 +237,17 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
     ASSIGN_OR_RETURN(const std::string source, source_name(tx, actor));
     ASSIGN_OR_RETURN(const KeyPlan keys,
                      plan_keys({}, source, input.keys.value_or(std::vector<KeyInput>{})));
-    ASSIGN_OR_RETURN(Identity identity,
-                     allocate_identity(tx, *rules,
-                                       {.org = org,
-                                        .kind = row::kUser,
-                                        .wanted = columns.user_name,
-                                        .key = columns.user_name_key,
-                                        .external_id = external,
-                                        .client = client,
-                                        .active = columns.active,
-                                        .home = columns.home,
-                                        .numbers_held = impl_->holds.contains(org, now),
-                                        .now = now}));
+    ASSIGN_OR_RETURN(Identity identity, allocate_identity(tx, *rules,
+                                                          {.org = org,
+                                                           .kind = row::kUser,
+                                                           .wanted = columns.user_name,
+                                                           .key = columns.user_name_key,
+                                                           .external_id = external,
+                                                           .client = client,
+                                                           .active = columns.active,
+                                                           .home = columns.home,
+                                                           .numbers_held = impl_->ids_are_held(org),
+                                                           .now = now}));
     const auto n = static_cast<UserN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
     RETURN_IF_ERROR(tx.execute(kInsertUser, n, org, id, columns.user_name, columns.user_name_key,

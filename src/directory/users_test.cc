@@ -390,6 +390,28 @@ TEST_P(UsersTest, HomesMoveWhenAskedAndBackToTheTemplate) {
   }
 }
 
+// Whoever comes back to the identity they had keeps what was theirs, and gets what they ask for.
+TEST_P(UsersTest, ARebindKeepsFormerHomesAndMayReturnToOne) {
+  World world(GetParam());
+  OrgSettings settings;
+  settings.rebind_deleted = true;
+  must(
+      world.directory->update_org_settings(world.operator_, world.acme, testing::always(settings)));
+  const auto create = [&world](const char* name, const char* home) {
+    return world.directory->create_user(world.okta, world.acme, user_with_home(name, home));
+  };
+  const User alice = world.add_user("alice");
+  must(world.directory->delete_user(world.okta, world.acme, alice.id, {}));
+  User back = must(create("alice", "/home/alice.new"));
+  EXPECT_EQ(back.posix->number, alice.posix->number);
+  EXPECT_EQ(back.home, "/home/alice.new");
+  EXPECT_FALSE(create("bob", "/home/alice"));
+  must(world.directory->delete_user(world.okta, world.acme, back.id, {}));
+  back = must(create("alice", "/home/alice"));
+  EXPECT_EQ(back.home, "/home/alice");
+  EXPECT_FALSE(create("bob", "/home/alice.new"));
+}
+
 TEST_P(UsersTest, ShellsComeFromTheList) {
   World world(GetParam());
   const auto refused =

@@ -240,14 +240,6 @@ Result<void> store_groups(Tx& tx, OrgN org, const View& view) {
   return {};
 }
 
-/// Not a count: a node that comes back from long ago must not take a view that was removed and made
-/// again, or changed to and fro, for the one it knew.
-std::string new_tag(const RandomBytes& random) {
-  std::string bytes(kTagBytes, '\0');
-  random({reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size()});
-  return base64url_encode(bytes);
-}
-
 /// kFailedPrecondition naming nodes whose credential for the view is still good.
 Result<void> check_unused(Directory::Impl& impl, Tx& tx, OrgN org, std::string_view name) {
   const Timestamp now = impl.now();
@@ -272,6 +264,12 @@ Result<void> check_unused(Directory::Impl& impl, Tx& tx, OrgN org, std::string_v
 }
 
 }  // namespace
+
+std::string new_view_tag(const RandomBytes& random) {
+  std::string bytes(kTagBytes, '\0');
+  random({reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size()});
+  return base64url_encode(bytes);
+}
 
 Result<void> check_view_exists(Tx& tx, OrgN org, std::string_view name) {
   if (built_in_view(name)) return {};
@@ -320,7 +318,7 @@ Result<Directory::SetView> Directory::set_view(const Actor& actor, OrgN org, std
                     "an organization has at most " + std::to_string(kViewsMax) + " views");
       }
     }
-    view.tag = new_tag(impl_->options.random);
+    view.tag = new_view_tag(impl_->options.random);
     view.created = before ? before->created : now;
     view.modified = now;
     RETURN_IF_ERROR(tx.execute(before ? kUpdate : kInsert, org, view.name, view.keys ? 1 : 0,

@@ -256,6 +256,27 @@ TEST_P(ViewsTest, AScopeWhoseGroupIsDeletedIsNobody) {
   EXPECT_EQ(now.groups[0].group.posix_name, "gpu");
 }
 
+// A write that moves very many through very many scopes must not fill the history of all nodes.
+TEST_P(ViewsTest, MovesBeyondABoundRenewTheViewInstead) {
+  if (GetParam() != store::Engine::kSqlite) return;  // no SQL of its own, and many statements
+  World world(GetParam());
+  std::vector<std::string> people;
+  for (int i = 0; i < 1'600; ++i) people.push_back(world.add_user("p" + std::to_string(i)).id);
+  const Group leaf = world.add_group("leaf", people);
+  const Group middle = world.add_group("middle");
+  ViewInput input;
+  for (int i = 0; i < 64; ++i) {
+    input.groups.push_back(world.add_group("top" + std::to_string(i), {middle.id}).id);
+  }
+  const View before = set(world, "wide", input);
+  const View other = set(world, "other", {.groups = {leaf.id}});
+  const Seq head = world.org().seq;
+  must(world.change_members(middle, {{Kind::kAdd, {leaf.id}}}));
+  EXPECT_EQ(world.org().seq.value, head.value + 1);
+  EXPECT_NE(must(world.directory->find_view(world.acme, "wide")).tag, before.tag);
+  EXPECT_EQ(must(world.directory->find_view(world.acme, "other")).tag, other.tag);
+}
+
 TEST_P(ViewsTest, WithoutScopesADeletedGroupIsOneChange) {
   World world(GetParam());
   const User ann = world.add_user("ann");

@@ -49,7 +49,11 @@ http::Response FeedServer::serve(const http::Request& request, http::Context& co
   if (!cursor) return reset({"malformed", "the cursor is not one of this hub's"});
   const auto refusal = check(*access, *cursor, *query);
   if (!refusal) return error_response(refusal.error(), context);
-  guard_.heard(access->node);
+  if (guard_.is_waiting(access->org.n)) {
+    const auto remembered = remember_ids(*access, *query);
+    if (!remembered) return error_response(remembered.error(), context);
+    if (*remembered) guard_.heard(access->node);
+  }
   if (*refusal) return reset(**refusal);
   if (!context.resumed) acknowledge(*access, *cursor, *query);
 
@@ -87,14 +91,18 @@ Result<std::optional<FeedServer::Refusal>> FeedServer::check(const NodeAccess& a
 }
 
 /// A node that followed what a restored hub has forgotten: its ids are taken, though nobody here
-/// knows by whom.
-Result<void> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery& query) {
+/// knows by whom. False when they cannot be this organization's.
+Result<bool> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery& query) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (query.highest_id <= lifted_[access.org.n]) return true;
+  }
+  ASSIGN_OR_RETURN(const bool believed, directory_.lift_ids(access.org.n, query.highest_id));
+  if (!believed) return false;
   const std::lock_guard lock(mutex_);
   std::uint32_t& lifted = lifted_[access.org.n];
-  if (query.highest_id <= lifted) return {};
-  ASSIGN_OR_RETURN(const bool believed, directory_.lift_ids(access.org.n, query.highest_id));
-  if (believed) lifted = query.highest_id;
-  return {};
+  lifted = std::max(lifted, query.highest_id);
+  return true;
 }
 
 /// A hub is restored while it is stopped, so one new epoch per process tells every node; a

@@ -49,7 +49,7 @@ class FeedServer {
 
   Result<std::optional<Refusal>> check(const NodeAccess& access, const feed::Cursor& cursor,
                                        const FeedQuery& query);
-  Result<void> remember_ids(const NodeAccess& access, const FeedQuery& query);
+  Result<bool> remember_ids(const NodeAccess& access, const FeedQuery& query);
   Result<Refusal> diverged(const NodeAccess& access, const FeedQuery& query);
   void acknowledge(const NodeAccess& access, const feed::Cursor& cursor, const FeedQuery& query);
   http::Response reset(const Refusal& refusal);

@@ -367,6 +367,7 @@ TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
   const auto answer = hub.feed("since=" + cursor + "&highest_id=" + std::to_string(highest), node);
   EXPECT_EQ(answer.status, 409);
   EXPECT_NE(hub.org().epoch, epoch);
+  hub.clock().advance(RestoreGuard::kLongest);
   EXPECT_GT(hub.add_user("after").posix->number, highest);
   // The next cursor is of the new history, and the old one stays refused.
   EXPECT_EQ(hub.feed("since=" + hub.cursor(hub.org().seq.value), node).status, 200);

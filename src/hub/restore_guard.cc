@@ -71,46 +71,55 @@ Result<std::unique_ptr<RestoreGuard>> RestoreGuard::create(directory::Directory&
                 {{"error", opened.error().message}});
     }
   }
-  std::unique_ptr<RestoreGuard> guard(new RestoreGuard(directory, options.clock, std::move(marks)));
+  std::unique_ptr<RestoreGuard> guard(new RestoreGuard(directory, std::move(marks)));
   ASSIGN_OR_RETURN(const std::vector<directory::Org> orgs, directory.list_orgs());
   for (const directory::Org& org : orgs) {
-    ASSIGN_OR_RETURN(const bool goes_on, guard->goes_on(org));
-    if (!goes_on) RETURN_IF_ERROR(guard->wait_for_nodes(org));
+    ASSIGN_OR_RETURN(const Past past, guard->past(org));
+    if (past == Past::kGoesOn) continue;
+    RETURN_IF_ERROR(guard->wait_for_nodes(org, past, options.clock()));
   }
   return guard;
 }
 
-/// Whether the store has the change that the last process marked.
-Result<bool> RestoreGuard::goes_on(const directory::Org& org) const {
+Result<RestoreGuard::Past> RestoreGuard::past(const directory::Org& org) const {
   const auto mark = marks_ ? marks_->read(org.n) : std::nullopt;
-  if (!mark || mark->seq > org.seq.value) return false;
+  if (!mark) return Past::kUnknown;
+  if (mark->seq > org.seq.value) return Past::kOther;
   ASSIGN_OR_RETURN(const auto tag, directory_.change_tag(org.n, Seq{mark->seq}));
-  return tag == mark->tag;
+  return tag == mark->tag ? Past::kGoesOn : Past::kOther;
 }
 
-Result<void> RestoreGuard::wait_for_nodes(const directory::Org& org) {
-  const Timestamp now = clock_();
+Result<void> RestoreGuard::wait_for_nodes(const directory::Org& org, Past past, Timestamp now) {
   ASSIGN_OR_RETURN(std::vector<directory::Node> nodes, directory_.list_nodes(org.n));
   std::erase_if(nodes, [now](const directory::Node& node) { return node.expires <= now; });
-  if (nodes.empty()) return {};
-  const Timestamp newest = last_contact(std::ranges::max(nodes, {}, last_contact));
-  Wait wait{.nodes = {}, .until = now + kLongest};
-  for (const directory::Node& node : nodes) {
-    if (last_contact(node) + kTogether >= newest) wait.nodes.insert(node.n);
+  Wait wait{.nodes = {}, .whole_time = past == Past::kOther};
+  if (nodes.empty() && !wait.whole_time) return {};
+  if (!nodes.empty()) {
+    const Timestamp newest = last_contact(std::ranges::max(nodes, {}, last_contact));
+    for (const directory::Node& node : nodes) {
+      if (last_contact(node) + kTogether >= newest) wait.nodes.insert(node.n);
+    }
   }
-  log::info("no new ids until the nodes were heard: this store may be a restored one",
+  log::info(wait.whole_time ? "no new ids for a while: this store is a restored one"
+                            : "no new ids until the nodes were heard: this store may be a "
+                              "restored one",
             {{"org", org.slug},
              {"nodes", wait.nodes.size()},
              {"at_most_seconds", std::chrono::seconds(kLongest).count()}});
-  directory_.hold_ids(org.n, wait.until);
+  directory_.hold_ids(org.n, kLongest);
   waiting_.emplace(org.n, std::move(wait));
   return {};
+}
+
+bool RestoreGuard::is_waiting(directory::OrgN org) {
+  const std::lock_guard lock(mutex_);
+  return waiting_.contains(org) && directory_.ids_are_held(org);
 }
 
 void RestoreGuard::heard(const directory::Node& node) {
   const std::lock_guard lock(mutex_);
   const auto found = waiting_.find(node.org);
-  if (found == waiting_.end()) return;
+  if (found == waiting_.end() || found->second.whole_time) return;
   found->second.nodes.erase(node.n);
   if (!found->second.nodes.empty()) return;
   waiting_.erase(found);
@@ -120,11 +129,10 @@ void RestoreGuard::heard(const directory::Node& node) {
 
 void RestoreGuard::committed(const directory::Commit& commit) {
   const std::lock_guard lock(mutex_);
-  const auto found = waiting_.find(commit.org);
-  if (found != waiting_.end()) {
+  if (waiting_.contains(commit.org)) {
     // A mark now would let the next start give out ids that no node was asked about.
-    if (clock_() < found->second.until) return;
-    waiting_.erase(found);
+    if (directory_.ids_are_held(commit.org)) return;
+    waiting_.erase(commit.org);
   }
   if (marks_) marks_->write(commit.org, {commit.head.value, commit.tag});
 }

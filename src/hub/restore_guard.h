@@ -42,7 +42,9 @@ class HeadMarks {
 /// Nodes tell the highest id that they know when they come (feed/FORMAT.md 3.1), but a provider may
 /// come first. So after a start no new id is given out in an organization until its nodes were
 /// heard, those that were there together with the one seen last, or for kLongest; unless the marks
-/// of the process before prove that the store goes on where that one ended. Thread-safe.
+/// of the process before prove that the store goes on where that one ended. When the marks prove
+/// that it does not, nodes that the store does not know may come too, so kLongest must pass.
+/// Thread-safe.
 class RestoreGuard {
  public:
   /// Longer than the longest pause between a node's attempts.
@@ -56,25 +58,30 @@ class RestoreGuard {
   static Result<std::unique_ptr<RestoreGuard>> create(directory::Directory& directory,
                                                       const Options& options);
 
-  /// The node came, and the highest id that it knows was looked at.
+  bool is_waiting(directory::OrgN org);
+  /// The node came, and no id up to the highest that it knows will be given out.
   void heard(const directory::Node& node);
   /// Each commit.
   void committed(const directory::Commit& commit);
 
  private:
+  enum class Past {
+    kGoesOn,   // the store has the change that was marked
+    kUnknown,  // there is no mark
+    kOther,    // the store has another change with that number, or none
+  };
   struct Wait {
     std::set<directory::NodeN> nodes;
-    Timestamp until{};
+    bool whole_time = false;
   };
 
-  RestoreGuard(directory::Directory& directory, Clock clock, std::optional<HeadMarks> marks)
-      : directory_(directory), clock_(std::move(clock)), marks_(std::move(marks)) {}
+  RestoreGuard(directory::Directory& directory, std::optional<HeadMarks> marks)
+      : directory_(directory), marks_(std::move(marks)) {}
 
-  Result<bool> goes_on(const directory::Org& org) const;
-  Result<void> wait_for_nodes(const directory::Org& org);
+  Result<Past> past(const directory::Org& org) const;
+  Result<void> wait_for_nodes(const directory::Org& org, Past past, Timestamp now);
 
   directory::Directory& directory_;
-  const Clock clock_;
 
   std::mutex mutex_;                // guards all below
   std::optional<HeadMarks> marks_;  // nothing: every start waits

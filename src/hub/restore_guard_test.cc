@@ -65,6 +65,8 @@ TEST(RestoreGuard, AProviderThatComesBeforeTheNodesGetsNoIdThatTheyKnow) {
   EXPECT_FALSE(gives_ids(hub, "early")) << "another start asks again";
   EXPECT_EQ(hub.feed(told, one).status, 409);
   EXPECT_EQ(hub.feed(told, two).status, 409);
+  EXPECT_FALSE(gives_ids(hub, "early")) << "the marks say that it is a restored one";
+  hub.clock().advance(RestoreGuard::kLongest);
   EXPECT_GT(hub.add_user("early").posix->number, highest);
 }
 
@@ -119,6 +121,37 @@ TEST(RestoreGuard, NodesThatNeverComeAreNotWaitedForLong) {
   EXPECT_FALSE(gives_ids(hub, "b"));
   hub.clock().advance(std::chrono::seconds(1));
   EXPECT_TRUE(gives_ids(hub, "b"));
+}
+
+// The hub was restored, and a node comes whose cursor is of the restored hub already (it lost its
+// cache and took a snapshot) but which remembers an id from before.
+TEST(RestoreGuard, WhatANodeRemembersCountsWithAGoodCursor) {
+  TestHub hub;
+  const std::string node = hub.enroll("login1");
+  const std::uint32_t seen = hub.add_user("before").posix->number + 50;
+  std::filesystem::remove_all(hub.run_dir());
+  hub.restart();
+  const std::string cursor = hub.cursor(hub.org().seq.value);
+  EXPECT_EQ(hub.feed("since=" + cursor + "&highest_id=999999", node).status, 200);
+  EXPECT_FALSE(gives_ids(hub, "a")) << "what cannot be this organization's tells nothing";
+  EXPECT_EQ(hub.feed("since=" + cursor + "&highest_id=" + std::to_string(seen), node).status, 200);
+  EXPECT_EQ(hub.add_user("a").posix->number, seen + 1);
+}
+
+// The backup is from before any node joined: nodes that the store does not know may come.
+TEST(RestoreGuard, WhenTheStoreIsCertainlyAnOldOneTheWholeTimePasses) {
+  TestHub hub;
+  hub.add_user("before");
+  back_up(hub);
+  hub.enroll("login1");
+  hub.add_user("lost");
+  restore(hub);
+  EXPECT_FALSE(gives_ids(hub, "a"));
+  const std::string node = hub.enroll("login1");
+  EXPECT_EQ(hub.feed("since=" + hub.cursor(0), node).status, 200);
+  EXPECT_FALSE(gives_ids(hub, "a"));
+  hub.clock().advance(RestoreGuard::kLongest);
+  EXPECT_TRUE(gives_ids(hub, "a"));
 }
 
 TEST(RestoreGuard, WithoutNodesNobodyIsWaitedFor) {

@@ -307,7 +307,8 @@ void Snapshots::forget_removed_views() {
     if (view || view.error().code != Code::kNotFound) continue;
     const std::lock_guard lock(mutex_);
     const auto found = slots_.find(key);
-    if (found != slots_.end() && !found->second.wanted) slots_.erase(found);
+    // Not the slot: the number of its attempts must go on rising for those who wait.
+    if (found != slots_.end()) found->second.file.reset();
   }
 }
 

@@ -83,7 +83,8 @@ void TestHub::start() {
   store.path = temp_.path() / "roster.db";
   store.reserve_bytes = 0;
   database_ = must(store::open_sqlite(store));
-  directory_ = must(directory::Directory::open(*database_, {.clock = clock_.clock()}));
+  directory_ = must(directory::Directory::open(
+      *database_, {.clock = clock_.clock(), .monotonic = clock_.monotonic()}));
   HubOptions hub;
   hub.data_dir = temp_.path();
   hub.run_dir = run_.path();

@@ -5,6 +5,7 @@
 #include "base/encoding.h"
 #include "crypto/audit_chain.h"
 #include "directory/views.h"
+#include "posix/shell.h"
 
 namespace roster::hub {
 namespace {
@@ -43,7 +44,9 @@ posix::NodeUser project(const View& view, posix::NodeUser user) {
   if (!view.with_keys) user.keys.clear();
   if (!view.with_gecos) user.gecos.clear();
   if (view.home) user.home = view.home->expand(user.name, user.uid);
-  if (!view.shell.empty() && !user.locked) user.shell = view.shell;
+  if (!view.shell.empty() && !user.locked && !posix::refuses_login(user.shell)) {
+    user.shell = view.shell;
+  }
   return user;
 }
 

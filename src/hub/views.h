@@ -22,7 +22,7 @@ struct View {
   std::vector<std::uint64_t> scope;
   /// Replaces the person's home.
   std::optional<posix::HomeTemplate> home;
-  /// Replaces the shell of people who are not locked. Empty: the person's own.
+  /// Replaces the shell of people who may log in. Empty: the person's own.
   std::string shell;
   /// Of this definition among all that the view ever had; empty when it is built in.
   std::string tag;

@@ -70,6 +70,11 @@ TEST(Views, TemplatesReplaceHomeAndShellButNotTheLockedShell) {
   locked.locked = true;
   locked.shell = "/usr/sbin/nologin";
   EXPECT_EQ(project(view, locked).shell, "/usr/sbin/nologin");
+  posix::NodeUser service = alice();
+  for (const char* refuses : {"/sbin/nologin", "/bin/false"}) {
+    service.shell = refuses;
+    EXPECT_EQ(project(view, service).shell, refuses) << "a view lets nobody in";
+  }
 }
 
 TEST(Views, EpochIsOfTheHistoryAndTheDefinition) {

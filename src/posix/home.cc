@@ -115,6 +115,13 @@ Result<HomeTemplate> HomeTemplate::parse(std::string_view text, const HomePrefix
     const Result<std::string> parsed = parse_home(home, prefixes);
     if (!parsed) return fail_in("template of homes", parsed.error());
   }
+  // "a" with uid 11000 and "a1" with uid 1000 would share a home.
+  std::string marked = expand_template(clean, "\1", "\2");
+  std::erase_if(marked, [](char c) { return c >= '0' && c <= '9'; });
+  if (marked.contains("\1\2")) {
+    return fail(Code::kInvalidArgument,
+                "a template of homes keeps {login} and {uid} apart, with more than digits");
+  }
   return HomeTemplate(clean);
 }
 

@@ -101,6 +101,7 @@ TEST(HomeTemplateTest, Expansion) {
   EXPECT_EQ(expand("/home/%u/"), "/home/a.b");
   EXPECT_EQ(expand("/home/{uid}/home"), "/home/10000/home");
   EXPECT_EQ(expand("/home/{login}-{uid}/{login}"), "/home/a.b-10000/a.b");
+  EXPECT_EQ(expand("/home/{uid}{login}"), "/home/10000a.b");
 }
 
 TEST(HomeTemplateTest, BadTemplatesAreRefused) {
@@ -108,6 +109,7 @@ TEST(HomeTemplateTest, BadTemplatesAreRefused) {
        {std::string(), std::string("/home/shared"), std::string("/home/{user}"),
         std::string("/home/%h"), std::string("/home/{login"), std::string("/{login}"),
         std::string("/root/{login}"), std::string("/home/../{login}"),
+        std::string("/home/{login}{uid}"), std::string("/home/%u00{uid}"),
         std::string("/home/{login}:x"), std::string("/home/{login}\n"),
         "/home/" + std::string(230, 'x') + "{login}"}) {
     const auto parsed = HomeTemplate::parse(bad, {});

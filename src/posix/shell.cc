@@ -15,6 +15,11 @@ Error not_allowed() {
 
 }  // namespace
 
+bool refuses_login(std::string_view shell) {
+  const std::string_view program = shell.substr(shell.rfind('/') + 1);
+  return program == "nologin" || program == "false";
+}
+
 Result<void> check_shell(std::string_view shell, std::span<const std::string> allowed) {
   if (std::ranges::find(allowed, shell) == allowed.end()) return std::unexpected(not_allowed());
   return {};

@@ -35,6 +35,9 @@ inline constexpr auto kDefaultShells = std::to_array<std::string_view>({
     "/usr/sbin/nologin",
 });
 
+/// Whether it ends a session at once: a service's account, or somebody who may not log in.
+bool refuses_login(std::string_view shell);
+
 /// Whether a person may have this shell: exactly one of `allowed`. kInvalidArgument otherwise.
 Result<void> check_shell(std::string_view shell, std::span<const std::string> allowed);
 Result<void> check_shell(std::string_view shell);  // against kDefaultShells

@@ -2,6 +2,7 @@
 take a snapshot, and no id that a node has seen is given to anybody else.
 """
 
+import pathlib
 import shutil
 import signal
 import sqlite3
@@ -84,6 +85,9 @@ def restore(lab, backup):
     shutil.rmtree(lab.data_dir)
     shutil.copytree(backup, lab.data_dir)
     lab.data_dir.chmod(0o700)
+    # Another machine, or this one after a reboot: without marks the hub asks the nodes.
+    for mark in pathlib.Path("/run/rosterd").iterdir():
+        mark.unlink()
     lab.start_hub()
 
 

@@ -23,6 +23,9 @@ class StillClock {
   Clock clock() {
     return [this] { return from_millis(now_ms_.load()); };
   }
+  MonotonicClock monotonic() {
+    return [this] { return std::chrono::milliseconds(now_ms_.load()); };
+  }
   Timestamp now() const { return from_millis(now_ms_.load()); }
   void advance(std::chrono::milliseconds by) { now_ms_ += by.count(); }
 
@@ -74,6 +77,7 @@ class World {
  public:
   explicit World(store::Engine engine, Options options = {}) : database(engine), options_(options) {
     options_.clock = clock.clock();
+    options_.monotonic = clock.monotonic();
     open();
     operator_.name = "operator";
     operator_.scope = Scope::kOperator;
