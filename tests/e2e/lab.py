@@ -31,6 +31,7 @@ CORE_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 COREWEAVE = "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 SKIPPED = 77
+RUN_DIR = pathlib.Path("/run/rosterd")
 
 
 def skip(reason):
@@ -195,7 +196,7 @@ class Lab:
         pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
         pathlib.Path("/run/sshd").mkdir()
         pathlib.Path("/run/roster").mkdir()
-        pathlib.Path("/run/rosterd").mkdir()
+        RUN_DIR.mkdir()
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -238,9 +239,17 @@ class Lab:
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(self.operator_token + "\n")
 
-    def start_hub(self, *options, **process):
+    def empty_run_dir(self):
+        """What a reboot does."""
+        for path in RUN_DIR.iterdir():
+            path.unlink()
+
+    def launch_hub(self, *options, **process):
         self.start("rosterd", "rosterd", "serve", "--data-dir", self.data_dir, "--run-dir",
-                   "/run/rosterd", "--listen", f"127.0.0.1:{self.port}", *options, **process)
+                   RUN_DIR, "--listen", f"127.0.0.1:{self.port}", *options, **process)
+
+    def start_hub(self, *options, **process):
+        self.launch_hub(*options, **process)
         tls = ssl.create_default_context(cafile=self.ca_file)
 
         def ready():

@@ -152,23 +152,7 @@ def kill_again_and_again(lab, connectors, random):
         wait_for(under_way, "a change is acknowledged after a restart", 20)
         time.sleep(random.random() * 0.03)
         lab.stop("rosterd", signal.SIGKILL)
-        start(lab)
-
-
-def start(lab):
-    lab.start(
-        "rosterd",
-        "rosterd",
-        "serve",
-        "--data-dir",
-        lab.data_dir,
-        "--run-dir",
-        "/run/rosterd",
-        "--listen",
-        f"127.0.0.1:{lab.port}",
-        "--log-level",
-        "warn",
-    )
+        lab.launch_hub("--log-level", "warn")
 
 
 def check_hub(checks, lab, scim, connectors):

@@ -145,6 +145,7 @@ def serve_state(lab, scim_base, token, state, due):
     replay.write_state(state, directory)
     directory.chmod(0o700)
     lab.data_dir = directory
+    lab.empty_run_dir()
     lab.start_hub("--log-level", "warn")
     client = Client(type("Base", (), {"base": scim_base, "tls": lab.tls, "token": token}))
     users, _ = client.every("/Users")
@@ -248,6 +249,7 @@ def init_story(checks, random):
             lab.data_dir, lab.ca_file = root / "hub", root / "hub" / "ca.pem"
             lab.port = getattr(lab, "port", None) or free_port()
             lab.url = f"https://127.0.0.1:{lab.port}"
+            lab.empty_run_dir()
             lab.start_hub("--log-level", "warn")
             lab.stop("rosterd")
         checks.that(whole > 0, f"after a loss within init: {whole} whole hubs, {none} made anew")

@@ -2,7 +2,6 @@
 take a snapshot, and no id that a node has seen is given to anybody else.
 """
 
-import pathlib
 import shutil
 import signal
 import sqlite3
@@ -86,8 +85,7 @@ def restore(lab, backup):
     shutil.copytree(backup, lab.data_dir)
     lab.data_dir.chmod(0o700)
     # Another machine, or this one after a reboot: without marks the hub asks the nodes.
-    for mark in pathlib.Path("/run/rosterd").iterdir():
-        mark.unlink()
+    lab.empty_run_dir()
     lab.start_hub()
 
 
