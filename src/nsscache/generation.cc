@@ -1,5 +1,7 @@
 #include "nsscache/generation.h"
 
+#include "nsscache/copy_ids.h"
+
 namespace roster::nsscache {
 namespace {
 
@@ -456,6 +458,16 @@ Found is_current(const Generation& generation, const GroupRecord& base_group) {
 
 ListView gid_list(const Image& image, const UserRecord& user) {
   return verified_list(image, user.n, user.gids_at, user.gid_count, 4);
+}
+
+GidList copy_gids_verified(const Image& image, const UserRecord& user, std::uint32_t* gids) {
+  if (user.gid_count == 0) return GidList::kPlain;
+  const std::uint64_t bytes = std::uint64_t{user.gid_count} * 4;
+  const std::uint8_t* items = items_at(image, user.gids_at, (bytes + 7) / 8 * 8);
+  if (items == nullptr) return GidList::kDamaged;
+  const CopiedIds copied = copy_ids(items, user.gid_count, image.salt + user.n, gids);
+  if (copied.check != stored_check(items)) return GidList::kDamaged;
+  return copied.has_system_id ? GidList::kHasSystemIds : GidList::kPlain;
 }
 
 ListView edge_list(const Image& image, const UserRecord& user) {

@@ -97,7 +97,10 @@ struct ListView {
   const std::uint8_t* items;
   std::uint32_t count;
 };
-ListView gid_list(const Image& image, const UserRecord& user);        // u32 each
+ListView gid_list(const Image& image, const UserRecord& user);  // u32 each
+/// The same, copied to `gids`, which has room for all, in the pass that verifies it.
+enum class GidList { kDamaged, kPlain, kHasSystemIds };
+GidList copy_gids_verified(const Image& image, const UserRecord& user, std::uint32_t* gids);
 ListView edge_list(const Image& image, const UserRecord& user);       // u64 each
 ListView parent_list(const Image& image, const GroupRecord& group);   // u64 each
 ListView removed_list(const Image& delta, const GroupRecord& group);  // u32 each

@@ -30,8 +30,9 @@ inline constexpr std::uint32_t kNone = 0xffffffffu;   // no ordinal
 inline constexpr std::uint32_t kInDelta = 1u << 31;   // in a member reference: a delta's ordinal
 
 /// Ids of the operating system, and those that are no valid id.
+inline constexpr std::int32_t kSystemIdsEnd = 1000;
 inline constexpr bool is_system_id(std::uint32_t id) {
-  return static_cast<std::int32_t>(id) < 1000;
+  return static_cast<std::int32_t>(id) < kSystemIdsEnd;
 }
 /// The reader answers for none of them, whatever an image says.
 inline constexpr bool is_never_served(std::uint32_t id) {
@@ -294,6 +295,11 @@ inline std::uint64_t load64(const void* at) {
 class Check64 {
  public:
   explicit Check64(std::uint64_t salt) : salt_(salt) {}
+  /// Goes on from the four sums and the four sums of sums of whole rounds.
+  Check64(std::uint64_t salt, const std::uint64_t* sum, const std::uint64_t* sums) : salt_(salt) {
+    std::memcpy(sum_, sum, sizeof sum_);
+    std::memcpy(sums_, sums, sizeof sums_);
+  }
 
   /// Runs of bytes: each is taken as little-endian words, zeros to a multiple of 32 bytes.
   [[gnu::always_inline]] void update(const void* data, std::size_t bytes) {

@@ -330,35 +330,35 @@ struct GidCopy {
   std::size_t count;  // of all, though no more than the capacity are written
 };
 
-/// Whether a rising list has an item from `first` to `last`.
-bool has_gid(const ListView& list, std::uint32_t first, std::uint32_t last) {
+/// Whether ids in rising order have one from `first` to `last`.
+bool has_gid(const gid_t* gids, std::uint32_t count, std::uint32_t first, std::uint32_t last) {
+  if (count == 0 || gids[0] > last || gids[count - 1] < first) return false;
   std::uint32_t low = 0;
-  std::uint32_t high = list.count;
+  std::uint32_t high = count;
   while (low < high) {
     const std::uint32_t middle = low + (high - low) / 2;
-    if (list_u32(list, middle) < first) {
+    if (gids[middle] < first) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  return low < list.count && list_u32(list, low) <= last;
+  return low < count && gids[low] <= last;
 }
 
-/// The usual list fits and has nothing to leave out: it is copied in one go.
+/// The usual list fits and has nothing to leave out: it is copied and verified in one pass.
 GidCopy copy_gid_list(const Image& image, const UserRecord& user, gid_t skip, gid_t* gids,
                       std::size_t capacity) {
+  if (user.gid_count <= capacity) {
+    const GidList list = copy_gids_verified(image, user, gids);
+    if (list == GidList::kDamaged) return {false, 0};
+    if (list == GidList::kPlain && !has_gid(gids, user.gid_count, skip, skip) &&
+        !has_gid(gids, user.gid_count, 65534, 65535)) {
+      return {true, user.gid_count};
+    }
+  }
   const ListView list = gid_list(image, user);
   if (list.items == nullptr) return {false, 0};
-  if (list.count <= capacity && !has_gid(list, skip, skip) && !has_gid(list, 65534, 65535)) {
-    // The ids that carry power are looked for one by one, in a loop that becomes vector code.
-    bool plain = true;
-    for (std::uint32_t i = 0; i < list.count; ++i) {
-      gids[i] = list_u32(list, i);
-      plain &= !is_system_id(gids[i]);
-    }
-    if (plain) return {true, list.count};
-  }
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < list.count; ++i) {
     const std::uint32_t gid = list_u32(list, i);
