@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "hub/render.h"
 #include "hub/test_hub.h"
 
 namespace roster::hub {
@@ -126,6 +127,24 @@ TEST(Feed, TotalsAreWhatANodeHasAfterwards) {
   ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), org, bob.id, true));
   follow("one comes back");
   EXPECT_EQ(users.size(), 1U);
+}
+
+// A part up to a change that is read after a later one shows the later state: the organization's
+// counts at the earlier one are not those of what it holds.
+TEST(Feed, TotalsAreNotThoseOfAnotherMoment) {
+  TestHub hub;
+  hub.add_user("ada", 1);
+  const directory::Org org = hub.org();
+  const View view = *find_view(hub.directory(), org, "default");
+  const NodeAccess access{.node = {}, .org = org, .view = view, .epoch = view_epoch(org, view)};
+  const auto last_part = [&] {
+    const auto part = render_part(hub.directory(), access, Seq{}, org.seq, 1000);
+    return decode_stream(part->bytes).end;
+  };
+  EXPECT_EQ(last_part().totals->users, 1U);
+  hub.add_user("bob");
+  EXPECT_TRUE(last_part().final);
+  EXPECT_FALSE(last_part().totals);
 }
 
 // Would catch: a wake that is lost between the handler's look and the parking.

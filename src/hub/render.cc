@@ -15,10 +15,12 @@ std::string tag_text(std::uint64_t tag) {
 }
 
 /// How many records the view has at `head`, where that is known without counting: the organization
-/// as it was read for this request is at that change, and the view has everybody.
-std::optional<feed::Totals> totals_at(const NodeAccess& access, Seq head) {
+/// as it was read for this request is at that change, so are the records (a record is rendered as
+/// it is when it is read, which may be after the change that the part goes up to), and the view has
+/// everybody.
+std::optional<feed::Totals> totals_at(const NodeAccess& access, Seq head, Seq read_at) {
   const directory::Org& org = access.org;
-  if (org.seq != head || !access.view.scope.empty()) return std::nullopt;
+  if (org.seq != head || read_at != head || !access.view.scope.empty()) return std::nullopt;
   const bool hides = org.settings.leaver_policy == directory::LeaverPolicy::kHide;
   return feed::Totals{.users = static_cast<std::uint64_t>(hides ? org.active_users : org.users),
                       .groups = static_cast<std::uint64_t>(org.groups)};
@@ -111,7 +113,7 @@ Result<RenderedPart> render_part(directory::Directory& directory, const NodeAcce
     ASSIGN_OR_RETURN(const feed::Cursor cursor,
                      cursor_at(directory, access.org.n, access.epoch, head));
     end.cursor = cursor.encode();
-    end.totals = totals_at(access, head);
+    end.totals = totals_at(access, head, page.head);
   } else {
     end.more = Continuation{.reached = page.next, .head = head}.encode();
   }
