@@ -93,7 +93,7 @@ Result<void> check_enrollment(const Directory::EnrollRequest& request) {
 
 std::string node_target(const Node& node) { return "node/" + node.cluster + "/" + node.name; }
 
-/// What a closure of enrolment gives: refusals are audited, so they are no errors of the closure.
+/// What a closure of enrolment gives.
 struct Outcome {
   std::optional<Directory::Enrolled> enrolled;
   std::optional<NodeN> replaced;
@@ -127,7 +127,17 @@ Result<crypto::MintedToken> settle_credential(const Secret& proposed, const Rand
   return crypto::MintedToken{proposed, std::move(parsed->hash)};
 }
 
-/// Makes the row of a node, in the place of `present`, which is not live.
+/// Audited, so it is no error of the closure.
+Outcome refuse(Directory::Impl& impl, const Actor& joiner, const TokenInfo& token,
+               const std::string& name, Timestamp now, std::string why) {
+  impl.journal->add(journal_entry(joiner, *token.org, now, "node.refuse",
+                                  "node/" + token.join->cluster + "/" + name));
+  Outcome outcome;
+  outcome.refused = Error{Code::kAlreadyExists, std::move(why)};
+  return outcome;
+}
+
+/// Makes the row of a node, in the place of `present`, which is not live or is this very node.
 Result<Outcome> admit_node(Directory::Impl& impl, Tx& tx, const Actor& joiner,
                            const TokenInfo& token, const Directory::EnrollRequest& request,
                            const crypto::MintedToken& credential,
@@ -191,23 +201,27 @@ Result<Directory::Enrolled> Directory::enroll_node(std::string_view join_bearer,
                                                                token->join->cluster, request.name));
     ASSIGN_OR_RETURN(const std::optional<Node> holder,
                      tx.query_one(kByHash, read_node, BlobView{credential.hash}));
-    if (holder && present && holder->n == present->n && present->expires > now) {
+    if (holder && (!present || holder->n != present->n)) {
+      // A host that was renamed, a copy of its disk, or another organization's token before.
+      return refuse(*impl_, joiner, *token, request.name, now,
+                    "the credential that this node proposes is another node's: it must draw a new "
+                    "one");
+    }
+    const JoinGrant& grant = *token->join;
+    if (holder && present->expires > now && present->view == grant.view &&
+        present->role == grant.role) {
       // The answer was lost, or the node died before it could keep it.
       ASSIGN_OR_RETURN(const Org home, load_org(tx, *token->org));
       Outcome repeated;
       repeated.enrolled = Enrolled{std::move(*present), credential.token, home.slug, home.epoch};
       return repeated;
     }
-    if (token->join->uses_left == 0) return unauthenticated();
+    if (grant.uses_left == 0) return unauthenticated();
     if (present) freshen(*present, impl_->nodes);
-    if (present && is_live(*present, *impl_, now)) {
-      impl_->journal->add(
-          journal_entry(joiner, *token->org, now, "node.refuse", node_target(*present)));
-      Outcome refused;
-      refused.refused =
-          Error{Code::kAlreadyExists,
-                "a live node of cluster " + token->join->cluster + " has the name " + request.name};
-      return refused;
+    // Who holds the credential is the node itself, be it alive: it gets what the token grants now.
+    if (present && !holder && is_live(*present, *impl_, now)) {
+      return refuse(*impl_, joiner, *token, request.name, now,
+                    "a live node of cluster " + grant.cluster + " has the name " + request.name);
     }
     return admit_node(*impl_, tx, joiner, *token, request, credential, present, now);
   }));

@@ -12,12 +12,13 @@ using testing::World;
 class NodesTest : public store::testing::BothEngines {};
 ROSTER_BOTH_ENGINES(NodesTest);
 
-std::string join_token(World& world, std::string name, std::int64_t uses = -1) {
+std::string join_token(World& world, std::string name, std::int64_t uses = -1,
+                       std::string role = "login") {
   Directory::TokenRequest request;
   request.name = std::move(name);
   request.scope = Scope::kJoin;
   request.org = world.acme;
-  request.join = JoinGrant{"hpc", "login", "login", uses};
+  request.join = JoinGrant{"hpc", "login", std::move(role), uses};
   request.ca_sha256 = std::string(64, 'a');
   return must(world.directory->create_token(world.operator_, request)).secret.expose();
 }
@@ -113,7 +114,12 @@ TEST_P(NodesTest, ANodeMayRepeatItsEnrolment) {
   const std::string more = join_token(world, "more");
   Directory::EnrollRequest other = request;
   other.name = "c2";
-  EXPECT_FALSE(world.directory->enroll_node(more, other, ""));
+  const auto others = world.directory->enroll_node(more, other, "");
+  ASSERT_FALSE(others);
+  EXPECT_EQ(others.error().code, Code::kAlreadyExists);
+  EXPECT_NE(others.error().message.find("another node's"), std::string::npos)
+      << others.error().message;
+  EXPECT_EQ(must(world.directory->list_audit(world.acme, {}, 100)).back().target, "node/hpc/c2");
   other = request;
   other.credential = crypto::mint_token(crypto::TokenKind::kNode, system_random).token;
   EXPECT_EQ(world.directory->enroll_node(more, other, "").error().code, Code::kAlreadyExists);
@@ -123,6 +129,24 @@ TEST_P(NodesTest, ANodeMayRepeatItsEnrolment) {
   }
   must(world.directory->delete_node(world.operator_, world.acme, "hpc", "c1"));
   EXPECT_FALSE(world.directory->authenticate_node(request.credential.expose()));
+}
+
+// The node itself with a token for another role: not the row of before, and not refused as if it
+// were an impostor of itself.
+TEST_P(NodesTest, ARepeatWithAnotherGrantIsAdmittedAnew) {
+  World world(GetParam());
+  Directory::EnrollRequest request{.name = "c1", .agent_version = "0.1.0", .highest_id = 0};
+  request.credential = crypto::mint_token(crypto::TokenKind::kNode, system_random).token;
+  const std::string before = join_token(world, "before", 1, "compute");
+  const std::string after = join_token(world, "after", 1, "storage");
+  const auto first = must(world.directory->enroll_node(before, request, ""));
+  EXPECT_EQ(first.node.role, "compute");
+  const auto again = must(world.directory->enroll_node(after, request, ""));
+  EXPECT_NE(again.node.id, first.node.id);
+  EXPECT_EQ(again.node.role, "storage");
+  EXPECT_EQ(must(world.directory->list_nodes(world.acme)).size(), 1U);
+  EXPECT_EQ(must(world.directory->authenticate_node(request.credential.expose())).id,
+            again.node.id);
 }
 
 // After a hub was down for longer than its nodes count as live, a join token must not give every
