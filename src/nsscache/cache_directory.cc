@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
@@ -26,7 +27,9 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kPrefixes = {"base", "delta", "keybase", "keys"};
 constexpr std::string_view kMajorPart = ".1.";
-constexpr const char* kReserveName = "reserve";
+// Three, because a file system may run out of inodes before it runs out of blocks: a lockout makes
+// a keys file and a delta, and the control file may have to be made anew.
+constexpr std::array<const char*, 3> kReserveNames = {"reserve", "reserve.2", "reserve.3"};
 constexpr std::uint64_t kReserveStep = 4096;
 
 struct RefusedFileSystem {
@@ -150,16 +153,31 @@ Result<void> CacheDirectory::sync() const {
 }
 
 std::uint64_t CacheDirectory::reserved_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const char* name : kReserveNames) bytes += reserved_in(name);
+  return bytes;
+}
+
+std::uint64_t CacheDirectory::reserved_in(const char* name) const {
   struct stat status;
-  if (::fstatat(fd_.get(), kReserveName, &status, AT_SYMLINK_NOFOLLOW) != 0) return 0;
+  if (::fstatat(fd_.get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0) return 0;
   return S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
 void CacheDirectory::reserve(std::uint64_t bytes) const {
-  std::uint64_t have = reserved_bytes();
+  // The small ones first: an inode that is missing shows as bytes that are.
+  std::uint64_t rest = bytes;
+  for (std::size_t i = kReserveNames.size(); i-- > 1;) {
+    reserve_in(kReserveNames[i], kReserveStep);
+    rest -= std::min(rest, kReserveStep);
+  }
+  reserve_in(kReserveNames[0], rest);
+}
+
+void CacheDirectory::reserve_in(const char* name, std::uint64_t bytes) const {
+  std::uint64_t have = reserved_in(name);
   if (have >= bytes) return;
-  const UniqueFd fd(
-      ::openat(fd_.get(), kReserveName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const UniqueFd fd(::openat(fd_.get(), name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) return;
   // All that there is, in ever smaller pieces: a part of it still serves.
   for (std::uint64_t more = bytes - have; more >= kReserveStep && have < bytes; more /= 2) {
@@ -169,10 +187,12 @@ void CacheDirectory::reserve(std::uint64_t bytes) const {
       break;  // what a failed try left behind would count as reserved
     }
   }
-  if (have == 0) give_up_reserve();
+  if (have == 0) remove(name);
 }
 
-void CacheDirectory::give_up_reserve() const { ::unlinkat(fd_.get(), kReserveName, 0); }
+void CacheDirectory::give_up_reserve() const {
+  for (const char* name : kReserveNames) remove(name);
+}
 
 Result<ImageFile> ImageFile::load(const CacheDirectory& directory, std::string name,
                                   const char (&magic)[8], bool verify_body) {

@@ -47,14 +47,17 @@ class CacheDirectory {
   std::optional<Identity> identify(const std::string& name) const;
   Result<void> sync() const;
 
-  /// Room that is kept for the day when the disk is full: a file of allocated blocks that nobody
-  /// reads. Its size; 0 when there is none.
+  /// Room that is kept for the day when the disk is full: files of allocated blocks that nobody
+  /// reads, three for their inodes. Their size; 0 when there are none.
   std::uint64_t reserved_bytes() const;
   /// Lets it grow to `bytes`, or as far as there is room.
   void reserve(std::uint64_t bytes) const;
   void give_up_reserve() const;
 
  private:
+  std::uint64_t reserved_in(const char* name) const;
+  void reserve_in(const char* name, std::uint64_t bytes) const;
+
   CacheDirectory(std::filesystem::path path, UniqueFd fd)
       : path_(std::move(path)), fd_(std::move(fd)) {}
   std::filesystem::path path_;

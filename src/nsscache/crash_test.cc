@@ -154,8 +154,9 @@ TEST_F(CrashTest, AFullDiskLosesNothing) {
 /// A file system of its own over the cache's parent, in this process's own mount namespace.
 class SmallDisk {
  public:
-  SmallDisk(std::filesystem::path at, std::uint64_t bytes) : at_(std::move(at)) {
-    const std::string size = "mode=755,size=" + std::to_string(bytes);
+  SmallDisk(std::filesystem::path at, std::uint64_t bytes, int inodes = 1000) : at_(std::move(at)) {
+    const std::string size =
+        "mode=755,size=" + std::to_string(bytes) + ",nr_inodes=" + std::to_string(inodes);
     mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
                ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
                ::mount("tmpfs", at_.c_str(), "tmpfs", 0, size.c_str()) == 0;
@@ -174,6 +175,14 @@ class SmallDisk {
     }
   }
   void drop() const { std::filesystem::remove(at_ / "ballast"); }
+  /// Takes the inodes that are left.
+  void fill_inodes() const {
+    for (int i = 0; i < 1000; ++i) {
+      const std::string name = at_ / ("inode" + std::to_string(i));
+      if (std::filesystem::exists(name)) continue;
+      if (!std::ofstream(name)) return;
+    }
+  }
 
  private:
   std::filesystem::path at_;
@@ -228,6 +237,51 @@ TEST_F(CrashTest, AFullDiskStillLocksPeopleOut) {
   ASSERT_OK(publisher->upsert_user(person(kStaff + 1)));
   ASSERT_OK(publisher->publish("300", "e", now_));
   EXPECT_EQ(publisher->highest_id(), 10000 + kStaff + 1);
+}
+
+// Blocks are there, inodes are not: one file given up makes room for one, and a lockout needs two.
+TEST_F(CrashTest, ADiskWithoutInodesStillLocksPeopleOut) {
+  const SmallDisk disk(root_, 8 << 20, 30);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  Publisher publisher = open_publisher();
+  for (std::uint64_t n = 1; n <= 20; ++n) {
+    posix::NodeUser user =
+        make_user(n, "u" + std::to_string(n), 10000 + static_cast<std::uint32_t>(n));
+    user.keys = {{.line = "ssh-ed25519 AAAA key", .fingerprint = "SHA256:key"}};
+    ASSERT_OK(publisher.upsert_user(user));
+  }
+  ASSERT_OK(publisher.publish("1", "e", now_));
+  EXPECT_EQ(publisher.reserve().bytes, publisher.reserve().wanted);
+  for (std::uint64_t n = 1; n <= 10; ++n) {
+    disk.fill_inodes();
+    posix::NodeUser leaver =
+        make_user(n, "u" + std::to_string(n), 10000 + static_cast<std::uint32_t>(n));
+    leaver.locked = true;
+    ASSERT_OK(publisher.upsert_user(leaver));
+    const auto stats = publisher.publish(std::to_string(n + 1), "e", now_, Urgency::kRevocation);
+    ASSERT_TRUE(stats) << n << ": " << stats.error().message;
+    EXPECT_TRUE(stats->from_reserve);
+    ASSERT_NE(passwd_line(leaver.name.str().c_str()).find("nologin"), std::string::npos) << n;
+  }
+  disk.fill_inodes();
+  publisher.remove_retired(now_);
+  EXPECT_LT(publisher.reserve().bytes, publisher.reserve().wanted) << "status can tell";
+}
+
+// A wiped control file on a full disk: readers have nothing until it is back.
+TEST_F(CrashTest, OpensOnAFullDiskWithoutAControlFile) {
+  const SmallDisk disk(root_, 4 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  std::optional<Publisher> publisher(open_publisher());
+  ASSERT_OK(publisher->upsert_user(make_user(1, "alice", 10001)));
+  ASSERT_OK(publisher->publish("1", "e", now_));
+  publisher.reset();
+  std::filesystem::remove(directory_ / "control.1");
+  disk.fill();
+  const auto opened = Publisher::open(options(), now_);
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_EQ(opened->cursor(), "1");
+  EXPECT_NE(passwd_line("alice"), "unavailable");
 }
 
 // On a full file system that never overwrites in place, a store into the control page would end the

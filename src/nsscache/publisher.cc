@@ -188,6 +188,7 @@ struct Publisher::Impl {
   void merge_if_due(Timestamp now, PublishStats& stats);
   std::uint64_t reserve_wanted() const;
   void retire(const std::string& name, Timestamp now);
+  void retire_left_behind(Timestamp now);
   std::optional<Timestamp> remove_retired(Timestamp now);
   void forget_changes();
 
@@ -220,6 +221,7 @@ struct Publisher::Impl {
   bool rebase_needed = false;        // a file of the published generation is gone
   double merge_not_below_bytes = 0;  // raised by a merge that failed
   std::vector<Retired> retired;
+  std::vector<std::string> left_behind;  // of earlier processes
 };
 
 // ---- Opening
@@ -273,14 +275,20 @@ void Publisher::Impl::recover(Timestamp now) {
   }
   // Without a generation to continue, readers keep the one that the control word names, if any.
   if (!published) return;
-  // Without room it stays as it was, and is set with the next publication.
-  [[maybe_unused]] const auto set = control.set_generation(published->generation);
-  for (const std::string& name : files) {
+  for (std::string& name : files) {
     const bool in_use = name == published->base.name() || name == published->delta.name() ||
                         (published->keys && name == published->keys->name()) ||
                         (published->keybase && name == published->keybase->name());
-    if (!in_use) retire(name, now);
+    if (!in_use) left_behind.push_back(std::move(name));
   }
+  // Without room it stays as it was, and is set before the next publication.
+  if (control.set_generation(published->generation)) retire_left_behind(now);
+}
+
+/// Only when the control word names none of them: while it does, readers open them.
+void Publisher::Impl::retire_left_behind(Timestamp now) {
+  for (const std::string& name : left_behind) retire(name, now);
+  left_behind.clear();
 }
 
 Result<void> Publisher::Impl::take_up_groups() {
@@ -784,6 +792,7 @@ Result<void> Publisher::Impl::switch_to(std::uint64_t next, Fresh fresh, Timesta
   const ImageHeader& header = *fresh.delta->image().header;
   cursor.assign(header.cursor, header.cursor_bytes);
   epoch = header.epoch;
+  retire_left_behind(now);
   keys_dirty = false;
   dirty = false;
   if (!published) {
@@ -982,8 +991,14 @@ Result<Publisher> Publisher::open(PublisherOptions options, Timestamp now) {
   }
   ASSIGN_OR_RETURN(auto directory, CacheDirectory::open(options.directory, options.owner,
                                                         options.allow_any_filesystem));
-  ASSIGN_OR_RETURN(auto control, ControlFile::open(directory, options.owner, options.random));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(directory), std::move(control));
+  auto control = ControlFile::open(directory, options.owner, options.random);
+  if (!control && control.error().code == Code::kUnavailable) {
+    // On a full disk without a control file readers have nothing: that comes before lockouts.
+    directory.give_up_reserve();
+    control = ControlFile::open(directory, options.owner, options.random);
+  }
+  if (!control) return std::unexpected(std::move(control.error()));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(directory), std::move(*control));
   impl->recover(now);
   impl->directory.reserve(impl->reserve_wanted());
   return Publisher(std::move(impl));

@@ -123,8 +123,15 @@ Result<void> UserSpool::add(const posix::NodeUser& user) {
 }
 
 Result<void> UserSpool::flush() {
-  RETURN_IF_ERROR(write_all(fd_.get(), buffer_));
-  buffer_.clear();
+  // May be called again after a disk that was full: what was written is not written twice.
+  while (!buffer_.empty()) {
+    const ssize_t wrote =
+        ::pwrite(fd_.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(flushed_));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return std::unexpected(errno_error("write the spool file", errno));
+    flushed_ += static_cast<std::uint64_t>(wrote);
+    buffer_.erase(0, static_cast<std::size_t>(wrote));
+  }
   return {};
 }
 

@@ -40,7 +40,8 @@ class UserSpool {
   UniqueFd fd_;
   std::vector<Entry> entries_;
   std::string buffer_;
-  std::uint64_t position_ = 0;
+  std::uint64_t position_ = 0;  // of the next record
+  std::uint64_t flushed_ = 0;   // of the first byte of the buffer
   bool sorted_ = true;
 };
 
