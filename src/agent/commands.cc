@@ -4,7 +4,8 @@
 #include <thread>
 #include <utility>
 
-#include "agent/hub.h"
+#include "agent/errors.h"
+#include "agent/join.h"
 #include "agent/seed.h"
 #include "agent/state.h"
 #include "agent/status.h"
@@ -153,10 +154,7 @@ Result<void> make_seed(const Config& config, const std::filesystem::path& file,
   ASSIGN_OR_RETURN(const StateDir state, StateDir::open(config.state_dir));
   ASSIGN_OR_RETURN(auto enrollment, state.load_enrollment());
   if (!enrollment) {
-    ASSIGN_OR_RETURN(const Secret credential, state.begin_joining(random));
-    ASSIGN_OR_RETURN(enrollment, enroll(config, 0, credential));
-    RETURN_IF_ERROR(state.save_enrollment(*enrollment));
-    state.end_joining();
+    ASSIGN_OR_RETURN(enrollment, join(config, state, 0, random));
   }
   return write_seed(config, *enrollment, file);
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/errors.h"
+#include "agent/join.h"
 #include "base/encoding.h"
 #include "base/log.h"
 
@@ -16,8 +18,9 @@ constexpr milliseconds kAnswerTimeout{60'000};  // beyond the parked time
 constexpr milliseconds kSnapshotTimeout{600'000};
 constexpr milliseconds kParkedMin{10'000};  // hubs park for half a minute at least
 constexpr milliseconds kRenewRetry{60'000};
-constexpr milliseconds kLocalRetryMax{
-    5'000};  // a lockout may be behind what the disk has no room for
+// A lockout may be behind what the disk has no room for. Not for whole snapshots: they cost the hub
+// and the network.
+constexpr milliseconds kLocalRetryMax{5'000};
 constexpr std::chrono::hours kTotalsSnapshotEvery{1};
 constexpr int kPartsMax = 10'000;
 constexpr int kResumesMax = 20;
@@ -28,13 +31,6 @@ milliseconds since(steady_clock::time_point begin) {
 
 std::uint64_t record_count(const feed::Counts& counts) {
   return counts.users + counts.groups + counts.gone;
-}
-
-/// A disk of this node that is full is not a hub that cannot be reached.
-template <typename T>
-Result<T> on_this_node(Result<T> result) {
-  if (!result && result.error().code == Code::kUnavailable) result.error().keyword = kLocal;
-  return result;
 }
 
 /// What a failure means to somebody who looks at the node, and its label in metrics.
@@ -108,7 +104,9 @@ Result<void> Follower::resume() {
                                                config_.org + ": empty " +
                                                config_.state_dir.string() + " to join anew");
   }
-  state_.end_joining();
+  // A second enrolment that was cut off must go on with the credential that the hub may have
+  // admitted in the place of this one.
+  state_.end_joining_of((*stored)->credential);
   return adopt(std::move(**stored));
 }
 
@@ -123,28 +121,21 @@ Result<void> Follower::adopt(feed::Enrollment enrollment) {
   enrollment_ = std::move(enrollment);
   unadopted_.reset();
   credential_refused_ = false;
-  if (position_.empty()) position_ = cache_.view().cursor;
-  status_.set_position(position_);
+  take_position();
   return {};
-}
-
-Result<feed::Enrollment> Follower::join() {
-  ASSIGN_OR_RETURN(const Secret credential, on_this_node(state_.begin_joining(random_)));
-  return enroll(config_, highest_id_, credential);
 }
 
 Result<void> Follower::ensure_enrolled() {
   if (enrollment_ && !credential_refused_) return {};
   // An enrolment is taken up again, not repeated: each costs a use of the token.
   if (unadopted_) return adopt(*unadopted_);
-  auto enrollment = join();
+  auto enrollment = join(config_, state_, highest_id_, random_);
   if (!enrollment) {
+    if (!enrollment_) return std::unexpected(std::move(enrollment.error()));
     // Without a good token the old credential is all there is; the hub may take it again.
-    if (enrollment_) return {};
-    return std::unexpected(std::move(enrollment.error()));
+    log::warn("cannot join anew", {{"error", enrollment.error().message}});
+    return {};
   }
-  RETURN_IF_ERROR(on_this_node(state_.save_enrollment(*enrollment)));
-  state_.end_joining();
   log::info("enrolled", {{"org", enrollment->org},
                          {"cluster", enrollment->cluster},
                          {"view", enrollment->view},
@@ -156,6 +147,15 @@ Result<void> Follower::ensure_enrolled() {
   }
   unadopted_ = std::move(*enrollment);
   return adopt(*unadopted_);
+}
+
+/// A cache that was opened anew may hold less than what was published.
+void Follower::take_position() {
+  const std::uint64_t openings = cache_.openings();
+  if (openings == openings_ && !position_.empty()) return;
+  openings_ = openings;
+  position_ = cache_.view().cursor;
+  status_.set_position(position_);
 }
 
 void Follower::renew_if_due() {
@@ -198,11 +198,20 @@ Result<void> Follower::step(milliseconds wait) {
   remember_highest_id();  // a seed's, or what the disk had no room for
   RETURN_IF_ERROR(ensure_enrolled());
   renew_if_due();
-  if (cache_.generation() == 0 || position_.empty() || snapshot_wanted_) return follow_snapshot();
+  take_position();
+  took_snapshot_ = false;
+  if (cache_.generation() == 0 || position_.empty() || position_lost_) return follow_snapshot();
+  if (is_recount_due()) {
+    if (const auto counted = recount(); !counted) {
+      log::warn("cannot take a snapshot to settle the difference; changes are followed",
+                {{"error", counted.error().message}});
+    }
+  }
   return follow_delta(wait);
 }
 
 Result<void> Follower::follow_delta(milliseconds wait) {
+  took_snapshot_ = false;
   RETURN_IF_ERROR(cache_.begin(feed::Kind::kDelta));
   const auto begin = steady_clock::now();
   const auto delta = read_delta({"since", position_, cache_.view().epoch}, wait);
@@ -213,7 +222,7 @@ Result<void> Follower::follow_delta(milliseconds wait) {
   if (delta->reset) {
     cache_.abort();
     log::warn("the hub asks for a new start", {{"reason", delta->reset->reason}});
-    snapshot_wanted_ = true;
+    position_lost_ = true;
     return follow_snapshot();
   }
   auto accepted = accept_delta(*delta, wait, since(begin));
@@ -325,6 +334,7 @@ Result<void> Follower::follow_snapshot() {
                 "the hub",
                 kShrinks);
   }
+  took_snapshot_ = true;
   RETURN_IF_ERROR(cache_.begin(feed::Kind::kSnapshot));
   Intake intake(cache_, {.org = enrollment_->org,
                          .view = enrollment_->view,
@@ -339,7 +349,7 @@ Result<void> Follower::follow_snapshot() {
     return taken;
   }
   refused_etag_.clear();
-  snapshot_wanted_ = false;
+  position_lost_ = false;
   return {};
 }
 
@@ -429,17 +439,33 @@ void Follower::remember_highest_id() {
 void Follower::compare_totals(const feed::End& end) {
   if (!end.totals) return;
   const nsscache::CacheCounts counts = cache_.view().counts;
-  if (counts.users == end.totals->users && counts.groups == end.totals->groups) return;
+  recount_wanted_ = counts.users != end.totals->users || counts.groups != end.totals->groups;
+  if (!recount_wanted_) return;
   log::warn("the node's cache differs from the hub's view", {{"users", counts.users},
                                                              {"hub_users", end.totals->users},
                                                              {"groups", counts.groups},
                                                              {"hub_groups", end.totals->groups}});
   metrics_.counter("roster_agent_failures_total", "Exchanges that failed", {{"reason", "totals"}})
       .add();
+}
+
+bool Follower::is_recount_due() const {
+  if (!recount_wanted_ || !recounted_at_) return recount_wanted_;
   const Timestamp now = clock_();
-  if (totals_snapshot_at_ && now < *totals_snapshot_at_ + kTotalsSnapshotEvery) return;
-  totals_snapshot_at_ = now;
-  snapshot_wanted_ = true;
+  return now < *recounted_at_ || now >= *recounted_at_ + kTotalsSnapshotEvery;
+}
+
+/// A snapshot because the totals differ. When it cannot be had (the hub is busy, it takes away too
+/// much, this disk has no room for it), lockouts must go on to come by deltas: it is tried again in
+/// an hour.
+Result<void> Follower::recount() {
+  recounted_at_ = clock_();
+  recount_wanted_ = false;
+  auto taken = follow_snapshot();
+  if (taken) return taken;
+  recount_wanted_ = true;
+  if (taken.error().keyword == kInterrupted) recounted_at_.reset();
+  return taken;
 }
 
 milliseconds Follower::debounce() const {
@@ -472,7 +498,7 @@ milliseconds Follower::note_failure(const Error& error) {
   status_.set_failure(phase, error, clock_());
   set_lag();
   milliseconds delay = std::max(backoff_.next(random_), retry_after_.value_or(milliseconds(0)));
-  if (reason == kLocal) delay = std::min(delay, kLocalRetryMax);
+  if (reason == kLocal && !took_snapshot_) delay = std::min(delay, kLocalRetryMax);
   backoff_gauge_.set(std::chrono::duration<double>(delay).count());
   log::warn("cannot follow the hub; what is published goes on being served",
             {{"reason", reason}, {"error", error.message}, {"retry_ms", delay.count()}});
@@ -499,7 +525,7 @@ void Follower::run(const std::function<void()>& between) {
 
 Result<void> Follower::sync() {
   auto stepped = step(milliseconds(0));
-  if (stepped && snapshot_wanted_) stepped = follow_snapshot();
+  if (stepped && is_recount_due()) stepped = recount();
   if (!stepped) note_failure(stepped.error());
   return stepped;
 }

@@ -59,9 +59,9 @@ class Follower {
 
   Result<void> step(milliseconds wait);
   Result<void> ensure_enrolled();
-  Result<feed::Enrollment> join();
   Result<void> adopt(feed::Enrollment enrollment);
   void renew_if_due();
+  void take_position();
 
   Result<void> follow_delta(milliseconds wait);
   Result<void> accept_delta(const Delta& delta, milliseconds wait, milliseconds took);
@@ -75,6 +75,8 @@ class Follower {
   Result<void> publish(const std::string& cursor, const std::string& epoch, bool shrink_ok,
                        bool may_wait);
   void compare_totals(const feed::End& end);
+  bool is_recount_due() const;
+  Result<void> recount();
   void remember_highest_id();
 
   void note_success();
@@ -100,16 +102,19 @@ class Follower {
   std::optional<feed::Enrollment> enrollment_;
   std::optional<feed::Enrollment> unadopted_;  // on disk, but its cache could not be opened
   bool credential_refused_ = false;
-  bool snapshot_wanted_ = false;
-  int early_answers_ = 0;     // without records and without waiting, one after the other
-  std::string position_;      // up to here everything is published
-  std::string refused_etag_;  // of the snapshot that was refused last
+  bool position_lost_ = false;   // only a snapshot leads on
+  bool recount_wanted_ = false;  // the totals differ: a snapshot is to tell, deltas go on
+  bool took_snapshot_ = false;   // the last exchange was to bring a whole snapshot
+  int early_answers_ = 0;        // without records and without waiting, one after the other
+  std::uint64_t openings_ = 0;   // of the cache that position_ is of
+  std::string position_;         // up to here everything is published
+  std::string refused_etag_;     // of the snapshot that was refused last
   Seq hub_seq_;
   std::uint32_t highest_id_ = 0;
   std::uint32_t saved_highest_id_ = 0;
   std::string state_problem_;  // as logged last
   Timestamp renew_not_before_{};
-  std::optional<Timestamp> totals_snapshot_at_;
+  std::optional<Timestamp> recounted_at_;
   std::optional<milliseconds> retry_after_;
   Backoff backoff_;
 };

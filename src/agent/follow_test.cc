@@ -1,5 +1,6 @@
 #include "agent/follow.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -60,7 +61,8 @@ class Node {
     halt();
     follower_.reset();
     cache_.reset();
-    cache_ = std::make_unique<NodeCache>(config_, system_now, metrics_, [this](std::uint64_t g) {
+    const Clock clock = [this] { return system_now() + milliseconds(ahead_ms_); };
+    cache_ = std::make_unique<NodeCache>(config_, clock, metrics_, [this](std::uint64_t g) {
       {
         const std::lock_guard lock(mutex_);
         generation_ = g;
@@ -69,7 +71,7 @@ class Node {
     });
     status_ = std::make_unique<StatusBoard>(config_.url);
     follower_ = std::make_unique<Follower>(config_, *StateDir::open(config_.state_dir), *cache_,
-                                           *status_, metrics_, system_now, system_random);
+                                           *status_, metrics_, clock, system_random);
     CHECK(cache_->set_rules({}, true));
     resumed_ = follower_->resume();
   }
@@ -99,6 +101,7 @@ class Node {
   Config config_;
   std::filesystem::path root_;
   Metrics metrics_;
+  std::atomic<std::int64_t> ahead_ms_{0};  // of this node's clock
   Result<void> resumed_;
   std::unique_ptr<NodeCache> cache_;
   std::unique_ptr<StatusBoard> status_;
@@ -684,6 +687,43 @@ TEST(Totals, ADifferenceBringsOneSnapshot) {
       << "at most once an hour";
 }
 
+// A snapshot that cannot be had must not stand between a leaver and the lock.
+TEST(Totals, DeltasGoOnWhenTheSnapshotCannotBeHad) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.set_totals(feed::Totals{.users = 77, .groups = 2});
+  hub.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("/snapshot")) return std::nullopt;
+    http::Response busy;
+    busy.status = 503;
+    return busy;
+  });
+  hub.put_user(200, "new", 10200);
+  EXPECT_FALSE(node.sync()) << "the node may lack something";
+  EXPECT_TRUE(node.serves("new"));
+  const std::size_t asked = hub.count_requests("HEAD");
+  hub.remove_user(101);
+  EXPECT_TRUE(node.sync());
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(hub.count_requests("HEAD"), asked) << "not before an hour has passed";
+
+  node.ahead_ms_ = 3'700'000;
+  hub.remove_user(102);
+  node.sync();
+  EXPECT_FALSE(node.serves("user2"));
+  EXPECT_EQ(hub.count_requests("HEAD"), asked + 1);
+
+  hub.set_intercept({});
+  node.ahead_ms_ = 7'400'000;
+  hub.set_totals(feed::Totals{.users = 19, .groups = 2});
+  ASSERT_TRUE(node.sync());
+  node.ahead_ms_ = 11'100'000;
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(hub.count_requests("HEAD"), asked + 2) << "settled";
+}
+
 TEST(Enrolment, TheCredentialIsRenewedAtHalfLife) {
   FakeHub hub;
   fill(hub);
@@ -750,6 +790,63 @@ TEST(Enrolment, AfterALostAnswerItAsksWithTheSameCredential) {
   EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "joining"));
   const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
   EXPECT_EQ((*stored)->credential.expose(), hub.credential()) << "what the hub says counts";
+}
+
+// The same for a node that is enrolled, and that the hub does not take any more.
+TEST(Enrolment, ASecondOneThatIsCutOffGoesOnWithTheSameCredential) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  std::mutex mutex;
+  std::vector<std::string> proposed;
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    http::Response answer;
+    if (request.path == feed::kEnrollPath) {
+      const std::lock_guard lock(mutex);
+      proposed.push_back(feed::EnrollRequest::parse(request.body, false)->credential.expose());
+      if (proposed.size() > 1) return std::nullopt;
+      answer.status = 502;
+      return answer;
+    }
+    if (request.headers.get("Authorization") != "Bearer rsn_1") return std::nullopt;
+    answer.status = 401;
+    return answer;
+  });
+  EXPECT_FALSE(node.sync()) << "401";
+  EXPECT_FALSE(node.sync()) << "joins anew, and dies";
+  node.boot();
+  EXPECT_FALSE(node.sync()) << "401";
+  const auto again = node.sync();
+  ASSERT_TRUE(again) << again.error().message;
+  ASSERT_EQ(proposed.size(), 2U);
+  EXPECT_EQ(proposed[1], proposed[0]);
+  EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "joining"));
+}
+
+// A copy of another node's disk, or a host that was renamed: the hub holds the credential for
+// another's, and would for ever.
+TEST(Enrolment, ACredentialThatIsAnotherNodesIsDrawnAnew) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  std::mutex mutex;
+  std::vector<std::string> proposed;
+  std::vector<int> answers = {401, 403, 503, 409};
+  hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (request.path != feed::kEnrollPath) return std::nullopt;
+    const std::lock_guard lock(mutex);
+    proposed.push_back(feed::EnrollRequest::parse(request.body, false)->credential.expose());
+    if (proposed.size() > answers.size()) return std::nullopt;
+    http::Response answer;
+    answer.status = answers[proposed.size() - 1];
+    return answer;
+  });
+  for (std::size_t i = 0; i < answers.size(); ++i) EXPECT_FALSE(node.sync());
+  ASSERT_TRUE(node.sync());
+  ASSERT_EQ(proposed.size(), 5U);
+  for (std::size_t i = 1; i < 4; ++i) EXPECT_EQ(proposed[i], proposed[0]) << "may yet be the hub's";
+  EXPECT_NE(proposed[4], proposed[0]);
 }
 
 // A cache that cannot be opened costs one use of the join token, not one for each try.
@@ -882,6 +979,42 @@ TEST(Enrolment, OfAChainOnlyThePinnedCertificateIsKept) {
   EXPECT_EQ((*stored)->ca_pem, hub.ca_pem());
 }
 
+// An operator's file: edited on Windows, or without an end to its last line.
+TEST(Enrolment, TheFormOfAPemFileDoesNotMatter) {
+  for (const std::string_view form : {"no newline", "CRLF", "text before"}) {
+    FakeHub hub(FakeHub::Tls::kOwnCa);
+    fill(hub);
+    Node node(hub);
+    std::string pem = hub.ca_pem();
+    if (form == "no newline") pem.pop_back();
+    if (form == "CRLF") {
+      for (std::size_t at = 0; (at = pem.find('\n', at)) != std::string::npos; at += 2) {
+        pem.insert(at, 1, '\r');
+      }
+    }
+    if (form == "text before") pem.insert(0, "# the laboratory's CA\n");
+    hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+      if (request.path != feed::kEnrollPath) return std::nullopt;
+      feed::Enrollment answer;
+      answer.node_id = "node-1";
+      answer.credential = Secret("rsn_1");
+      answer.org = "acme";
+      answer.view = answer.role = "login";
+      answer.issued = system_now();
+      answer.expires = answer.issued + std::chrono::hours(1);
+      answer.ca_pem = pem;
+      http::Response response;
+      response.status = 201;
+      response.body = answer.to_json();
+      return response;
+    });
+    node.sync();
+    const auto stored = StateDir::open(node.config_.state_dir)->load_enrollment();
+    ASSERT_TRUE(stored && *stored) << form;
+    EXPECT_EQ((*stored)->ca_pem, hub.ca_pem()) << form;
+  }
+}
+
 TEST(Enrolment, WithoutATokenOrWithAWrongOneItSaysSo) {
   FakeHub hub;
   Node node(hub);
@@ -958,7 +1091,8 @@ TEST(LocalRules, ADeltaThatARuleLostIsNotAcknowledged) {
   ASSERT_TRUE(node.cache_->complete("e1.99.aa", "e1", false));
   nsscache::LocalRules rules;
   rules.masked_names = {"user4"};
-  EXPECT_FALSE(node.cache_->set_rules(rules, false));
+  ASSERT_TRUE(node.cache_->set_rules(rules, false)) << "the rule itself is in force";
+  EXPECT_EQ(node.view().counts.masked_users, 1U);
   const auto published = node.cache_->publish();
   ASSERT_FALSE(published);
   EXPECT_EQ(published.error().keyword, kInterrupted);
@@ -1019,6 +1153,49 @@ TEST(NodeCache, PutsBackWhatSomebodyRemoved) {
   EXPECT_GT(node.view().generation, before.generation);
   node.boot();
   EXPECT_TRUE(node.serves("user20")) << "it is on disk again";
+}
+
+// What cannot be read back must not be published with half a transfer in it.
+TEST(NodeCache, ATransferThatCannotBeForgottenOpensTheCacheAnew) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  const NodeCache::View before = node.view();
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  ASSERT_TRUE(node.cache_->apply(feed::UserGone{.n = 101, .seq = Seq{99}}));
+  std::filesystem::path base;
+  for (const auto& entry : std::filesystem::directory_iterator(node.config_.cache_dir)) {
+    if (entry.path().filename().string().starts_with("base.")) base = entry.path();
+  }
+  std::string bytes = *read_file(base, 1 << 20);
+  for (std::size_t at = 1024; at < bytes.size(); ++at) bytes[at] = static_cast<char>(~bytes[at]);
+  {
+    const UniqueFd fd(open(base.c_str(), O_WRONLY | O_CLOEXEC));  // in place, under the mapping
+    ASSERT_TRUE(write_all(fd.get(), bytes));
+  }
+  node.cache_->abort();
+  EXPECT_EQ(node.view().generation, 0U) << "nothing on this disk verifies";
+  const auto synced = node.sync();
+  ASSERT_TRUE(synced) << synced.error().message;
+  EXPECT_GT(node.view().generation, before.generation);
+  EXPECT_TRUE(node.serves("user1"));
+  EXPECT_EQ(node.view().counts.users, 20U);
+}
+
+// Or a hub that repeats removals of nobody would make a thousand nodes publish in the same instant.
+TEST(NodeCache, OnlyWhatIsServedCanBeTakenAway) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  ASSERT_TRUE(node.cache_->apply(feed::UserGone{.n = 999, .seq = Seq{99}}));
+  ASSERT_TRUE(node.cache_->apply(feed::GroupGone{.n = 998, .seq = Seq{99}}));
+  EXPECT_FALSE(node.cache_->takes_access_away());
+  ASSERT_TRUE(node.cache_->apply(feed::GroupGone{.n = 1, .seq = Seq{99}}));
+  EXPECT_TRUE(node.cache_->takes_access_away());
+  node.cache_->abort();
 }
 
 TEST(Seed, ANodeWithoutHubServesItsImagesSeed) {

@@ -17,7 +17,8 @@ constexpr std::size_t kJoinTokenBytesMax = 4096;
 constexpr std::size_t kAnswerBytesMax = 64 << 10;
 constexpr std::chrono::milliseconds kExchangeTimeout{15'000};  // requests that stream set their own
 constexpr std::size_t kDetailBytesMax = 200;
-constexpr std::string_view kPemEnd = "-----END CERTIFICATE-----\n";
+constexpr std::string_view kPemBegin = "-----BEGIN CERTIFICATE-----";
+constexpr std::string_view kPemEnd = "-----END CERTIFICATE-----";
 
 http::ClientOptions client_options(const Config& config) {
   http::ClientOptions options;
@@ -29,17 +30,23 @@ http::ClientOptions client_options(const Config& config) {
   return options;
 }
 
-/// The certificate with this fingerprint among those of a chain; empty when there is none.
+/// The certificate with this fingerprint among those of a chain; empty when there is none. What
+/// lies between them (RFC 7468 2: explanatory text), the kind of line ends, and whether the last
+/// line has one, depend on who wrote the file.
 std::string find_certificate(std::string_view chain, std::string_view sha256) {
-  while (!chain.empty()) {
+  while (true) {
+    const std::size_t begin = chain.find(kPemBegin);
+    if (begin == std::string_view::npos) return {};
+    chain.remove_prefix(begin);
     const std::size_t end = chain.find(kPemEnd);
-    if (end == std::string_view::npos) break;
-    const std::string_view one = chain.substr(0, end + kPemEnd.size());
+    if (end == std::string_view::npos) return {};
+    std::string one(chain.substr(0, end + kPemEnd.size()));
+    std::erase(one, '\r');
+    one += '\n';
     const auto info = crypto::certificate_info(one);
-    if (info && info->sha256 == sha256) return std::string(one);
+    if (info && info->sha256 == sha256) return one;
     chain.remove_prefix(end + kPemEnd.size());
   }
-  return {};
 }
 
 Result<crypto::JoinToken> read_join_token(const Config& config) {

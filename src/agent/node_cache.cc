@@ -81,12 +81,18 @@ NodeCache::NodeCache(const Config& config, Clock clock, Metrics& metrics, OnPubl
 Result<void> NodeCache::open(const std::string& org, const std::string& view) {
   const std::lock_guard lock(mutex_);
   if (publisher_ && org_ == org && view_ == view) return {};
+  org_ = org;
+  view_ = view;
+  return open_locked();
+}
+
+Result<void> NodeCache::open_locked() {
   publisher_.reset();
   stage_ = Stage::kIdle;
   nsscache::PublisherOptions options;
   options.directory = config_.cache_dir;
-  options.org = org;
-  options.view = view;
+  options.org = org_;
+  options.view = view_;
   options.publish_keys = config_.keys;
   options.allow_any_filesystem = config_.allow_any_filesystem;
   if (config_.keys) {
@@ -97,8 +103,7 @@ Result<void> NodeCache::open(const std::string& org, const std::string& view) {
     }
   }
   ASSIGN_OR_RETURN(publisher_, nsscache::Publisher::open(std::move(options), clock_()));
-  org_ = org;
-  view_ = view;
+  ++openings_;
   publisher_->set_max_stale(std::chrono::ceil<std::chrono::seconds>(config_.max_stale));
   if (rules_) publisher_->set_local_rules(*rules_);
   // The files may have changed while we were away.
@@ -110,7 +115,8 @@ Result<void> NodeCache::open(const std::string& org, const std::string& view) {
 
 Result<void> NodeCache::begin(feed::Kind kind) {
   const std::lock_guard lock(mutex_);
-  CHECK(publisher_);
+  CHECK(!org_.empty());
+  if (!publisher_) RETURN_IF_ERROR(on_this_node(open_locked()));
   if (!rules_) {
     return fail(Code::kFailedPrecondition,
                 "the local accounts are not known, so nothing new is served", kLocal);
@@ -148,12 +154,13 @@ Result<void> NodeCache::apply_record_locked(feed::Message&& message) {
     }
     return publisher_->upsert_group(std::move(*group));
   }
-  takes_access_away_ = true;
   if (const auto* gone = std::get_if<feed::UserGone>(&message)) {
+    takes_access_away_ |= publisher_->find_user(gone->n).has_value();
     return publisher_->remove_user(gone->n, gone->seq);
   }
   const auto* gone = std::get_if<feed::GroupGone>(&message);
   CHECK(gone != nullptr);
+  takes_access_away_ |= publisher_->find_group(gone->n).has_value();
   return publisher_->remove_group(gone->n, gone->seq);
 }
 
@@ -204,14 +211,23 @@ void NodeCache::abort() {
 void NodeCache::forget_locked() {
   if (!publisher_ || stage_ == Stage::kIdle) return;
   stage_ = Stage::kIdle;
-  if (auto discarded = publisher_->discard(); !discarded) {
-    log::error("cannot forget an unfinished transfer", {{"error", discarded.error().message}});
+  auto discarded = publisher_->discard();
+  if (discarded) {
+    if (rules_) publisher_->set_local_rules(*rules_);
+    return;
   }
-  if (rules_) publisher_->set_local_rules(*rules_);
+  // What is in memory now is neither what is published nor a transfer: publishing it would lose
+  // records. Files that do not verify are not taken up again.
+  log::error("cannot forget an unfinished transfer: the cache is opened anew",
+             {{"error", discarded.error().message}});
+  if (auto opened = open_locked(); !opened) {
+    log::error("cannot open the cache", {{"error", opened.error().message}});
+  }
 }
 
 Result<nsscache::PublishStats> NodeCache::publish() {
   std::optional<nsscache::PublishStats> stats;
+  std::optional<Error> error;
   {
     const std::lock_guard lock(mutex_);
     if (stage_ == Stage::kIdle) {
@@ -220,32 +236,37 @@ Result<nsscache::PublishStats> NodeCache::publish() {
       return nsscache::PublishStats{.generation = publisher_->generation()};
     }
     CHECK(stage_ == Stage::kComplete);
-    ASSIGN_OR_RETURN(stats, publish_locked());
+    auto published = publish_locked();
+    if (!published) error = std::move(published.error());
+    // What a transfer fails by must not hold local rules back.
+    if (error && publisher_ && rules_unpublished_) published = publish_locked();
+    if (published) stats = *published;
   }
-  if (stats->published) on_publish_(stats->generation);
+  if (stats && stats->published) on_publish_(stats->generation);
+  if (error) return std::unexpected(std::move(*error));
   return *stats;
 }
 
-/// Arrivals wait for the disk; what takes access away does not. A snapshot is too much for the
-/// reserve whatever it holds.
+/// Arrivals wait for the disk; what takes access away does not, nor what puts removed files back. A
+/// snapshot is too much for the reserve whatever it holds, and whatever rules wait with it.
 nsscache::Urgency NodeCache::urgency_locked() const {
-  const bool revokes = kind_ == feed::Kind::kDelta && takes_access_away_;
-  return rules_unpublished_ || (stage_ == Stage::kComplete && revokes)
-             ? nsscache::Urgency::kRevocation
-             : nsscache::Urgency::kOrdinary;
+  const bool arrivals =
+      stage_ == Stage::kComplete && (kind_ == feed::Kind::kSnapshot || !takes_access_away_);
+  return arrivals ? nsscache::Urgency::kOrdinary : nsscache::Urgency::kRevocation;
 }
 
 Result<nsscache::PublishStats> NodeCache::publish_locked() {
   const bool transfer = stage_ == Stage::kComplete;
   const std::string cursor = transfer ? pending_cursor_ : publisher_->cursor();
   const std::string epoch = transfer ? pending_epoch_ : publisher_->epoch();
+  const std::uint64_t openings = openings_;
   const Stage after = transfer ? Stage::kIdle : stage_;  // a delta without records goes on
   const auto begin = std::chrono::steady_clock::now();
   auto stats = publisher_->publish(cursor, epoch, clock_(), urgency_locked());
   reserve_gauge_.set(static_cast<double>(publisher_->reserve().bytes));
   if (!stats) {
     forget_locked();
-    stage_ = after;
+    stage_ = publisher_ && openings == openings_ ? after : Stage::kIdle;
     Error error = std::move(stats.error());
     error.keyword = error.code == Code::kAlreadyExists ? kClash : kLocal;
     return std::unexpected(std::move(error));
@@ -303,7 +324,11 @@ Result<void> NodeCache::mend() {
     if (!publisher_ || !rules_ || holds_records_locked()) return {};
     const bool idle = stage_ != Stage::kComplete && publisher_->generation() > 0;
     if (!rules_unpublished_ && !idle) return {};
-    ASSIGN_OR_RETURN(stats, publish_locked());
+    const bool transfer = stage_ == Stage::kComplete;
+    auto published = publish_locked();
+    // Without the transfer, which begins anew.
+    if (!published && transfer && publisher_ && rules_unpublished_) published = publish_locked();
+    ASSIGN_OR_RETURN(stats, std::move(published));
   }
   if (stats->published) on_publish_(stats->generation);
   return {};
@@ -343,6 +368,16 @@ NodeCache::View NodeCache::view() const {
 std::uint64_t NodeCache::generation() const {
   const std::lock_guard lock(mutex_);
   return publisher_ ? publisher_->generation() : 0;
+}
+
+std::uint64_t NodeCache::openings() const {
+  const std::lock_guard lock(mutex_);
+  return openings_;
+}
+
+bool NodeCache::has_unpublished_rules() const {
+  const std::lock_guard lock(mutex_);
+  return rules_unpublished_;
 }
 
 bool NodeCache::is_masked_locked(const posix::NodeUser& user) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/config.h"
+#include "agent/errors.h"
 #include "base/metrics.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -16,16 +17,6 @@
 #include "nsscache/publisher.h"
 
 namespace roster::agent {
-
-/// Keyword of the error that a transfer gets when a local rule took it along, in vain or
-/// unfinished: nothing of it is published and it begins anew.
-inline constexpr std::string_view kInterrupted = "interrupted";
-/// Keywords of what is refused: an operator must look.
-inline constexpr std::string_view kShrinks = "shrinks";
-inline constexpr std::string_view kClash = "clash";
-inline constexpr std::string_view kGoesBack = "goes_back";
-/// Keyword of what fails on this node's side, such as a full disk.
-inline constexpr std::string_view kLocal = "local";
 
 /// The node's cache as the agent's threads share it: one transfer at a time is collected by the
 /// thread that follows the hub, while local rules take effect from another. Nothing of a transfer
@@ -90,6 +81,10 @@ class NodeCache {
   };
   View view() const;
   std::uint64_t generation() const;
+  /// Rises when the cache was opened anew: what is published may be older than it was.
+  std::uint64_t openings() const;
+  /// Whether rules wait for the disk, or for a transfer that will bring them along.
+  bool has_unpublished_rules() const;
   /// Whether a login of this name resolves to a person of the published generation on this node.
   bool serves_user(std::string_view login) const;
 
@@ -97,6 +92,7 @@ class NodeCache {
   enum class Stage { kIdle, kCollecting, kComplete };
 
   Result<nsscache::PublishStats> publish_locked();
+  Result<void> open_locked();
   nsscache::Urgency urgency_locked() const;
   bool holds_records_locked() const;
   void forget_locked();
@@ -119,6 +115,7 @@ class NodeCache {
   std::string org_, view_;
   std::optional<nsscache::LocalRules> rules_;  // nothing: not known yet
   bool rules_unpublished_ = false;
+  std::uint64_t openings_ = 0;
   Stage stage_ = Stage::kIdle;
   feed::Kind kind_ = feed::Kind::kDelta;
   bool applied_ = false;             // something of the transfer has come

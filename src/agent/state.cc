@@ -59,7 +59,8 @@ Result<Secret> StateDir::begin_joining(const RandomBytes& random) const {
   const auto enrollment = load_enrollment();
   const bool ended = enrollment && *enrollment && stored &&
                      constant_time_equal((*enrollment)->credential.expose(), *stored);
-  if (stored && crypto::parse_token(*stored) && !ended) return Secret(*stored);
+  const auto token = crypto::parse_token(stored ? *stored : std::string());
+  if (token && token->kind == crypto::TokenKind::kNode && !ended) return Secret(*stored);
   Secret drawn = crypto::mint_token(crypto::TokenKind::kNode, random).token;
   RETURN_IF_ERROR(write_file_atomic(file, drawn.expose() + "\n", 0600));
   return drawn;
@@ -67,6 +68,11 @@ Result<Secret> StateDir::begin_joining(const RandomBytes& random) const {
 
 void StateDir::end_joining() const {
   unlink((directory_ / "joining").c_str());  // what stays behind is not used again
+}
+
+void StateDir::end_joining_of(const Secret& credential) const {
+  const auto stored = read_private_file(directory_ / "joining", kFileBytesMax);
+  if (stored && constant_time_equal(credential.expose(), *stored)) end_joining();
 }
 
 Result<std::uint32_t> StateDir::load_highest_id() const {

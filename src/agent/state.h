@@ -28,8 +28,10 @@ class StateDir {
   /// A credential to enrol with, on disk: whoever died on the way goes on with the same one, so
   /// that the hub knows it again. Never the one of the enrolment that is there.
   Result<Secret> begin_joining(const RandomBytes& random) const;
-  /// The enrolment is on disk.
+  /// The enrolment is on disk, or this credential will never be admitted.
   void end_joining() const;
+  /// Ends the joining that brought `credential`; one that is still on its way goes on.
+  void end_joining_of(const Secret& credential) const;
 
   /// 0 before the first.
   Result<std::uint32_t> load_highest_id() const;
