@@ -355,6 +355,12 @@ std::uint64_t ControlFile::max_stale_s() const {
 void ControlFile::set_max_stale_s(std::uint64_t seconds) {
   if (can_store()) __atomic_store_n(&page_->max_stale_s, seconds, __ATOMIC_RELEASE);
 }
+std::uint64_t ControlFile::latest_s() const {
+  return __atomic_load_n(&page_->latest_s, __ATOMIC_ACQUIRE);
+}
+void ControlFile::set_latest_s(std::uint64_t seconds) {
+  if (can_store()) __atomic_store_n(&page_->latest_s, seconds, __ATOMIC_RELEASE);
+}
 
 Result<void> ControlFile::sync() const {
   if (::msync(page_, sizeof(Control), MS_SYNC) != 0) {

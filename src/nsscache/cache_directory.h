@@ -111,6 +111,8 @@ class ControlFile {
   void set_contact_s(std::uint64_t seconds);
   void set_max_stale_s(std::uint64_t seconds);
   std::uint64_t max_stale_s() const;
+  std::uint64_t latest_s() const;
+  void set_latest_s(std::uint64_t seconds);
   /// Until the disk has it.
   Result<void> sync() const;
   bool in_place(const CacheDirectory& directory) const;

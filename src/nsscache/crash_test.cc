@@ -146,9 +146,16 @@ TEST_F(CrashTest, AFullDiskLosesNothing) {
   }
   ASSERT_OK(publisher.discard());
   EXPECT_NE(passwd_line("u1").find(":2:"), std::string::npos);
+  // Or finished when there is room, though some of it had been written already.
+  ASSERT_OK(publisher.begin_replace());
   make_changes(publisher, 4);
+  {
+    const FullDisk full(500);
+    EXPECT_FALSE(publisher.publish("4", "e", now_));
+  }
   ASSERT_OK(publisher.publish("4", "e", now_));
   EXPECT_NE(passwd_line("u1").find(":4:"), std::string::npos);
+  EXPECT_EQ(all_passwd().size(), publisher.counts().users);
 }
 
 /// A file system of its own over the cache's parent, in this process's own mount namespace.
@@ -237,6 +244,64 @@ TEST_F(CrashTest, AFullDiskStillLocksPeopleOut) {
   ASSERT_OK(publisher->upsert_user(person(kStaff + 1)));
   ASSERT_OK(publisher->publish("300", "e", now_));
   EXPECT_EQ(publisher->highest_id(), 10000 + kStaff + 1);
+}
+
+// A lockout that comes with more arrivals than the reserve holds goes without them.
+TEST_F(CrashTest, AFullDiskSeparatesLeaversFromArrivals) {
+  const SmallDisk disk(root_, 4 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  const auto person = [](std::uint64_t n, std::uint64_t seq = 1) {
+    posix::NodeUser user = make_user(n, "u" + std::to_string(n),
+                                     10000 + static_cast<std::uint32_t>(n), {900, 901}, seq);
+    user.keys = {{.line = "ssh-ed25519 AAAA key", .fingerprint = "SHA256:key"}};
+    return user;
+  };
+  std::optional<Publisher> publisher(open_publisher());
+  ASSERT_OK(publisher->upsert_group(make_group(900, "old", 20900)));
+  ASSERT_OK(publisher->upsert_group(make_group(902, "gone", 20902)));
+  for (std::uint64_t n = 1; n <= 10; ++n) ASSERT_OK(publisher->upsert_user(person(n)));
+  ASSERT_OK(publisher->publish("1", "e", now_));
+  ASSERT_OK(publisher->remove_user(5, Seq{2}));
+  ASSERT_OK(publisher->remove_group(902, Seq{2}));
+  ASSERT_OK(publisher->publish("2", "e", now_));
+
+  disk.fill();
+  for (std::uint64_t n = 1000; n < 16000; ++n) ASSERT_OK(publisher->upsert_user(person(n)));
+  ASSERT_OK(publisher->upsert_group(make_group(901, "new", 20901)));
+  ASSERT_OK(publisher->upsert_group(make_group(902, "gone", 20902, {}, 3)));  // comes back
+  ASSERT_OK(publisher->upsert_user(person(5, 3)));                            // as does this one
+  posix::NodeUser leaver = person(1, 3);
+  leaver.locked = true;
+  leaver.keys.clear();
+  ASSERT_OK(publisher->upsert_user(leaver));
+  ASSERT_OK(publisher->remove_user(2, Seq{3}));
+  ASSERT_FALSE(publisher->publish("3", "e", now_, Urgency::kRevocation));
+  ASSERT_OK(publisher->forget_arrivals());
+  ASSERT_OK(publisher->publish("2", "e", now_, Urgency::kRevocation));
+
+  const auto expect_without_arrivals = [] {
+    testing::forget_process_state();
+    EXPECT_THAT(passwd_line("u1"), ::testing::EndsWith("nologin"));
+    EXPECT_THAT(keys_of("u1", 10001, 1), ElementsAre("unknown"));
+    for (const char* name : {"u2", "u5", "u1000"}) EXPECT_EQ(passwd_line(name), "not found");
+    for (const char* name : {"new", "gone"}) EXPECT_EQ(group_line(name), "not found");
+    EXPECT_EQ(group_line("old"), "old:x:20900:u3,u4,u6,u7,u8,u9,u10");
+    EXPECT_EQ(all_passwd().size(), 8u);
+  };
+  expect_without_arrivals();
+  EXPECT_EQ(publisher->cursor(), "2") << "all of it comes again";
+  publisher.reset();
+  publisher.emplace(open_publisher());
+  expect_without_arrivals();
+
+  disk.drop();
+  ASSERT_OK(publisher->upsert_user(person(5, 3)));
+  ASSERT_OK(publisher->upsert_group(make_group(901, "new", 20901)));
+  ASSERT_OK(publisher->upsert_group(make_group(902, "gone", 20902, {}, 3)));
+  ASSERT_OK(publisher->publish("3", "e", now_));
+  EXPECT_THAT(keys_of("u5", 10005, 1), ElementsAre("ssh-ed25519 AAAA key"));
+  EXPECT_EQ(group_line("new"), "new:x:20901:u3,u4,u5,u6,u7,u8,u9,u10");
+  EXPECT_EQ(group_line("gone"), "gone:x:20902:");
 }
 
 // Blocks are there, inodes are not: one file given up makes room for one, and a lockout needs two.

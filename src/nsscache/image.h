@@ -55,11 +55,13 @@ struct Control {
   std::uint8_t reserved1[56];
   std::uint64_t contact_s;    // atomic: Unix time of the last contact with the hub; 0: never
   std::uint64_t max_stale_s;  // atomic: keys are withheld when the contact is older; 0: never
-  std::uint8_t reserved2[3952];
+  std::uint64_t latest_s;     // atomic: what ends ends by no earlier time; 0: use contact_s
+  std::uint8_t reserved2[3944];
 };
 static_assert(offsetof(Control, generation) == 64);
 static_assert(offsetof(Control, contact_s) == 128);
 static_assert(offsetof(Control, max_stale_s) == 136);
+static_assert(offsetof(Control, latest_s) == 144);
 static_assert(sizeof(Control) == 4096);
 inline constexpr std::size_t kControlHeaderBytes = 64;
 

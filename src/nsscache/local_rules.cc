@@ -11,6 +11,8 @@ RuleSet::RuleSet(const LocalRules& rules)
       masked_ids_(rules.masked_ids.begin(), rules.masked_ids.end()),
       denied_names_(rules.denied_names.begin(), rules.denied_names.end()),
       denied_uids_(rules.denied_uids.begin(), rules.denied_uids.end()) {
+  if (rules.masks_unknown) unknown_flags_ |= kFlagMasked;
+  if (rules.denials_unknown) unknown_flags_ |= kFlagDenied;
   auto ranges = rules.masked_ranges;
   std::erase_if(ranges, [](const auto& range) { return range.second < range.first; });
   std::ranges::sort(ranges);

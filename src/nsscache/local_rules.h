@@ -20,6 +20,8 @@ class RuleSet {
   /// RecordFlags kFlagMasked and kFlagDenied.
   std::uint32_t user_flags(std::string_view login, std::uint32_t uid, std::uint32_t gid) const;
   std::uint32_t group_flags(std::string_view name, std::uint32_t gid) const;
+  /// The flags of which not all reasons are known.
+  std::uint32_t unknown_flags() const { return unknown_flags_; }
 
  private:
   struct TextHash {
@@ -37,6 +39,7 @@ class RuleSet {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> masked_ranges_;  // rising, disjoint
   Names denied_names_;
   std::unordered_set<std::uint32_t> denied_uids_;
+  std::uint32_t unknown_flags_ = 0;
 };
 
 }  // namespace roster::nsscache

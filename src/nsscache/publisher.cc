@@ -107,6 +107,33 @@ struct Published {
   Generation view() const { return {delta.image(), base.image()}; }
 };
 
+/// The user with this number in the published generation.
+UserHit find_by_number(const Published& published, std::uint64_t n) {
+  const Generation view = published.view();
+  for (const bool in_delta : {true, false}) {
+    const Image& image = in_delta ? view.delta : view.base;
+    const std::uint32_t ordinal = ordinal_of_user(image, n);
+    if (ordinal == kNone) continue;
+    const UserRecord* user = user_by_ordinal(image, ordinal);
+    if (user == nullptr) return {Found::kDamaged, in_delta, nullptr};
+    return {in_delta ? Found::kYes : is_current(view, *user), in_delta, user};
+  }
+  return {Found::kNo, false, nullptr};
+}
+
+GroupHit find_group_by_number(const Published& published, std::uint64_t n) {
+  const Generation view = published.view();
+  for (const bool in_delta : {true, false}) {
+    const Image& image = in_delta ? view.delta : view.base;
+    const std::uint32_t ordinal = ordinal_of_group(image, n);
+    if (ordinal == kNone) continue;
+    const GroupRecord* group = group_by_ordinal(image, ordinal);
+    if (group == nullptr) return {Found::kDamaged, in_delta, nullptr, nullptr};
+    return {in_delta ? Found::kYes : is_current(view, *group), in_delta, group, nullptr};
+  }
+  return {Found::kNo, false, nullptr, nullptr};
+}
+
 struct Replacement {
   UserSpool spool;
   GroupMap groups;
@@ -139,6 +166,7 @@ struct Publisher::Impl {
   Result<bool> equals_current(const posix::NodeUser& user) const;
   Result<std::vector<posix::NodeKey>> keys_of(std::uint64_t n) const;
   void note_keys(std::uint64_t n, Seq seq, std::vector<posix::NodeKey> keys);
+  std::uint32_t user_flags(const posix::NodeUser& user) const;
   std::uint32_t group_flags(const posix::NodeGroup& group) const;
   Result<void> collect(posix::NodeUser user);
   void collect(posix::NodeGroup group);
@@ -191,6 +219,7 @@ struct Publisher::Impl {
   void retire_left_behind(Timestamp now);
   std::optional<Timestamp> remove_retired(Timestamp now);
   void forget_changes();
+  Result<void> forget_arrivals();
 
   PublisherOptions options;
   CacheDirectory directory;
@@ -386,6 +415,43 @@ void Publisher::Impl::forget_changes() {
   replacement.reset();
 }
 
+Result<void> Publisher::Impl::forget_arrivals() {
+  for (auto entry = overlay.users.begin(); entry != overlay.users.end();) {
+    const std::uint64_t n = entry->first;
+    UserState& state = entry->second;
+    if (!state.user || find_by_number(*published, n).found != Found::kNo) {
+      ++entry;
+      continue;
+    }
+    key_changes.erase(n);
+    if (published->keys) {
+      const Image& keys = published->keys->image();
+      const KeysHit hit = find_keys(keys, keys, n);
+      if (hit.found == Found::kDamaged) return fail(Code::kDataLoss, "a keys record is damaged");
+      if (hit.found == Found::kYes) {
+        ASSIGN_OR_RETURN(auto list, decode_keys(*hit.keys));
+        key_changes[n] = {n, Seq{hit.keys->seq}, std::move(list)};
+      }
+    }
+    // Somebody of the base who was gone, and would have come back, is gone still.
+    state.user.reset();
+    state.settled = false;
+    entry = state.base_ordinal == kNone ? overlay.users.erase(entry) : std::next(entry);
+  }
+  for (auto entry = groups.begin(); entry != groups.end();) {
+    const std::uint64_t n = entry->first;
+    if (find_group_by_number(*published, n).found != Found::kNo) {
+      ++entry;
+      continue;
+    }
+    overlay.changed_groups.erase(n);
+    if (base_groups.contains(n)) overlay.removed_groups[n] = entry->second.group.seq;
+    graph_touched.insert(n);
+    entry = groups.erase(entry);
+  }
+  return {};
+}
+
 // ---- Collecting changes
 // ---------------------------------------------------------------------------
 
@@ -474,8 +540,28 @@ Result<void> Publisher::Impl::collect(posix::NodeUser user) {
   return {};
 }
 
+std::uint32_t Publisher::Impl::user_flags(const posix::NodeUser& user) const {
+  const std::uint32_t flags =
+      (user.locked ? kFlagLocked : 0u) | rules->user_flags(user.name.str(), user.uid, user.gid);
+  const std::uint32_t unknown = rules->unknown_flags();
+  if (unknown == 0) return flags;
+  const UserHit hit =
+      published ? find_by_number(*published, user.n) : UserHit{Found::kNo, false, nullptr};
+  const bool same = hit.found == Found::kYes && user.name.str() == user_name(*hit.user) &&
+                    user.uid == hit.user->uid && user.gid == hit.user->gid;
+  return flags | (same ? hit.user->flags & unknown : unknown);
+}
+
 std::uint32_t Publisher::Impl::group_flags(const posix::NodeGroup& group) const {
-  return rules ? rules->group_flags(group.name.str(), group.gid) : 0;
+  if (!rules) return 0;
+  const std::uint32_t flags = rules->group_flags(group.name.str(), group.gid);
+  const std::uint32_t unknown = rules->unknown_flags() & kFlagMasked;
+  if (unknown == 0) return flags;
+  const GroupHit hit = published ? find_group_by_number(*published, group.n)
+                                 : GroupHit{Found::kNo, false, nullptr, nullptr};
+  const bool same = hit.found == Found::kYes && group.name.str() == group_name(*hit.group) &&
+                    group.gid == hit.group->gid;
+  return flags | (same ? hit.group->flags & unknown : unknown);
 }
 
 void Publisher::Impl::collect(posix::NodeGroup group) {
@@ -499,12 +585,10 @@ void Publisher::Impl::collect(posix::NodeGroup group) {
 void Publisher::Impl::settle_user(UserState& state) {
   state.groups.clear();
   if (state.user) {
-    const posix::NodeUser& user = *state.user;
-    const std::uint32_t flags =
-        (user.locked ? kFlagLocked : 0u) | rules->user_flags(user.name.str(), user.uid, user.gid);
+    const std::uint32_t flags = user_flags(*state.user);
     if (flags != state.flags) dirty = true;
     state.flags = flags;
-    if (is_listed(flags)) state.groups = graph.effective(user.groups);
+    if (is_listed(flags)) state.groups = graph.effective(state.user->groups);
   }
   state.settled = true;
 }
@@ -526,7 +610,8 @@ Result<void> Publisher::Impl::settle_rules() {
     const UserRecord* record = user_by_ordinal(base, ordinal);
     if (record == nullptr) return fail(Code::kDataLoss, "a user record does not verify");
     const std::uint32_t flags =
-        rules->user_flags({user_name(*record), record->name_bytes}, record->uid, record->gid);
+        rules->user_flags({user_name(*record), record->name_bytes}, record->uid, record->gid) |
+        (record->flags & rules->unknown_flags());
     if ((record->flags & (kFlagMasked | kFlagDenied)) == flags) continue;
     if (overlay.users.contains(record->n)) continue;
     ASSIGN_OR_RETURN(auto state, pull(ordinal));
@@ -678,8 +763,7 @@ UserSource Publisher::Impl::replacement_users() const {
     if (index == spool.entries().size()) return std::nullopt;
     ASSIGN_OR_RETURN(auto user, spool.read(index++));
     user.keys.clear();
-    const std::uint32_t flags =
-        (user.locked ? kFlagLocked : 0u) | rules->user_flags(user.name.str(), user.uid, user.gid);
+    const std::uint32_t flags = user_flags(user);
     return UserEntry{std::move(user), flags};
   };
 }
@@ -851,9 +935,11 @@ Result<void> Publisher::Impl::restore_place() {
   if (!control.in_place(directory)) {
     const std::uint64_t contact = control.contact_s();
     const std::uint64_t max_stale = control.max_stale_s();
+    const std::uint64_t latest = control.latest_s();
     ASSIGN_OR_RETURN(control, ControlFile::open(directory, options.owner, options.random));
     control.set_contact_s(contact);
     control.set_max_stale_s(max_stale);
+    control.set_latest_s(latest);
   }
   if (!published) return {};
   if (!files_in_place()) {
@@ -1085,18 +1171,6 @@ std::optional<posix::NodeUser> decoded(const Published& published, const UserHit
   return *std::move(user);
 }
 
-/// The user with this number in the published generation.
-UserHit find_by_number(const Published& published, std::uint64_t n) {
-  const Generation view = published.view();
-  if (const std::uint32_t ordinal = ordinal_of_user(view.delta, n); ordinal != kNone) {
-    return {Found::kYes, true, user_by_ordinal(view.delta, ordinal)};
-  }
-  const std::uint32_t ordinal = ordinal_of_user(view.base, n);
-  if (ordinal == kNone) return {Found::kNo, false, nullptr};
-  const UserRecord* user = user_by_ordinal(view.base, ordinal);
-  return {is_current(view, *user), false, user};
-}
-
 }  // namespace
 
 std::optional<posix::NodeUser> Publisher::find_user(std::string_view login) const {
@@ -1112,18 +1186,18 @@ std::optional<posix::NodeUser> Publisher::find_user(std::uint64_t n) const {
 
 std::optional<posix::NodeGroup> Publisher::find_group(std::uint64_t n) const {
   if (!impl_->published) return std::nullopt;
+  const GroupHit hit = find_group_by_number(*impl_->published, n);
+  if (hit.found != Found::kYes) return std::nullopt;
   const Generation view = impl_->published->view();
-  for (const bool in_delta : {true, false}) {
-    const Image& image = in_delta ? view.delta : view.base;
-    const std::uint32_t ordinal = ordinal_of_group(image, n);
-    if (ordinal == kNone) continue;
-    const GroupRecord* group = group_by_ordinal(image, ordinal);
-    if (!in_delta && is_current(view, *group) != Found::kYes) return std::nullopt;
-    auto group_found = decode_group(image, *group);
-    if (!group_found) return std::nullopt;
-    return *std::move(group_found);
-  }
-  return std::nullopt;
+  auto group = decode_group(hit.in_delta ? view.delta : view.base, *hit.group);
+  if (!group) return std::nullopt;
+  return *std::move(group);
+}
+
+bool Publisher::serves_user(std::string_view login) const {
+  if (!impl_->published) return false;
+  const UserHit hit = nsscache::find_user(impl_->published->view(), login.data(), login.size());
+  return hit.found == Found::kYes && (hit.user->flags & (kFlagMasked | kFlagHidden)) == 0;
 }
 
 Result<void> Publisher::upsert_user(posix::NodeUser user) {
@@ -1228,7 +1302,18 @@ Result<void> Publisher::discard() {
   return impl_->take_up();
 }
 
-void Publisher::touch_contact(Timestamp now) { impl_->control.set_contact_s(seconds_of(now)); }
+Result<void> Publisher::forget_arrivals() {
+  CHECK(!impl_->replacement);
+  return impl_->published ? impl_->forget_arrivals() : Result<void>{};
+}
+
+void Publisher::touch_contact(Timestamp now, std::optional<Timestamp> hub_time) {
+  ControlFile& control = impl_->control;
+  const std::uint64_t known = control.latest_s() != 0 ? control.latest_s() : control.contact_s();
+  // First: without the word readers take the contact, which may be earlier than the one before.
+  control.set_latest_s(hub_time ? seconds_of(*hub_time) : std::max(known, seconds_of(now)));
+  control.set_contact_s(seconds_of(now));
+}
 
 std::optional<Timestamp> Publisher::contact() const {
   const std::uint64_t seconds = impl_->control.contact_s();

@@ -43,6 +43,11 @@ struct LocalRules {
       masked_ranges{};  // first and last, inclusive
   std::vector<std::string> denied_names{};
   std::vector<std::uint32_t> denied_uids{};
+  /// Not all that masks, or denies, could be read yet. A published record then keeps its flag while
+  /// its name and ids stay as they are, and every other one gets it: removals and locks take
+  /// effect, and nobody is served whom these rules might hold back.
+  bool masks_unknown = false;
+  bool denials_unknown = false;
 };
 
 /// What the reserve is for.
@@ -114,6 +119,8 @@ class Publisher {
   std::optional<posix::NodeUser> find_user(std::string_view login) const;
   std::optional<posix::NodeUser> find_user(std::uint64_t n) const;
   std::optional<posix::NodeGroup> find_group(std::uint64_t n) const;
+  /// Whether a login is in the published generation and not masked.
+  bool serves_user(std::string_view login) const;
 
   /// Collects a change; any order, repeats are harmless. kInvalidArgument when a bound of the
   /// format is broken (FORMAT.md "Bounds"): nothing is collected then.
@@ -148,9 +155,16 @@ class Publisher {
 
   /// Forgets every change since the last publish().
   Result<void> discard();
+  /// Forgets who and what was collected but is not published: what is left are removals and changes
+  /// of what readers have, for a disk without room for more. To be published with the cursor that
+  /// is published, so that the rest comes again. Not while replacing.
+  Result<void> forget_arrivals();
 
-  /// Last time the hub confirmed that what is published is current.
-  void touch_contact(Timestamp now);
+  /// The hub confirmed that what is published is current: at `now` of this node's clock. What ends
+  /// (valid_until, not_after) ends from then on by no earlier time than `hub_time`, or, without
+  /// one, than any `now` before. `hub_time` is the hub's own, and nobody else's: it alone can take
+  /// back what a clock of this node claimed that was ahead.
+  void touch_contact(Timestamp now, std::optional<Timestamp> hub_time = {});
   std::optional<Timestamp> contact() const;
   /// Age of the last contact beyond which keys are withheld; 0 = never.
   void set_max_stale(std::chrono::seconds max_stale);

@@ -203,6 +203,67 @@ TEST_F(PublisherTest, DeniedIsLockedHere) {
   EXPECT_EQ(keys_of("alice", 10001, 1).size(), 1u) << "the keys were never forgotten";
 }
 
+// A deny file that cannot be read at the start: who was denied stays so, whoever is new might be in
+// it, and who leaves does not wait for it.
+TEST_F(PublisherTest, UnknownRulesServeNobodyNew) {
+  std::optional<Publisher> publisher(open_publisher());
+  publisher->set_local_rules({.masked_names = {"bob", "wheel"}, .denied_names = {"carol"}});
+  const char* names[] = {"alice", "bob", "carol", "dora", "emil"};
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    ASSERT_OK(publisher->upsert_user(make_user(i + 1, names[i], 10001 + i, {7})));
+  }
+  ASSERT_OK(publisher->upsert_group(make_group(7, "physics", 20007)));
+  ASSERT_OK(publisher->upsert_group(make_group(8, "wheel", 20008)));
+  ASSERT_OK(publisher->publish("c1", "e1", now_));
+  publisher.reset();
+  publisher.emplace(open_publisher());
+  publisher->set_local_rules({.masks_unknown = true, .denials_unknown = true});
+  ASSERT_OK(publisher->publish("c1", "e1", now_));
+  EXPECT_EQ(publisher->generation(), 1u) << "nothing differs";
+
+  for (const bool replacing : {false, true}) {
+    if (replacing) ASSERT_OK(publisher->begin_replace());
+    ASSERT_OK(publisher->upsert_user(make_user(1, "alice", 10001, {7})));
+    ASSERT_OK(publisher->upsert_user(make_user(2, "bob", 10002, {7})));
+    ASSERT_OK(publisher->upsert_user(make_user(3, "carol", 10003, {7})));
+    posix::NodeUser dora = make_user(4, "dora", 10004, {7}, 2);
+    dora.locked = true;
+    ASSERT_OK(publisher->upsert_user(dora));
+    ASSERT_OK(publisher->remove_user(5, Seq{2}));
+    ASSERT_OK(publisher->upsert_user(make_user(6, "frida", 10006, {7}, 2)));
+    ASSERT_OK(publisher->upsert_group(make_group(7, "physics", 20007)));
+    ASSERT_OK(publisher->upsert_group(make_group(8, "wheel", 20008)));
+    ASSERT_OK(publisher->upsert_group(make_group(9, "chemistry", 20009)));
+    ASSERT_OK(publisher->publish(replacing ? "c3" : "c2", "e1", now_));
+    EXPECT_THAT(passwd_line("alice"), ::testing::EndsWith("/bin/bash"));
+    EXPECT_EQ(passwd_line("bob"), "not found");
+    EXPECT_FALSE(publisher->serves_user("bob"));
+    EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("nologin"));
+    EXPECT_THAT(passwd_line("dora"), ::testing::EndsWith("nologin"));
+    EXPECT_EQ(passwd_line("emil"), "not found");
+    EXPECT_EQ(passwd_line("frida"), "not found");
+    EXPECT_EQ(group_line("physics"), "physics:x:20007:alice");
+    EXPECT_EQ(group_line("wheel"), "not found");
+    EXPECT_EQ(group_line("chemistry"), "not found");
+  }
+  ASSERT_OK(publisher->upsert_user(make_user(1, "alicia", 10001, {7}, 4)));
+  ASSERT_OK(publisher->publish("c4", "e1", now_));
+  EXPECT_EQ(passwd_line("alicia"), "not found") << "there may be a local account of that name";
+
+  // Only the deny file is unknown: who is new is locked, not hidden.
+  publisher->set_local_rules({.denials_unknown = true});
+  ASSERT_OK(publisher->publish("c4", "e1", now_));
+  EXPECT_THAT(passwd_line("frida"), ::testing::EndsWith("nologin"));
+  EXPECT_EQ(group_line("chemistry"), "chemistry:x:20009:");
+
+  publisher->set_local_rules({});
+  ASSERT_OK(publisher->publish("c4", "e1", now_));
+  for (const char* name : {"alicia", "bob", "carol", "frida"}) {
+    EXPECT_THAT(passwd_line(name), ::testing::EndsWith("/bin/bash")) << name;
+  }
+  EXPECT_EQ(group_line("physics"), "physics:x:20007:alicia,bob,carol,frida");
+}
+
 TEST_F(PublisherTest, ReplacesEverything) {
   Publisher publisher = open_publisher();
   ASSERT_OK(publisher.upsert_group(make_group(1, "old", 20001)));
@@ -418,6 +479,22 @@ TEST_F(PublisherTest, AClockBeforeTheLastContactOpensNothingThatEnded) {
   EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/bin/bash"));
   publisher.touch_contact(from_millis((now + 2000) * 1000));
   EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/usr/sbin/nologin"));
+
+  // A clock that is set back takes the contact back, and not what ended; only the hub's can.
+  const Timestamp late = from_millis((now + 2000) * 1000);
+  const Timestamp early = from_millis((now - 5000) * 1000);
+  publisher.touch_contact(early);
+  EXPECT_EQ(publisher.contact(), early);
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/usr/sbin/nologin"));
+  publisher.touch_contact(late, early);
+  EXPECT_EQ(publisher.contact(), late);
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/bin/bash"));
+  publisher.touch_contact(early, late);
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/usr/sbin/nologin"));
+  std::filesystem::remove(directory_ / "control.1");
+  ASSERT_OK(publisher.publish("c2", "e1", now_));
+  testing::forget_process_state();
+  EXPECT_THAT(passwd_line("carol"), ::testing::EndsWith("/usr/sbin/nologin")) << "kept";
 }
 
 TEST_F(PublisherTest, PublishesNoKeysWhereNoneAreWanted) {

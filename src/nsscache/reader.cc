@@ -14,20 +14,21 @@ std::int64_t wall_seconds() {
   return now.tv_sec;
 }
 
-/// The clock by which time ends: not before the last contact with the hub, which the node's clock
-/// has reached once. A node that boots with an empty clock battery must not let in who is past
-/// their time. What begins (not_before) goes by the clock alone: a wrong contact must not begin it
-/// early.
-std::int64_t not_before_contact(std::int64_t now_s, const Control* control) {
+/// The clock by which time ends: not before the latest time known. A node that boots with an empty
+/// clock battery, or whose clock is set back, must not let in who is past their time. What begins
+/// (not_before) goes by the clock alone: a wrong time must not begin it early.
+std::int64_t not_before_latest(std::int64_t now_s, const Control* control) {
   if (control == nullptr) return now_s;
-  const std::uint64_t contact_s = __atomic_load_n(&control->contact_s, __ATOMIC_ACQUIRE);
-  if (contact_s > static_cast<std::uint64_t>(INT64_MAX)) return now_s;
-  const auto contact = static_cast<std::int64_t>(contact_s);
-  return contact > now_s ? contact : now_s;
+  std::uint64_t latest_s = __atomic_load_n(&control->latest_s, __ATOMIC_ACQUIRE);
+  // A writer that does not know the word: the last contact, which its clock has reached once.
+  if (latest_s == 0) latest_s = __atomic_load_n(&control->contact_s, __ATOMIC_ACQUIRE);
+  if (latest_s > static_cast<std::uint64_t>(INT64_MAX)) return now_s;
+  const auto latest = static_cast<std::int64_t>(latest_s);
+  return latest > now_s ? latest : now_s;
 }
 
 std::int64_t ending_seconds(const Generation& generation) {
-  return not_before_contact(wall_seconds(), generation.control);
+  return not_before_latest(wall_seconds(), generation.control);
 }
 
 bool is_expired(const UserRecord& user, std::int64_t now_s) {
@@ -549,7 +550,7 @@ KeyAnswer read_keys(const char* directory, const KeyQuery& query,
     unmap_generation(mapped);
     return answer;
   };
-  const std::int64_t ending_s = not_before_contact(query.now_s, mapped.names.control);
+  const std::int64_t ending_s = not_before_latest(query.now_s, mapped.names.control);
   const UserHit hit = find_user(mapped.names, query.name, key_length(query.name));
   if (hit.found == Found::kDamaged) return finish(KeyAnswer::kUnavailable);
   if (hit.found == Found::kNo || !is_served(*hit.user) || hit.user->uid != query.uid ||
