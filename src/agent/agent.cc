@@ -35,6 +35,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kControlGrace{2'000};
+constexpr milliseconds kRetry{5'000};
 
 /// SIGTERM, SIGINT and SIGHUP as a file descriptor; blocked for every thread that starts later.
 Result<UniqueFd> take_signals() {
@@ -115,23 +116,32 @@ class Agent {
       }
       rule_problems_ = problems;
     }
-    status_.set_rule_problems(std::move(problems));
-    if (!rules_.known()) return;  // nothing is published until they are
+    status_.set_rule_problems(std::move(problems), rules_.known());
     if (std::exchange(rules_given_, true) && !change.masks && !change.deny) return;
-    const auto set = cache_.set_rules(rules_.rules(), change.deny);
-    if (!set) log::warn("local rules wait for the disk", {{"error", set.error().message}});
+    note_mended(cache_.set_rules(rules_.rules(), change.deny));
   }
 
-  void mend_cache() {
-    if (auto mended = cache_.mend(); !mended) {
-      log::warn("cannot publish local rules or mend the cache",
-                {{"error", mended.error().message}});
+  void mend_cache() { note_mended(cache_.mend()); }
+
+  void note_mended(const Result<void>& mended) {
+    mend_failed_ = !mended;
+    const std::string problem = mended ? std::string() : mended.error().message;
+    if (!mended && problem != mend_problem_) {
+      log::warn("cannot publish local rules or mend the cache", {{"error", problem}});
     }
+    mend_problem_ = problem;
   }
 
-  /// How long nothing is due: until a retired file may go, else for ever.
+  /// Rules that are not in force, or not read, do not wait for the next word from the hub.
+  bool must_retry() const {
+    return mend_failed_ || !rules_.known() || cache_.has_unpublished_rules();
+  }
+
+  /// How long nothing is due: until what failed is tried again or a retired file may go, else for
+  /// ever.
   int timeout_ms() {
     const auto due = cache_.remove_retired();
+    if (must_retry()) return static_cast<int>(kRetry.count());
     if (!due) return -1;
     const std::int64_t left = to_millis(*due) - to_millis(clock_());
     return static_cast<int>(std::clamp<std::int64_t>(left, 1'000, 3'600'000));
@@ -160,7 +170,7 @@ class Agent {
       if (fds[0].revents != 0 && take_signal()) return;
       const bool changed = fds[2].revents != 0 && watch_.drain();
       if (changed) look_at_rules(true);
-      if (fds[1].revents == 0) continue;
+      if (fds[1].revents == 0 && !must_retry()) continue;
       std::uint64_t count = 0;
       [[maybe_unused]] const ssize_t taken = read(wake_.get(), &count, sizeof count);
       watch_.rearm();
@@ -177,6 +187,8 @@ class Agent {
   StatusBoard status_;
   LocalRulesReader rules_;
   bool rules_given_ = false;
+  bool mend_failed_ = false;
+  std::string mend_problem_;                // as logged last
   std::vector<std::string> rule_problems_;  // as logged last
   FileWatch watch_;
   Follower follower_;
@@ -207,11 +219,16 @@ Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {
   for (const std::string& problem : rules.problems()) {
     log::warn("local rules", {{"problem", problem}});
   }
-  if (rules.known()) RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
+  RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
   Follower follower(config, std::move(state), cache, status, metrics, clock, std::move(random));
   RETURN_IF_ERROR(follower.resume());
   RETURN_IF_ERROR(cache.mend());
-  return follower.sync();
+  RETURN_IF_ERROR(follower.sync());
+  if (rules.known()) return {};
+  return fail(
+      Code::kFailedPrecondition,
+      "not all local files could be read, so nobody new is served: " + rules.problems().front(),
+      kLocal);
 }
 
 }  // namespace roster::agent

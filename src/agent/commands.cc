@@ -81,10 +81,13 @@ std::string status_table(const json::object& status) {
 
 int status_of(const json::object& status) {
   const std::string_view phase = json::find_string(status, "phase").value_or("");
-  if (phase == phase_name(Phase::kRefused)) return kExitRefused;
+  const json::object* error = json::find_object(status, "error");
+  const bool local = error != nullptr && json::find_string(*error, "code") == kLocal;
+  if (phase == phase_name(Phase::kRefused)) return local ? kExitFailed : kExitRefused;
   if (phase != phase_name(Phase::kFollowing)) return kExitUnreachable;
   const json::array* problems = json::find_array(status, "disk_problems");
-  return problems != nullptr && !problems->empty() ? kExitFailed : kExitOk;
+  const bool full = problems != nullptr && !problems->empty();
+  return full || !json::find_bool(status, "rules_known").value_or(false) ? kExitFailed : kExitOk;
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ struct CommandOutput {
 };
 
 /// Asks the running agent. kExitUnreachable while the hub is, kExitRefused while the agent refuses
-/// the hub's data or the hub its credential. kUnavailable when no agent runs.
+/// the hub's data or the hub its credential, kExitFailed while it is this node that fails: a disk
+/// is full, or a local file was not readable since the start. kUnavailable when no agent runs.
 Result<CommandOutput> show_status(const Config& config, bool as_json);
 
 /// Waits until the agent serves a generation, and in it this login unless empty. An agent that does

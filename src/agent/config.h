@@ -10,7 +10,8 @@
 
 namespace roster::agent {
 
-/// Where the node's own accounts and rules are kept. Files that do not exist count as empty.
+/// Where the node's own accounts and rules are kept. subuid, subgid and deny that do
+/// not exist count as empty.
 struct LocalSources {
   std::filesystem::path passwd = "/etc/passwd";  // passwd(5)
   std::filesystem::path group = "/etc/group";    // group(5)

@@ -19,7 +19,7 @@ inline constexpr std::string_view kLocal = "local";
 
 /// A disk of this node that is full is not a hub that cannot be reached.
 template <typename T>
-Result<T> on_this_node(Result<T> result) {
+[[nodiscard]] Result<T> on_this_node(Result<T> result) {
   if (!result && result.error().code == Code::kUnavailable) result.error().keyword = kLocal;
   return result;
 }

@@ -189,6 +189,7 @@ Result<http::ClientResponse> Follower::call(const http::ClientRequest& request) 
   auto response = client->call(request);
   if (!response) return response;
   retry_after_ = retry_after(*response);
+  hub_time_ = hub_time(config_, *response);
   if (response->status == 401) credential_refused_ = true;
   return response;
 }
@@ -238,7 +239,7 @@ Result<void> Follower::accept_delta(const Delta& delta, milliseconds wait, milli
     cache_.abort();
     const bool moved = position_ != cursor;
     position_ = cursor;
-    cache_.touch_contact();
+    cache_.touch_contact(hub_time_);
     const bool early = wait.count() > 0 && took < std::min(wait / 2, kParkedMin);
     if (wait.count() > 0) early_answers_ = early && !moved ? early_answers_ + 1 : 0;
     // Once is a hub that says goodbye to whom it has parked: the next request tells.
@@ -412,7 +413,7 @@ Result<void> Follower::publish(const std::string& cursor, const std::string& epo
   ASSIGN_OR_RETURN(const nsscache::PublishStats stats, cache_.publish());
   log::debug("published", {{"generation", stats.generation}, {"bytes", stats.bytes_written}});
   position_ = cursor;
-  cache_.touch_contact();
+  cache_.touch_contact(hub_time_);
   note_success();
   backoff_.reset();
   return {};

@@ -116,6 +116,7 @@ class Follower {
   Timestamp renew_not_before_{};
   std::optional<Timestamp> recounted_at_;
   std::optional<milliseconds> retry_after_;
+  std::optional<Timestamp> hub_time_;  // of the last answer
   Backoff backoff_;
 };
 

@@ -8,7 +8,9 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -671,6 +673,86 @@ TEST(Snapshot, AnotherFileInTheMidstStartsOver) {
   EXPECT_TRUE(node.serves("new"));
 }
 
+/// The word of the control page that time ends by (nsscache/FORMAT.md).
+std::int64_t latest_s(const Node& node) {
+  const auto page = read_file(node.config_.cache_dir / "control.1", 4096);
+  std::int64_t seconds = 0;
+  std::memcpy(&seconds, page->data() + 144, sizeof seconds);
+  return seconds;
+}
+
+// A node's clock that was ahead, or is set back, must neither end nor open again what is bounded.
+TEST(Follow, TheHubsClockTellsWhatHasEnded) {
+  constexpr std::int64_t kDay = 86'400;
+  for (const bool tls : {true, false}) {
+    FakeHub hub(tls ? FakeHub::Tls::kOwnCa : FakeHub::Tls::kOff);
+    fill(hub);
+    Node node(hub);
+    node.ahead_ms_ = 10 * kDay * 1000;
+    ASSERT_TRUE(node.sync());
+    const std::int64_t now = to_millis(system_now()) / 1000;
+    const std::int64_t expected = tls ? now : now + 10 * kDay;
+    EXPECT_NEAR(static_cast<double>(latest_s(node)), static_cast<double>(expected), 5);
+    EXPECT_GT(*node.view().contact, system_now() + std::chrono::hours(200));
+    node.ahead_ms_ = -10 * kDay * 1000;
+    ASSERT_TRUE(node.sync());
+    EXPECT_NEAR(static_cast<double>(latest_s(node)), static_cast<double>(expected), 5)
+        << "anybody on the way can write a date";
+    EXPECT_LT(*node.view().contact, system_now());
+  }
+}
+
+// A lockout is not worth a whole snapshot every five seconds to a hub of a thousand full nodes.
+TEST(Follow, ASnapshotThatFailsHereIsTriedWithTheUsualBackoff) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  node.config_.backoff_min = node.config_.backoff_max = milliseconds(3'600'000);
+  node.boot();
+  nsscache::LocalRules unknown;
+  unknown.masks_unknown = true;
+  ASSERT_TRUE(node.cache_->set_rules(unknown, true));
+  EXPECT_FALSE(node.sync());
+  const auto backoff = [&node] {
+    const std::string text = node.metrics_.render();
+    const std::string name = "\nroster_agent_backoff_seconds ";
+    return std::stod(text.substr(text.find(name) + name.size()));
+  };
+  EXPECT_GT(backoff(), 5);
+}
+
+// The reserve is for leavers, however many come with them.
+TEST(Follow, ALockoutDoesNotWaitForRoomForArrivals) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  const std::string cache = node.config_.cache_dir.string();
+  std::filesystem::create_directory(cache);
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", cache.c_str(), "tmpfs", 0, "mode=755,size=1200k") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  ASSERT_TRUE(node.sync());
+  const std::string cursor = node.view().cursor;
+  for (std::uint64_t n = 1000; n < 10'000; ++n) {
+    hub.put_user(n, "a" + std::to_string(n), static_cast<std::uint32_t>(20'000 + n), {1});
+  }
+  hub.remove_user(101);
+  const auto full = node.sync();
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().keyword, kLocal);
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_TRUE(node.serves("user2"));
+  EXPECT_FALSE(node.serves("a1000"));
+  EXPECT_EQ(node.view().cursor, cursor) << "the rest comes again";
+  EXPECT_EQ(mount(nullptr, cache.c_str(), nullptr, MS_REMOUNT, "mode=755,size=64m"), 0);
+  EXPECT_TRUE(node.sync());
+  EXPECT_TRUE(node.serves("a1000"));
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(umount2(cache.c_str(), MNT_DETACH), 0);
+}
+
 TEST(Totals, ADifferenceBringsOneSnapshot) {
   FakeHub hub;
   fill(hub);
@@ -1128,6 +1210,34 @@ TEST(LocalRules, MasksTakeEffectWhileARequestIsParked) {
   EXPECT_EQ(node.view().counts.masked_users, 2U);
 }
 
+// A local file that cannot be read at the start must not stand between a leaver and the lock.
+TEST(LocalRules, UnreadableFilesHoldBackWhoIsNewAndNobodyElse) {
+  FakeHub hub;
+  fill(hub);
+  nsscache::LocalRules rules;
+  rules.masks_unknown = rules.denials_unknown = true;
+  Node node(hub);
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  const auto refused = node.sync();
+  ASSERT_FALSE(refused) << "nobody could be served";
+  EXPECT_EQ(refused.error().keyword, kLocal);
+  ASSERT_TRUE(node.cache_->set_rules({}, true));
+  ASSERT_TRUE(node.sync());
+
+  node.boot();
+  ASSERT_TRUE(node.cache_->set_rules(rules, true));
+  hub.put_user(200, "new", 10200);
+  hub.put_user(102, "user2", 10002, {1}, true);
+  hub.remove_user(101);
+  ASSERT_TRUE(node.sync());
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_TRUE(node.serves("user2"));
+  EXPECT_TRUE(node.serves("user3"));
+  EXPECT_FALSE(node.serves("new"));
+  ASSERT_TRUE(node.cache_->set_rules({}, true));
+  EXPECT_TRUE(node.serves("new")) << "as soon as they are read";
+}
+
 // A wiped cache must not wait for the next change of the directory.
 TEST(NodeCache, PutsBackWhatSomebodyRemoved) {
   FakeHub hub;
@@ -1153,6 +1263,30 @@ TEST(NodeCache, PutsBackWhatSomebodyRemoved) {
   EXPECT_GT(node.view().generation, before.generation);
   node.boot();
   EXPECT_TRUE(node.serves("user20")) << "it is on disk again";
+}
+
+// Without a control file nobody is served: that may have the reserve.
+TEST(NodeCache, PutsBackWhatSomebodyRemovedOnAFullDisk) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  const std::filesystem::path cache = node.config_.cache_dir;
+  std::filesystem::create_directory(cache);
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", cache.c_str(), "tmpfs", 0, "mode=755,size=2m") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  ASSERT_TRUE(node.sync());
+  std::filesystem::remove(cache / "control.1");
+  const std::string page(4096, 'x');
+  std::ofstream ballast(cache / "ballast", std::ios::binary);
+  while (ballast.write(page.data(), 4096).flush()) {
+  }
+  const auto mended = node.cache_->mend();
+  EXPECT_TRUE(mended) << mended.error().message;
+  EXPECT_TRUE(std::filesystem::exists(cache / "control.1"));
+  EXPECT_EQ(umount2(cache.c_str(), MNT_DETACH), 0);
 }
 
 // What cannot be read back must not be published with half a transfer in it.

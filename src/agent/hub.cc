@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <utility>
 
 #include "base/file.h"
@@ -136,6 +137,18 @@ std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse&
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   if (text.empty() || code != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return std::chrono::seconds(std::clamp(seconds, 1, 300));
+}
+
+std::optional<Timestamp> hub_time(const Config& config, const http::ClientResponse& response) {
+  if (!config.url.starts_with("https://")) return std::nullopt;
+  const std::string text(response.headers.get("Date"));
+  std::tm parts{};
+  // The program never leaves the C locale, whose names of days and months these are.
+  const char* end = strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (end == nullptr || *end != '\0') return std::nullopt;
+  const std::time_t seconds = timegm(&parts);
+  if (seconds <= 0) return std::nullopt;
+  return from_millis(std::int64_t{seconds} * 1000);
 }
 
 Timestamp half_life(const feed::Enrollment& enrollment) {

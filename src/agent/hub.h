@@ -9,6 +9,7 @@
 #include "agent/config.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "base/time.h"
 #include "feed/enrollment.h"
 #include "http/client.h"
 
@@ -16,9 +17,9 @@ namespace roster::agent {
 
 /// Exchanges the join token in `config.join_token_file` for a credential (feed/FORMAT.md 5). The
 /// token's fingerprint, else the configured one, pins the hub's CA; the CA that the answer carries
-/// must have it. kNotFound when there is no token, kUnauthenticated when the hub does not take it,
-/// `credential` is the one that the node would have. kAlreadyExists while another live node has
-/// this name, kUnavailable when the hub cannot be
+/// must have it. `credential` is the one that the node would have. kNotFound when there is no
+/// token, kUnauthenticated when the hub does not take it, kAlreadyExists while another live node
+/// has this name or when another node has the credential, kUnavailable when the hub cannot be
 /// reached, kFailedPrecondition when the answer is for another organization, role or CA.
 Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id,
                                 const Secret& credential);
@@ -40,5 +41,9 @@ Error answer_error(std::string_view what, const http::ClientResponse& response);
 
 /// The Retry-After of an answer, within 1 to 300 seconds; nothing when there is none in seconds.
 std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response);
+
+/// The Date of an answer (IMF-fixdate, RFC 9110 5.6.7); nothing when it was not heard over TLS:
+/// anybody on the way could have written it.
+std::optional<Timestamp> hub_time(const Config& config, const http::ClientResponse& response);
 
 }  // namespace roster::agent

@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <charconv>
 #include <limits>
+#include <utility>
 
+#include "agent/errors.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "posix/names.h"
@@ -175,8 +177,7 @@ bool LocalRulesReader::refresh_one(const std::filesystem::path& path, Parse pars
   if (!rules) return keep(rules.error());
   source.stamp = stamp;
   source.problems = std::move(problems);
-  source.known = true;
-  if (*rules == source.rules) return false;
+  if (std::exchange(source.known, true) && *rules == source.rules) return false;
   source.rules = std::move(*rules);
   return true;
 }
@@ -213,6 +214,7 @@ nsscache::LocalRules LocalRulesReader::rules() const {
   nsscache::LocalRules rules;
   for (const Source* source : {&passwd_, &group_, &subuid_, &subgid_}) {
     const FileRules& file = source->rules;
+    rules.masks_unknown |= !source->known;
     rules.masked_names.insert(rules.masked_names.end(), file.names.begin(), file.names.end());
     rules.masked_ids.insert(rules.masked_ids.end(), file.ids.begin(), file.ids.end());
     rules.masked_ranges.insert(rules.masked_ranges.end(), file.ranges.begin(), file.ranges.end());
@@ -222,6 +224,7 @@ nsscache::LocalRules LocalRulesReader::rules() const {
   sort_unique(rules.masked_ranges);
   rules.denied_names = deny_.rules.names;
   rules.denied_uids = deny_.rules.ids;
+  rules.denials_unknown = !deny_.known;
   return rules;
 }
 
@@ -255,7 +258,8 @@ Result<bool> edit_deny_file(const std::filesystem::path& file, std::string_view 
     after += entry;
     after += '\n';
   }
-  RETURN_IF_ERROR(write_file_atomic(file, after, 0644));  // the key helper reads it without root
+  // The key helper reads it without root.
+  RETURN_IF_ERROR(on_this_node(write_file_atomic(file, after, 0644)));
   return true;
 }
 

@@ -53,7 +53,7 @@ class LocalRulesReader {
   /// Reads the files that changed since the last call (all when `force`).
   Change refresh(bool force);
 
-  /// Whether every file was understood once. Until then rules() would permit what is not known.
+  /// Whether every file was understood once. Until then rules() says what is unknown.
   bool known() const;
   nsscache::LocalRules rules() const;
   /// What could not be read or understood, one sentence each.

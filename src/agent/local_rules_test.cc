@@ -80,7 +80,7 @@ TEST_F(Files, ChangesAreNoticedAndSorted) {
   LocalRulesReader reader(sources_);
   auto change = reader.refresh(false);
   EXPECT_TRUE(change.masks);
-  EXPECT_FALSE(change.deny);
+  EXPECT_TRUE(change.deny) << "that there is none was not known";
   change = reader.refresh(false);
   EXPECT_FALSE(change.masks || change.deny);
   nsscache::LocalRules rules = reader.rules();
@@ -109,12 +109,16 @@ TEST_F(Files, ChangesAreNoticedAndSorted) {
 TEST_F(Files, AFileThatCannotBeReadKeepsItsLastContent) {
   put(sources_.deny, "alice\n");
   LocalRulesReader reader(sources_);
+  EXPECT_TRUE(reader.rules().denials_unknown);
   reader.refresh(false);
   EXPECT_FALSE(reader.known()) << "no passwd, no group";
+  EXPECT_TRUE(reader.rules().masks_unknown);
+  EXPECT_FALSE(reader.rules().denials_unknown);
   put(sources_.passwd, "root:x:0:0:::\n");
   put(sources_.group, "wheel:x:10:\n");
   EXPECT_TRUE(reader.refresh(false).masks);
   EXPECT_TRUE(reader.known());
+  EXPECT_FALSE(reader.rules().masks_unknown);
   std::filesystem::remove(sources_.deny);
   std::filesystem::create_directory(sources_.deny);
   EXPECT_FALSE(reader.refresh(false).deny);

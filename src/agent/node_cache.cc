@@ -117,12 +117,13 @@ Result<void> NodeCache::begin(feed::Kind kind) {
   const std::lock_guard lock(mutex_);
   CHECK(!org_.empty());
   if (!publisher_) RETURN_IF_ERROR(on_this_node(open_locked()));
-  if (!rules_) {
+  const bool unknown = !rules_ || rules_->masks_unknown || rules_->denials_unknown;
+  if (!rules_ || (unknown && publisher_->generation() == 0)) {
     return fail(Code::kFailedPrecondition,
-                "the local accounts are not known, so nothing new is served", kLocal);
+                "the local accounts are not known, so nothing is served yet", kLocal);
   }
   forget_locked();
-  if (kind == feed::Kind::kSnapshot) RETURN_IF_ERROR(publisher_->begin_replace());
+  if (kind == feed::Kind::kSnapshot) RETURN_IF_ERROR(on_this_node(publisher_->begin_replace()));
   kind_ = kind;
   stage_ = Stage::kCollecting;
   takes_access_away_ = false;
@@ -168,13 +169,11 @@ Result<void> NodeCache::apply(feed::Message message) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kCollecting) return interrupted();
   applied_ = true;
-  auto applied = apply_record_locked(std::move(message));
-  if (!applied && applied.error().code == Code::kUnavailable) applied.error().keyword = kLocal;
-  return applied;
+  return on_this_node(apply_record_locked(std::move(message)));
 }
 
 Result<void> NodeCache::check_shrinkage_locked() const {
-  ASSIGN_OR_RETURN(const nsscache::Shrinkage s, publisher_->shrinkage());
+  ASSIGN_OR_RETURN(const nsscache::Shrinkage s, on_this_node(publisher_->shrinkage()));
   if (!is_suspicious(s.users_before, s.users_lost) &&
       !is_suspicious(s.groups_before, s.groups_lost)) {
     return {};
@@ -226,25 +225,29 @@ void NodeCache::forget_locked() {
 }
 
 Result<nsscache::PublishStats> NodeCache::publish() {
-  std::optional<nsscache::PublishStats> stats;
-  std::optional<Error> error;
-  {
-    const std::lock_guard lock(mutex_);
-    if (stage_ == Stage::kIdle) {
-      // A rule that changed since complete() took the transfer along, or lost it.
-      if (!transfer_published_) return interrupted();
-      return nsscache::PublishStats{.generation = publisher_->generation()};
-    }
-    CHECK(stage_ == Stage::kComplete);
-    auto published = publish_locked();
-    if (!published) error = std::move(published.error());
-    // What a transfer fails by must not hold local rules back.
-    if (error && publisher_ && rules_unpublished_) published = publish_locked();
-    if (published) stats = *published;
+  std::unique_lock lock(mutex_);
+  if (stage_ == Stage::kIdle) {
+    // A rule that changed since complete() took the transfer along, or lost it.
+    if (!transfer_published_) return interrupted();
+    return nsscache::PublishStats{.generation = publisher_->generation()};
   }
-  if (stats && stats->published) on_publish_(stats->generation);
-  if (error) return std::unexpected(std::move(*error));
-  return *stats;
+  CHECK(stage_ == Stage::kComplete);
+  const std::uint64_t before = publisher_->generation();
+  auto published = publish_locked();
+  // What a transfer fails by must not hold local rules back.
+  if (!published && publisher_ && rules_unpublished_) {
+    if (auto rules = publish_locked(); !rules) {
+      log::warn("cannot publish local rules", {{"error", rules.error().message}});
+    }
+  }
+  announce_since(before, std::move(lock));
+  return published;
+}
+
+void NodeCache::announce_since(std::uint64_t before, std::unique_lock<std::mutex> lock) {
+  const std::uint64_t now = publisher_ ? publisher_->generation() : 0;
+  lock.unlock();
+  if (now > before) on_publish_(now);
 }
 
 /// Arrivals wait for the disk; what takes access away does not, nor what puts removed files back. A
@@ -265,6 +268,10 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   auto stats = publisher_->publish(cursor, epoch, clock_(), urgency_locked());
   reserve_gauge_.set(static_cast<double>(publisher_->reserve().bytes));
   if (!stats) {
+    const bool full = stats.error().code == Code::kUnavailable;
+    if (transfer && full && urgency_locked() == nsscache::Urgency::kRevocation) {
+      publish_leavers_locked();
+    }
     forget_locked();
     stage_ = publisher_ && openings == openings_ ? after : Stage::kIdle;
     Error error = std::move(stats.error());
@@ -285,6 +292,27 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
   if (stats->merged) merges_counter_.add();
   set_gauges_locked();
   return *stats;
+}
+
+/// Not even the reserve has room for all of a delta: what it takes away must not wait for those who
+/// come with it. With the old position, so that all of it comes again.
+void NodeCache::publish_leavers_locked() {
+  auto forgotten = publisher_->forget_arrivals();
+  if (!forgotten) return;
+  const std::string cursor = publisher_->cursor();
+  const std::string epoch = publisher_->epoch();
+  const auto stats = publisher_->publish(cursor, epoch, clock_(), nsscache::Urgency::kRevocation);
+  reserve_gauge_.set(static_cast<double>(publisher_->reserve().bytes));
+  if (!stats) {
+    log::error("the disk of the cache is full: cannot lock people out",
+               {{"error", stats.error().message}});
+    return;
+  }
+  rules_unpublished_ = false;
+  log::warn("the disk of the cache is full: published without those who are new",
+            {{"generation", stats->generation}});
+  bytes_counter_.add(static_cast<double>(stats->bytes_written));
+  set_gauges_locked();
 }
 
 bool NodeCache::takes_access_away() const {
@@ -318,27 +346,24 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
 }
 
 Result<void> NodeCache::mend() {
-  std::optional<nsscache::PublishStats> stats;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!publisher_ || !rules_ || holds_records_locked()) return {};
-    const bool idle = stage_ != Stage::kComplete && publisher_->generation() > 0;
-    if (!rules_unpublished_ && !idle) return {};
-    const bool transfer = stage_ == Stage::kComplete;
-    auto published = publish_locked();
-    // Without the transfer, which begins anew.
-    if (!published && transfer && publisher_ && rules_unpublished_) published = publish_locked();
-    ASSIGN_OR_RETURN(stats, std::move(published));
-  }
-  if (stats->published) on_publish_(stats->generation);
+  std::unique_lock lock(mutex_);
+  if (!publisher_ || !rules_ || holds_records_locked()) return {};
+  const std::uint64_t before = publisher_->generation();
+  const bool transfer = stage_ == Stage::kComplete;
+  if (!rules_unpublished_ && (transfer || before == 0)) return {};
+  auto published = publish_locked();
+  // Without the transfer, which begins anew.
+  if (!published && transfer && publisher_ && rules_unpublished_) published = publish_locked();
+  announce_since(before, std::move(lock));
+  if (!published) return std::unexpected(std::move(published.error()));
   return {};
 }
 
-void NodeCache::touch_contact() {
+void NodeCache::touch_contact(std::optional<Timestamp> hub_time) {
   const std::lock_guard lock(mutex_);
   if (!publisher_ || publisher_->generation() == 0) return;
   const Timestamp now = clock_();
-  publisher_->touch_contact(now);
+  publisher_->touch_contact(now, hub_time);
   contact_gauge_.set(static_cast<double>(to_millis(now)) / 1000);
 }
 
@@ -380,23 +405,9 @@ bool NodeCache::has_unpublished_rules() const {
   return rules_unpublished_;
 }
 
-bool NodeCache::is_masked_locked(const posix::NodeUser& user) const {
-  if (!rules_) return false;
-  const auto masked_id = [this](std::uint32_t id) {
-    return std::ranges::binary_search(rules_->masked_ids, id) ||
-           std::ranges::any_of(rules_->masked_ranges, [id](const auto& range) {
-             return id >= range.first && id <= range.second;
-           });
-  };
-  return std::ranges::binary_search(rules_->masked_names, user.name.str()) || masked_id(user.uid) ||
-         masked_id(user.gid);
-}
-
 bool NodeCache::serves_user(std::string_view login) const {
   const std::lock_guard lock(mutex_);
-  if (!publisher_ || publisher_->generation() == 0) return false;
-  const auto user = publisher_->find_user(login);
-  return user && !is_masked_locked(*user);
+  return publisher_ && publisher_->serves_user(login);
 }
 
 void NodeCache::set_gauges_locked() {

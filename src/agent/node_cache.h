@@ -33,7 +33,8 @@ class NodeCache {
 
   /// Collects into the published generation (delta) or into a replacement (snapshot). What an
   /// unfinished transfer had collected is forgotten. kFailedPrecondition (kLocal) before the first
-  /// set_rules(): whom local accounts mask is not known, so nothing may be published.
+  /// set_rules(), and while not all rules are known and nothing is published: whom local accounts
+  /// mask is not known then, so nobody could be served.
   Result<void> begin(feed::Kind kind);
   /// A record or removal. In a delta, kFailedPrecondition (kGoesBack) for a record that is older
   /// than the published one.
@@ -62,8 +63,8 @@ class NodeCache {
   /// removed from the cache directory. While records of a transfer are held, they bring it along.
   Result<void> mend();
 
-  /// The hub confirmed that what is published is current.
-  void touch_contact();
+  /// The hub confirmed that what is published is current. `hub_time`: see Publisher.
+  void touch_contact(std::optional<Timestamp> hub_time);
   /// When the next superseded file may be unlinked; does what is due.
   std::optional<Timestamp> remove_retired();
 
@@ -92,6 +93,8 @@ class NodeCache {
   enum class Stage { kIdle, kCollecting, kComplete };
 
   Result<nsscache::PublishStats> publish_locked();
+  void publish_leavers_locked();
+  void announce_since(std::uint64_t before, std::unique_lock<std::mutex> lock);
   Result<void> open_locked();
   nsscache::Urgency urgency_locked() const;
   bool holds_records_locked() const;
@@ -100,7 +103,6 @@ class NodeCache {
   Result<void> note_user_locked(const posix::NodeUser& user);
   Result<void> check_shrinkage_locked() const;
   void set_gauges_locked();
-  bool is_masked_locked(const posix::NodeUser& user) const;
 
   const Config& config_;
   const Clock clock_;
@@ -113,7 +115,7 @@ class NodeCache {
   mutable std::mutex mutex_;  // guards all below
   std::optional<nsscache::Publisher> publisher_;
   std::string org_, view_;
-  std::optional<nsscache::LocalRules> rules_;  // nothing: not known yet
+  std::optional<nsscache::LocalRules> rules_;  // nothing: not given yet
   bool rules_unpublished_ = false;
   std::uint64_t openings_ = 0;
   Stage stage_ = Stage::kIdle;

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -209,21 +211,80 @@ TEST_F(Process, LocalFilesTakeEffectAtOnce) {
   EXPECT_EQ(cache_number("masked_users"), 1);
 }
 
-// A node whose local accounts cannot be read serves what it had, and says so.
-TEST_F(Process, WithoutLocalAccountsNothingNewIsPublished) {
+// A node whose local accounts cannot be read locks people out, serves nobody new, and says so.
+TEST_F(Process, WithoutLocalAccountsNobodyNewIsServed) {
   ASSERT_EQ(run({"sync", "--config", config()}), kExitOk) << output();
   std::filesystem::remove(root_ / "passwd");
   hub_.put_user(200, "late", 10200);
   EXPECT_EQ(run({"sync", "--config", config()}), kExitFailed) << output();
+  EXPECT_THAT(output(), ::testing::HasSubstr("no local account"));
   start_agent();
   EXPECT_TRUE(soon([this] {
-    return run({"status", "--config", config()}) == kExitRefused &&
+    return run({"status", "--config", config()}) == kExitFailed &&
+           output().find("following") != std::string::npos &&
            output().find("no local account") != std::string::npos;
   })) << output();
   EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "5s", "--user", "user9"}), kExitOk);
-  EXPECT_EQ(cache_number("generation"), 1);
+  hub_.remove_user(101);
+  EXPECT_TRUE(soon([this] { return cache_number("users") == 20; })) << "of 21";
+  EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "0ms", "--user", "late"}),
+            kExitUnreachable);
   ASSERT_TRUE(write_file_atomic(root_ / "passwd", "root:x:0:0::/root:/bin/sh\n", 0644));
   EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "10s", "--user", "late"}), kExitOk);
+  EXPECT_EQ(run({"status", "--config", config()}), kExitOk) << output();
+}
+
+// Nor does it wait for the hub's next word, or for an event that never comes.
+TEST_F(Process, WhatCannotBeReadIsTriedAgain) {
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  ASSERT_EQ(run({"sync", "--config", config()}), kExitOk) << output();
+  std::filesystem::rename(root_ / "passwd", root_ / "good");
+  ASSERT_TRUE(write_file_atomic(root_ / "passwd", "", 0644));
+  hub_.put_user(200, "late", 10200);
+  start_agent();
+  EXPECT_TRUE(soon([this] { return cache_number("users") == 21; }));
+  const std::string at = (root_ / "passwd").string();
+  ASSERT_EQ(mount((root_ / "good").c_str(), at.c_str(), nullptr, MS_BIND, nullptr), 0);
+  EXPECT_EQ(run({"wait", "--config", config(), "--timeout", "10s", "--user", "late"}), kExitOk);
+  EXPECT_EQ(umount2(at.c_str(), MNT_DETACH), 0);
+}
+
+// A full disk is not the hub's fault.
+TEST_F(Process, FullDisksAreFailuresOfThisNode) {
+  const std::filesystem::path small = root_ / "small";
+  std::filesystem::create_directory(small);
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", small.c_str(), "tmpfs", 0, "mode=755,size=4096") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  ASSERT_TRUE(write_file_atomic(small / "ballast", "x", 0600));
+  const std::string text = *read_file(root_ / "agent.toml", 1 << 20);
+  const auto with = [&](std::string_view key, std::string_view file) {
+    const std::string line = std::string(key) + " = \"" + (root_ / file).string() + '"';
+    std::string out = text;
+    const std::size_t at = out.find(line);
+    EXPECT_NE(at, std::string::npos);
+    return out.replace(at, line.size(), std::string(key) + " = \"" + (small / file).string() + '"');
+  };
+  EXPECT_EQ(run({"seed", "--config", config(), (small / "seed").string()}), kExitFailed)
+      << output();
+  EXPECT_THAT(output(), ::testing::HasSubstr("No space"));
+  ASSERT_TRUE(write_file_atomic(root_ / "agent.toml", with("deny_file", "deny"), 0644));
+  EXPECT_EQ(run({"deny", "--config", config(), "user3"}), kExitFailed) << output();
+  EXPECT_THAT(output(), ::testing::HasSubstr("No space"));
+
+  ASSERT_TRUE(write_file_atomic(root_ / "agent.toml", with("cache_dir", "cache"), 0644));
+  ASSERT_EQ(mount(nullptr, small.c_str(), nullptr, MS_REMOUNT, "mode=755,size=12k"), 0);
+  agent_ = spawn({"run", "--config", config()}, (root_ / "log").string());
+  EXPECT_TRUE(soon([this] {
+    return run({"status", "--config", config()}) == kExitFailed &&
+           output().find("No space") != std::string::npos;
+  })) << output();
+  EXPECT_EQ(umount2(small.c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(Process, KilledAtAnyInstantItGoesOnFromWhatItHad) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "agent/errors.h"
 #include "agent/hub.h"
 #include "base/encoding.h"
 #include "base/fd.h"
@@ -34,7 +35,10 @@ class SeedFile {
     unlink(out.temporary_.c_str());
     out.fd_ = UniqueFd(
         open(out.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!out.fd_.valid()) return std::unexpected(errno_error("create " + out.temporary_, errno));
+    if (!out.fd_.valid()) {
+      return on_this_node<SeedFile>(
+          std::unexpected(errno_error("create " + out.temporary_, errno)));
+    }
     return out;
   }
   SeedFile(SeedFile&&) = default;
@@ -45,9 +49,13 @@ class SeedFile {
 
   Result<void> write(std::string_view text) {
     compressor_.push(text, packed_);
-    return flush();
+    return on_this_node(flush());
   }
-  Result<void> commit() {
+  Result<void> commit() { return on_this_node(finish()); }
+
+ private:
+  SeedFile() = default;
+  Result<void> finish() {
     compressor_.finish(packed_);
     RETURN_IF_ERROR(flush());
     if (fsync(fd_.get()) != 0) return std::unexpected(errno_error("fsync " + temporary_, errno));
@@ -57,9 +65,6 @@ class SeedFile {
     fd_ = UniqueFd();
     return fsync_directory(file_.parent_path().empty() ? "." : file_.parent_path());
   }
-
- private:
-  SeedFile() = default;
   Result<void> flush() {
     auto written = write_all(fd_.get(), packed_);
     packed_.clear();

@@ -111,8 +111,9 @@ void StatusBoard::set_state_problem(std::string problem) {
   state_problem_ = std::move(problem);
 }
 
-void StatusBoard::set_rule_problems(std::vector<std::string> problems) {
+void StatusBoard::set_rule_problems(std::vector<std::string> problems, bool known) {
   const std::lock_guard lock(mutex_);
+  rules_known_ = known;
   rule_problems_ = std::move(problems);
 }
 
@@ -134,6 +135,7 @@ std::string StatusBoard::to_json(const NodeCache::View& cache, Timestamp now) co
   o["hub_seq"] = hub_seq_.value;
   o["highest_id"] = highest_id_;
   o["cache"] = cache_json(cache, now);
+  o["rules_known"] = rules_known_;
   o["rule_problems"] = strings(rule_problems_);
   o["disk_problems"] = disk_problems(cache, state_problem_);
   if (!last_error_.empty()) {

@@ -36,7 +36,8 @@ class StatusBoard {
   void set_highest_id(std::uint32_t id);
   /// Of the state directory; empty: it can be written.
   void set_state_problem(std::string problem);
-  void set_rule_problems(std::vector<std::string> problems);
+  /// `known`: every local file was understood once.
+  void set_rule_problems(std::vector<std::string> problems, bool known);
 
   /// The JSON of `roster-agent status --output json`.
   std::string to_json(const NodeCache::View& cache, Timestamp now) const;
@@ -55,6 +56,7 @@ class StatusBoard {
   std::uint32_t highest_id_ = 0;
   std::string state_problem_;
   std::vector<std::string> rule_problems_;
+  bool rules_known_ = false;
 };
 
 }  // namespace roster::agent
