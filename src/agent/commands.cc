@@ -87,7 +87,7 @@ int status_of(const json::object& status) {
   if (phase != phase_name(Phase::kFollowing)) return kExitUnreachable;
   const json::array* problems = json::find_array(status, "disk_problems");
   const bool full = problems != nullptr && !problems->empty();
-  return full || !json::find_bool(status, "rules_known").value_or(false) ? kExitFailed : kExitOk;
+  return full || !json::find_bool(status, "rules_known").value_or(true) ? kExitFailed : kExitOk;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "agent/errors.h"
 #include "base/file.h"
 #include "crypto/token.h"
 
@@ -19,7 +20,8 @@ constexpr std::uint32_t kIdMax = 2147483647;
 
 Result<StateDir> StateDir::open(std::filesystem::path directory) {
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return std::unexpected(errno_error("mkdir " + directory.string(), errno));
+    return on_this_node<StateDir>(
+        std::unexpected(errno_error("mkdir " + directory.string(), errno)));
   }
   struct stat info{};
   if (stat(directory.c_str(), &info) != 0) {

@@ -10,6 +10,8 @@
 #include <set>
 #include <thread>
 
+#include "base/encoding.h"
+#include "hub/feed_query.h"
 #include "hub/render.h"
 #include "hub/test_hub.h"
 
@@ -145,6 +147,27 @@ TEST(Feed, TotalsAreNotThoseOfAnotherMoment) {
   hub.add_user("bob");
   EXPECT_TRUE(last_part().final);
   EXPECT_FALSE(last_part().totals);
+
+  // In parts: only when nothing happened between the first and the last.
+  for (const bool disturbed : {false, true}) {
+    const NodeAccess now{.node = {}, .org = hub.org(), .view = view, .epoch = access.epoch};
+    Seq after, head;
+    int parts = 0;
+    while (true) {
+      const auto part = render_part(hub.directory(), now, after, head, 1);
+      const feed::End end = decode_stream(part->bytes).end;
+      head = part->head;
+      ++parts;
+      if (end.final) {
+        EXPECT_EQ(end.totals.has_value(), !disturbed);
+        break;
+      }
+      EXPECT_FALSE(end.totals);
+      after = FeedQuery::parse("from=x&more=" + percent_encode(end.more))->more->reached;
+      if (disturbed && parts == 1) hub.add_user("carol");
+    }
+    EXPECT_GT(parts, 1);
+  }
 }
 
 // Would catch: a wake that is lost between the handler's look and the parking.

@@ -199,7 +199,7 @@ def join_again_and_again(checks, lab, random):
 
 def check_leftovers(checks):
     """Nothing but the files of generations; what an interrupted agent left is gone."""
-    known = re.compile(r"control\.1|reserve|(base|delta|keybase|keys)\.1\.\d+")
+    known = re.compile(r"control\.1|reserve(\.[23])?|(base|delta|keybase|keys)\.1\.\d+")
     strange = [path.name for path in CACHE.iterdir() if not known.fullmatch(path.name)]
     checks.equal(strange, [], "no leftovers in the cache directory")
     strange = {path.name for path in STATE.iterdir()} - {"node.json", "highest-id"}
