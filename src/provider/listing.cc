@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
-#include <unordered_set>
 
-#include "base/unicode.h"
 #include "provider/render.h"
 #include "scim/error.h"
 
@@ -20,8 +17,6 @@ using directory::Load;
 using directory::User;
 
 constexpr std::size_t kRowsPerRead = 1000;
-/// Names in `groups=` and `name=`.
-constexpr std::size_t kNamesMax = 100;
 
 std::optional<Condition::Op> condition_op(scim::Op op) {
   switch (op) {
@@ -179,44 +174,31 @@ struct Groups {
   static std::int64_t count(const directory::Org& org) { return org.groups; }
 };
 
-/// One listing at work.
+/// The matches of one query among the resources of one kind.
 template <typename Kind>
-class Lister {
+class KindMatches final : public Matches {
  public:
   using Item = typename Kind::Item;
 
-  Lister(Directory& directory, PageMemory& pages, const Call& call, const ListQuery& query)
-      : directory_(directory), pages_(pages), call_(call), query_(query) {
-    const scim::Projection& projection = query.projection;
+  KindMatches(Directory& directory, PageMemory& pages, const Call& call, ListQuery query)
+      : directory_(directory), pages_(pages), call_(call), query_(std::move(query)) {
+    const scim::Projection& projection = query_.projection;
     page_load_ = Kind::load_for([&projection](std::string_view name) {
       return projection.wants(name == "sunkSshKeys" ? scim::kCoreWeaveUserUrn : "", name);
     });
-    if (query.filter) {
-      conditions_ = conditions_of(Kind::type(), *query.filter);
-      const scim::FilterNode& root = query.filter->root();
-      scan_load_ =
-          Kind::load_for([&root](std::string_view name) { return scim::uses(root, name); });
-      if (scan_load_.members && members_are_indexed(root)) {
-        scan_load_.members = false;
-        for (const Condition& condition : conditions_) {
-          if (condition.field != Condition::Field::kMember) continue;
-          indexed_members_.push_back({.id = condition.text, .display = {}, .posix_name = {}});
-        }
-      }
+    if (query_.filter) conditions_ = conditions_of(Kind::type(), *query_.filter);
+    if (std::is_same_v<Item, User> && query_.only_active) {
+      conditions_.push_back({.field = Condition::Field::kActive,
+                             .op = Condition::Op::kEqual,
+                             .text = {},
+                             .number = 1});
     }
+    // What is judged one by one is loaded only as far as it is looked at.
+    scan_load_ = !query_.filter && !query_.sort ? page_load_ : load_to_judge();
   }
 
-  Result<Listing> run(std::int64_t skip, std::int64_t take) {
-    if (query_.ids) return by_ids(skip, take);
-    if (query_.filter || (query_.only_active && std::is_same_v<Item, User>)) {
-      return scan(skip, take);
-    }
-    return all(skip, take);
-  }
-
- private:
-  /// Everything: one page by key, the total from the organization's counters.
-  Result<Listing> all(std::int64_t skip, std::int64_t take) {
+  Result<Listing> slice(std::int64_t skip, std::int64_t take) override {
+    if (!is_everything()) return scan(skip, take);
     Listing listing{.total = Kind::count(call_.org), .resources = {}};
     if (take == 0 || skip >= listing.total) return listing;
     // By token: another client's pages began elsewhere when something was deleted between them.
@@ -235,6 +217,69 @@ class Lister {
     return listing;
   }
 
+  Result<Stretch> after(std::string_view id, std::int64_t take) override {
+    Stretch stretch{.resources = {}, .last_id = std::string(id), .more = false};
+    const auto rows = is_everything() ? static_cast<std::size_t>(take) : kRowsPerRead;
+    if (take == 0) return stretch;
+    const auto visit = [this, &stretch, take](Item& item) -> Result<bool> {
+      // Whoever stands behind the page ends it: what comes is known to be there.
+      if (static_cast<std::int64_t>(stretch.resources.size()) == take) return false;
+      ASSIGN_OR_RETURN(auto resource, show(item));
+      if (resource) stretch.resources.emplace_back(std::move(*resource));
+      return true;
+    };
+    const auto is_full = [this, &stretch, take] {
+      return is_everything() && static_cast<std::int64_t>(stretch.resources.size()) == take;
+    };
+    ASSIGN_OR_RETURN(const End end, walk(std::string(id), rows, visit, is_full));
+    stretch.more = end != End::kLast;
+    if (stretch.more) stretch.last_id = passed_;
+    return stretch;
+  }
+
+  Result<std::int64_t> count() override {
+    if (is_everything()) return Kind::count(call_.org);
+    std::int64_t total = 0;
+    RETURN_IF_ERROR(each_match([&total](Item&) { ++total; }));
+    return total;
+  }
+
+  Result<void> each(const std::function<void(std::string id, scim::SortKey key)>& offer) override {
+    return each_match([this, &offer](Item& item) {
+      offer(item.id, query_.sort ? query_.sort->key(render(call_, item)) : std::nullopt);
+    });
+  }
+
+  Result<std::optional<json::object>> show(std::string_view id) override {
+    auto item = Kind::get(directory_, call_, id, page_load_);
+    if (!item && item.error().code == Code::kNotFound) return std::nullopt;
+    if (!item) return std::unexpected(std::move(item).error());
+    return shown(*item);
+  }
+
+ private:
+  enum class End { kLast, kStopped, kTooMany };
+
+  bool is_everything() const {
+    return !query_.ids && !query_.filter && !query_.sort && conditions_.empty();
+  }
+
+  Load load_to_judge() {
+    Load load = Kind::load_for([this](std::string_view name) {
+      return (query_.filter && scim::uses(query_.filter->root(), name)) ||
+             (query_.sort && query_.sort->uses(name));
+    });
+    const bool sorts = query_.sort && query_.sort->uses("members");
+    if (load.members && !sorts && members_are_indexed(query_.filter->root())) {
+      load.members = false;
+      for (const Condition& condition : conditions_) {
+        if (condition.field != Condition::Field::kMember) continue;
+        indexed_members_.push_back({.id = condition.text, .display = {}, .posix_name = {}});
+      }
+    }
+    return load;
+  }
+
   /// Id of the resource number `skip`, counted from 1; empty when there are fewer.
   Result<std::string> id_before(const std::string& memory_key, std::int64_t skip) {
     if (skip == 0) return std::string();
@@ -250,64 +295,90 @@ class Lister {
     return after;
   }
 
-  /// Everything that the index leaves, judged one by one.
-  Result<Listing> scan(std::int64_t skip, std::int64_t take) {
-    if (!query_.filter) {
-      conditions_.push_back({.field = Condition::Field::kActive,
-                             .op = Condition::Op::kEqual,
-                             .text = {},
-                             .number = 1});
-    }
-    Listing listing;
-    std::string after;
-    std::int64_t scanned = 0;
+  /// Visits the matches behind `after` in order of id, until `visit` says no or `enough` yes.
+  /// `passed_` is then the last id that need not be looked at again.
+  template <typename Visit, typename Enough>
+  Result<End> walk(std::string after, std::size_t rows, const Visit& visit, const Enough& enough) {
+    passed_ = std::move(after);
+    std::int64_t read = 0;
     while (true) {
-      ASSIGN_OR_RETURN(auto page,
-                       Kind::page(directory_, call_, conditions_, after, kRowsPerRead, scan_load_));
-      scanned += static_cast<std::int64_t>(page.items.size());
-      for (Item& item : page.items) RETURN_IF_ERROR(judge(item, skip, take, listing));
-      if (!page.more || page.items.empty()) return listing;
-      if (scanned >= call_.scanned_rows_max && !call_.privileged()) {
-        return too_many(call_.scanned_rows_max);
+      ASSIGN_OR_RETURN(directory::Page<Item> page, next_page(rows));
+      for (Item& item : page.items) {
+        if (matches(item)) {
+          ASSIGN_OR_RETURN(const bool goes_on, visit(item));
+          if (!goes_on) return End::kStopped;
+        }
+        passed_ = item.id;
       }
-      after = page.items.back().id;
+      if (!page.more || page.items.empty()) return End::kLast;
+      if (enough()) return End::kStopped;
+      read += static_cast<std::int64_t>(page.items.size());
+      if (read >= call_.scanned_rows_max && !call_.privileged()) return End::kTooMany;
     }
   }
 
-  Result<Listing> by_ids(std::int64_t skip, std::int64_t take) {
-    Listing listing;
-    for (const std::string& id : *query_.ids) {
-      auto item = Kind::get(directory_, call_, id, scan_load_);
+  /// What comes behind `passed_`.
+  Result<directory::Page<Item>> next_page(std::size_t rows) {
+    if (!query_.ids) {
+      return Kind::page(directory_, call_, conditions_, passed_, rows, scan_load_);
+    }
+    directory::Page<Item> page;
+    const auto first = std::ranges::upper_bound(*query_.ids, passed_);
+    for (auto id = first; id != query_.ids->end(); ++id) {
+      auto item = Kind::get(directory_, call_, *id, scan_load_);
       if (!item && item.error().code == Code::kNotFound) continue;
       if (!item) return std::unexpected(std::move(item).error());
-      RETURN_IF_ERROR(judge(*item, skip, take, listing));
+      if (page.items.size() == rows) {
+        page.more = true;
+        break;
+      }
+      page.items.push_back(std::move(*item));
     }
+    return page;
+  }
+
+  template <typename Visit>
+  Result<void> each_match(const Visit& visit) {
+    const auto every = [&visit](Item& item) -> Result<bool> {
+      visit(item);
+      return true;
+    };
+    ASSIGN_OR_RETURN(const End end, walk("", kRowsPerRead, every, [] { return false; }));
+    if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
+    return {};
+  }
+
+  /// Everything that the index leaves, judged one by one.
+  Result<Listing> scan(std::int64_t skip, std::int64_t take) {
+    Listing listing;
+    const auto visit = [this, &listing, skip, take](Item& item) -> Result<bool> {
+      const std::int64_t at = listing.total++;
+      if (at < skip || at >= skip + take) return true;
+      ASSIGN_OR_RETURN(auto resource, show(item));
+      if (resource) listing.resources.emplace_back(std::move(*resource));
+      return true;
+    };
+    ASSIGN_OR_RETURN(const End end, walk("", kRowsPerRead, visit, [] { return false; }));
+    if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
     return listing;
   }
 
-  /// Counts a resource that matches and renders it when it is on the page.
-  Result<void> judge(Item& item, std::int64_t skip, std::int64_t take, Listing& listing) {
+  bool matches(Item& item) {
     if constexpr (std::is_same_v<Item, User>) {
-      if (query_.only_active && !may_log_in(item, call_.now)) return {};
+      if (query_.only_active && !may_log_in(item, call_.now)) return false;
     } else if (!indexed_members_.empty()) {
       item.members = indexed_members_;
     }
-    if (query_.filter && !query_.filter->matches(render(call_, item))) return {};
-    const std::int64_t at = listing.total++;
-    if (at < skip || at >= skip + take) return {};
+    return !query_.filter || query_.filter->matches(render(call_, item));
+  }
+
+  /// What was read to be judged, as the client wants it; nothing when it was deleted meanwhile.
+  Result<std::optional<json::object>> show(Item& item) {
     const bool loaded = (scan_load_.keys || !page_load_.keys) &&
                         (scan_load_.groups || !page_load_.groups) &&
                         (scan_load_.members || !page_load_.members);
-    if (loaded) {
-      listing.resources.emplace_back(shown(item));
-      return {};
-    }
-    auto whole = Kind::get(directory_, call_, item.id, page_load_);
-    if (!whole && whole.error().code != Code::kNotFound) {
-      return std::unexpected(std::move(whole).error());
-    }
-    if (whole) listing.resources.emplace_back(shown(*whole));  // else deleted meanwhile
-    return {};
+    if (!loaded) return show(std::string_view(item.id));
+    return shown(item);
   }
 
   json::object shown(Item& item) const {
@@ -325,137 +396,13 @@ class Lister {
   Directory& directory_;
   PageMemory& pages_;
   const Call& call_;
-  const ListQuery& query_;
+  const ListQuery query_;
   std::vector<Condition> conditions_;
-  Load page_load_;  // what the answer shows
-  Load scan_load_;  // what the filter looks at
   std::vector<directory::Reference> indexed_members_;
+  Load page_load_;  // what the answer shows
+  Load scan_load_;  // what is judged
+  std::string passed_;
 };
-
-// ---- the parameters ----
-
-/// What GET has in its query and POST /.search in its body (RFC 7644 3.4.2, 3.4.3).
-struct Search {
-  std::optional<std::string> attributes;
-  std::optional<std::string> excluded;
-  std::optional<std::string> filter;
-  std::optional<std::string> start_index;
-  std::optional<std::string> count;
-};
-
-Result<Search> search_in_query(const http::Query& query) {
-  const auto text = [&query](std::string_view name) -> std::optional<std::string> {
-    const auto found = query.get(name);
-    return found ? std::optional<std::string>(*found) : std::nullopt;
-  };
-  return Search{.attributes = text("attributes"),
-                .excluded = text("excludedAttributes"),
-                .filter = text("filter"),
-                .start_index = text("startIndex"),
-                .count = text("count")};
-}
-
-Result<std::optional<std::string>> search_member(const json::object& body, std::string_view name) {
-  for (const auto& member : body) {
-    if (!ascii_iequals({member.key().data(), member.key().size()}, name)) continue;
-    const json::value& value = member.value();
-    if (value.is_null()) return std::nullopt;
-    if (value.is_string()) return std::string(json::view(value.get_string()));
-    if (value.is_int64()) return std::to_string(value.get_int64());
-    if (value.is_array()) {
-      std::string joined;
-      for (const json::value& item : value.get_array()) {
-        if (!item.is_string()) break;
-        if (!joined.empty()) joined += ',';
-        joined += json::view(item.get_string());
-      }
-      return joined;
-    }
-    return fail(Code::kInvalidArgument, std::string(name) + " has the wrong type",
-                scim::kInvalidSyntax);
-  }
-  return std::nullopt;
-}
-
-Result<Search> search_in_body(const json::object& body) {
-  Search search;
-  ASSIGN_OR_RETURN(search.attributes, search_member(body, "attributes"));
-  ASSIGN_OR_RETURN(search.excluded, search_member(body, "excludedAttributes"));
-  ASSIGN_OR_RETURN(search.filter, search_member(body, "filter"));
-  ASSIGN_OR_RETURN(search.start_index, search_member(body, "startIndex"));
-  ASSIGN_OR_RETURN(search.count, search_member(body, "count"));
-  return search;
-}
-
-Result<std::vector<std::string>> split_names(std::string_view list) {
-  std::vector<std::string> names;
-  while (true) {
-    const std::size_t comma = list.find(',');
-    if (comma != 0 && !list.empty()) names.emplace_back(list.substr(0, comma));
-    if (names.size() > kNamesMax) {
-      return fail(Code::kInvalidArgument,
-                  "more than " + std::to_string(kNamesMax) + " names in one list",
-                  scim::kInvalidValue);
-    }
-    if (comma == std::string_view::npos) return names;
-    list.remove_prefix(comma + 1);
-  }
-}
-
-/// Readers narrow people by `groups=a,b` and groups by `name=a,b`: displayNames or POSIX names.
-Result<std::optional<std::vector<std::string>>> scoped_ids(Directory& directory, const Call& call,
-                                                           const scim::ResourceType& type) {
-  const bool users = &type == &scim::user_type();
-  const auto list = call.query.get(users ? "groups" : "name");
-  if (!list) return std::nullopt;
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, split_names(*list));
-  std::vector<std::string> ids;
-  for (const std::string& name : names) {
-    auto group = directory.find_group(call.org.n, name, {.members = users});
-    if (!group && group.error().code == Code::kNotFound) continue;
-    if (!group) return std::unexpected(std::move(group).error());
-    if (!users) ids.push_back(group->id);
-    for (const directory::Reference& member : group->members) {
-      if (!member.is_group) ids.push_back(member.id);
-    }
-  }
-  std::ranges::sort(ids);
-  ids.erase(std::ranges::unique(ids).begin(), ids.end());
-  return ids;
-}
-
-bool wants_only_active(const Call& call) {
-  const auto value = call.query.get("excludeInactiveUsers");
-  if (value && ascii_iequals(*value, "true")) return true;
-  return call.reader() && call.org.settings.leaver_policy == directory::LeaverPolicy::kHide;
-}
-
-Result<ListQuery> list_query(Directory& directory, const Call& call, const scim::ResourceType& type,
-                             const Search& search) {
-  scim::Projection::Options options;
-  if (call.reader()) {
-    options = {.on_request_extension = scim::kCoreWeaveUserUrn, .additive_urns = true};
-  }
-  ASSIGN_OR_RETURN(scim::Projection projection,
-                   scim::Projection::parse(type, search.attributes, search.excluded, options));
-  ListQuery query{.filter = std::nullopt,
-                  .projection = std::move(projection),
-                  .only_active = wants_only_active(call),
-                  .ids = std::nullopt};
-  if (search.filter) {
-    ASSIGN_OR_RETURN(query.filter, scim::Filter::parse(type, *search.filter));
-  }
-  ASSIGN_OR_RETURN(query.ids, scoped_ids(directory, call, type));
-  return query;
-}
-
-Result<Listing> list_type(Directory& directory, PageMemory& pages, const Call& call,
-                          const scim::ResourceType& type, const Search& search, std::int64_t skip,
-                          std::int64_t take) {
-  ASSIGN_OR_RETURN(const ListQuery query, list_query(directory, call, type, search));
-  return &type == &scim::user_type() ? list_users(directory, pages, call, query, skip, take)
-                                     : list_groups(directory, pages, call, query, skip, take);
-}
 
 }  // namespace
 
@@ -486,58 +433,12 @@ std::vector<Condition> conditions_of(const scim::ResourceType& type, const scim:
   return conditions;
 }
 
-Result<Listing> list_users(Directory& directory, PageMemory& pages, const Call& call,
-                           const ListQuery& query, std::int64_t skip, std::int64_t take) {
-  return Lister<Users>(directory, pages, call, query).run(skip, take);
-}
-
-Result<Listing> list_groups(Directory& directory, PageMemory& pages, const Call& call,
-                            const ListQuery& query, std::int64_t skip, std::int64_t take) {
-  return Lister<Groups>(directory, pages, call, query).run(skip, take);
-}
-
-namespace {
-
-/// The organization's position. What readers are shown ends with time, too.
-Result<std::string> list_tag(Directory& directory, const Call& call) {
-  std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value);
-  if (call.reader() || wants_only_active(call)) {
-    ASSIGN_OR_RETURN(const auto moment, directory.last_moment(call.org.n, call.now));
-    if (moment) tag += "-" + std::to_string(to_millis(*moment));
+std::unique_ptr<Matches> find_matches(Directory& directory, PageMemory& pages, const Call& call,
+                                      const scim::ResourceType& type, ListQuery query) {
+  if (&type == &scim::user_type()) {
+    return std::make_unique<KindMatches<Users>>(directory, pages, call, std::move(query));
   }
-  return tag + '"';
-}
-
-}  // namespace
-
-Result<http::Response> answer_list(Directory& directory, PageMemory& pages, const Call& call,
-                                   const scim::ResourceType* type, const json::object* search) {
-  ASSIGN_OR_RETURN(const std::string tag, list_tag(directory, call));
-  if (search == nullptr && if_none_match(call.request, tag)) {
-    http::Response unchanged{.status = 304, .headers = {}, .body = {}};
-    unchanged.headers.set("ETag", tag);
-    return unchanged;
-  }
-  ASSIGN_OR_RETURN(const Search parameters,
-                   search != nullptr ? search_in_body(*search) : search_in_query(call.query));
-  ASSIGN_OR_RETURN(const scim::Paging paging,
-                   scim::parse_paging(parameters.start_index, parameters.count,
-                                      call.reader() ? scim::kPageMax : scim::kPageDefault));
-  Listing listing;
-  for (const scim::ResourceType* each : scim::resource_types()) {
-    if (type != nullptr && type != each) continue;
-    // At the root, the second type goes on where the first ended.
-    const std::int64_t skip = std::max<std::int64_t>(paging.start_index - 1 - listing.total, 0);
-    const std::int64_t take = paging.count - static_cast<std::int64_t>(listing.resources.size());
-    ASSIGN_OR_RETURN(Listing part,
-                     list_type(directory, pages, call, *each, parameters, skip, take));
-    listing.total += part.total;
-    for (json::value& resource : part.resources) listing.resources.push_back(std::move(resource));
-  }
-  http::Response response = json_answer(
-      200, scim::list_response(listing.total, paging.start_index, std::move(listing.resources)));
-  if (search == nullptr) response.headers.set("ETag", tag);
-  return response;
+  return std::make_unique<KindMatches<Groups>>(directory, pages, call, std::move(query));
 }
 
 }  // namespace roster::provider

@@ -3,9 +3,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -14,8 +17,8 @@
 #include "directory/directory.h"
 #include "provider/request.h"
 #include "scim/filter.h"
-#include "scim/list.h"
 #include "scim/projection.h"
+#include "scim/sort.h"
 
 namespace roster::provider {
 
@@ -43,6 +46,7 @@ struct ListQuery {
   bool only_active = false;  // users who may log in; groups without those who may not
   /// Sorted ids that alone are looked at; nothing: all.
   std::optional<std::vector<std::string>> ids;
+  std::optional<scim::Sort> sort;
 };
 
 struct Listing {
@@ -50,21 +54,40 @@ struct Listing {
   json::array resources;
 };
 
-/// The resources after the first `skip` matches, at most `take` (up to scim::kPageMax), in order of
-/// id, and how many match in all. kInvalidArgument (tooMany) when the filter would have to read
-/// more than kScannedRowsMax.
-Result<Listing> list_users(directory::Directory& directory, PageMemory& pages, const Call& call,
-                           const ListQuery& query, std::int64_t skip, std::int64_t take);
-Result<Listing> list_groups(directory::Directory& directory, PageMemory& pages, const Call& call,
-                            const ListQuery& query, std::int64_t skip, std::int64_t take);
+/// A run of matches.
+struct Stretch {
+  json::array resources;
+  std::string last_id;  // what comes next stands behind it
+  bool more = false;    // there may be something behind
+};
+
+/// The resources of one type that a query matches, in order of id. What the filter leaves to be
+/// judged one by one is read at most up to Call::scanned_rows_max (kInvalidArgument, tooMany),
+/// except for administrators.
+class Matches {
+ public:
+  virtual ~Matches() = default;
+
+  /// The resources after the first `skip` matches, at most `take`, and how many match in all.
+  virtual Result<Listing> slice(std::int64_t skip, std::int64_t take) = 0;
+  /// At most `take` behind an id (empty: from the first). Fewer, and more to come, where nothing
+  /// else was found within the limit.
+  virtual Result<Stretch> after(std::string_view id, std::int64_t take) = 0;
+  virtual Result<std::int64_t> count() = 0;
+  /// Every match with what it is sorted by.
+  virtual Result<void> each(
+      const std::function<void(std::string id, scim::SortKey key)>& offer) = 0;
+  /// One resource as the client wants it; nothing when there is none any more.
+  virtual Result<std::optional<json::object>> show(std::string_view id) = 0;
+};
+
+/// All arguments but `query` outlive it.
+std::unique_ptr<Matches> find_matches(directory::Directory& directory, PageMemory& pages,
+                                      const Call& call, const scim::ResourceType& type,
+                                      ListQuery query);
 
 /// The part of a filter that an index answers. Exposed for tests.
 std::vector<directory::Condition> conditions_of(const scim::ResourceType& type,
                                                 const scim::Filter& filter);
-
-/// GET of a collection, or POST of a search at a collection or (no `type`) at the root.
-Result<http::Response> answer_list(directory::Directory& directory, PageMemory& pages,
-                                   const Call& call, const scim::ResourceType* type,
-                                   const json::object* search);
 
 }  // namespace roster::provider

@@ -128,9 +128,13 @@ json::object render(const Call& call, const directory::Group& group) {
     }
     out["members"] = std::move(members);
   }
-  if (call.reader() && group.posix) {
-    out["sunkPosixGroupId"] = group.posix->number;
-    out["sunkPosixGroupName"] = group.posix->name;
+  if (group.posix) {
+    // Flat for readers: that is where nsscache's configuration looks.
+    json::object extension;
+    json::object& target = call.reader() ? out : extension;
+    target["sunkPosixGroupId"] = group.posix->number;
+    target["sunkPosixGroupName"] = group.posix->name;
+    if (!call.reader()) out[scim::kPosixGroupUrn] = std::move(extension);
   }
   return out;
 }

@@ -22,6 +22,14 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
+/// RFC 6750 2.1; empty when there is none.
+std::string_view bearer_of(const http::Request& request) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string_view header = request.headers.get("Authorization");
+  if (!ascii_iequals(header.substr(0, kBearer.size()), kBearer)) return {};
+  return trim(header.substr(kBearer.size()));
+}
+
 /// The tag without its weakness, in quotes.
 std::string_view opaque(std::string_view tag) {
   tag = trim(tag);
@@ -53,16 +61,13 @@ Result<Target> parse_target(std::string_view path) {
   return target;
 }
 
+std::string_view Call::bearer() const { return bearer_of(request); }
+
 Result<directory::Actor> authenticate(directory::Directory& directory, const http::Request& request,
                                       const http::Context& context) {
-  constexpr std::string_view kBearer = "Bearer ";
-  const std::string_view header = request.headers.get("Authorization");
-  if (header.size() <= kBearer.size() ||
-      !ascii_iequals(header.substr(0, kBearer.size()), kBearer)) {
-    return fail(Code::kUnauthenticated, "a bearer token is needed");
-  }
-  ASSIGN_OR_RETURN(directory::Actor actor,
-                   directory.authenticate(trim(header.substr(kBearer.size()))));
+  const std::string_view bearer = bearer_of(request);
+  if (bearer.empty()) return fail(Code::kUnauthenticated, "a bearer token is needed");
+  ASSIGN_OR_RETURN(directory::Actor actor, directory.authenticate(bearer));
   switch (actor.scope) {
     case Scope::kScim:
     case Scope::kRead:
@@ -120,14 +125,20 @@ bool has_json_type(const http::Request& request) {
   return ascii_iequals(type, kScimType) || ascii_iequals(type, "application/json");
 }
 
-Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type) {
+Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type,
+                                          std::optional<std::string_view> attributes,
+                                          std::optional<std::string_view> excluded) {
   scim::Projection::Options options;
   if (call.reader()) {
     options.on_request_extension = scim::kCoreWeaveUserUrn;
     options.additive_urns = true;
   }
-  return scim::Projection::parse(type, call.query.get("attributes"),
-                                 call.query.get("excludedAttributes"), options);
+  return scim::Projection::parse(type, attributes, excluded, options);
+}
+
+Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type) {
+  return parse_projection(call, type, call.query.get("attributes"),
+                          call.query.get("excludedAttributes"));
 }
 
 std::string entity_tag(std::int64_t version) { return "W/\"" + std::to_string(version) + "\""; }

@@ -10,6 +10,7 @@
 #include "directory/directory.h"
 #include "http/message.h"
 #include "provider/scim_service.h"
+#include "scim/list.h"
 #include "scim/projection.h"
 
 namespace roster::provider {
@@ -37,7 +38,11 @@ struct Call {
   Timestamp now{};
 
   /// A token that only reads: answers take the form that readers on clusters expect.
+  /// The token as presented (authenticate() has judged it).
+  std::string_view bearer() const;
   bool reader() const { return actor.scope == directory::Scope::kRead; }
+  /// Resources on a page when the client does not say.
+  std::int64_t page_default() const { return reader() ? scim::kPageMax : scim::kPageDefault; }
   bool privileged() const {
     return actor.scope == directory::Scope::kAdmin || actor.scope == directory::Scope::kOperator;
   }
@@ -63,6 +68,10 @@ Result<json::value> parse_body(const http::Request& request, std::size_t bytes_m
 bool has_json_type(const http::Request& request);
 
 /// Attributes that the client wants; readers get the CoreWeave extension on request.
+Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type,
+                                          std::optional<std::string_view> attributes,
+                                          std::optional<std::string_view> excluded);
+/// As the query says.
 Result<scim::Projection> parse_projection(const Call& call, const scim::ResourceType& type);
 
 /// W/"7"

@@ -7,6 +7,7 @@
 #include "provider/listing.h"
 #include "provider/request.h"
 #include "provider/resources.h"
+#include "provider/search.h"
 #include "scim/discovery.h"
 #include "scim/error.h"
 #include "scim/schema.h"
@@ -110,7 +111,8 @@ Result<http::Response> discover(const Call& call, const Target& target) {
     return fail(Code::kPermissionDenied, "this endpoint takes no filter");
   }
   if (target.collection == "ServiceProviderConfig") {
-    return json_answer(200, scim::service_provider_config(call.base));
+    const scim::Offer offer{.writes = !call.reader(), .page_default = call.page_default()};
+    return json_answer(200, scim::service_provider_config(call.base, offer));
   }
   const bool schemas = target.collection == "Schemas";
   if (!target.id) {

@@ -1,5 +1,6 @@
 #include "provider/scim_service.h"
 
+#include "base/encoding.h"
 #include "provider/testing.h"
 
 namespace roster::provider {
@@ -317,13 +318,28 @@ TEST_F(Service, TokensOpenOnlyWhatTheyAreFor) {
   expect_error(get("/Users"), 401, "");
 }
 
+TEST_F(Service, GroupsShowTheirPosixIdentityAsAnExtension) {
+  const Answer group = get("/Groups/" + make_group("ML Research"));
+  const json::object& posix =
+      group.extension("urn:roster:params:scim:schemas:extension:posix:2.0:Group");
+  EXPECT_EQ(posix.at("sunkPosixGroupName"), "mlresearch");
+  EXPECT_EQ(group.body.at("schemas").as_array().size(), 2U);
+  EXPECT_FALSE(group.body.contains("sunkPosixGroupId"));
+  const std::string name =
+      "urn:roster:params:scim:schemas:extension:posix:2.0:Group:sunkPosixGroup";
+  EXPECT_EQ(get("/Groups?filter=" + percent_encode(name + "Name eq \"mlresearch\"")).total(), 1);
+  expect_error(
+      patch("/Groups/" + group.id(), R"([{"op":"replace","path":")" + name + R"(Id","value":1}])"),
+      400, "mutability");
+}
+
 TEST_F(Service, Discovery) {
   const Answer config = get("/ServiceProviderConfig");
   EXPECT_EQ(config.status, 200);
   EXPECT_EQ(config.body.at("patch").at("supported"), true);
   EXPECT_EQ(get("/ResourceTypes").total(), 2);
   EXPECT_EQ(get("/ResourceTypes/User").text("endpoint"), "/Users");
-  EXPECT_EQ(get("/Schemas").total(), 7);
+  EXPECT_EQ(get("/Schemas").total(), 8);
   EXPECT_EQ(get("/Schemas/" COREWEAVE).text("name"), "CoreWeaveUser");
   EXPECT_EQ(get("/Schemas/urn:ietf:params:scim:schemas:core:2.0:User").text("name"), "User");
   expect_error(get("/Schemas/urn:nosuch"), 404, "");

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/unicode.h"
-#include "scim/list.h"
 #include "scim/schema.h"
 
 namespace roster::scim {
@@ -155,16 +154,24 @@ json::object list_of(json::array resources) {
 
 }  // namespace
 
-json::object service_provider_config(std::string_view base) {
+json::object service_provider_config(std::string_view base, const Offer& offer) {
   const auto supported = [](bool is) { return json::object{{"supported", is}}; };
   json::object out;
   out["schemas"] = json::array{kServiceProviderConfigUrn};
-  out["patch"] = supported(true);
+  out["patch"] = supported(offer.writes);
   out["bulk"] = json::object{{"supported", false}, {"maxOperations", 0}, {"maxPayloadSize", 0}};
   out["filter"] = json::object{{"supported", true}, {"maxResults", kPageMax}};
   out["changePassword"] = supported(false);
-  out["sort"] = supported(false);
+  out["sort"] = supported(true);
   out["etag"] = supported(true);
+  json::object pagination;
+  pagination["cursor"] = true;
+  pagination["index"] = true;
+  pagination["defaultPaginationMethod"] = "index";
+  pagination["defaultPageSize"] = offer.page_default;
+  pagination["maxPageSize"] = kPageMax;
+  pagination["cursorTimeout"] = kCursorLifetime.count();
+  out["pagination"] = std::move(pagination);
   json::object scheme;
   scheme["type"] = "oauthbearertoken";
   scheme["name"] = "Bearer token";

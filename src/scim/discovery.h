@@ -1,16 +1,23 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
 #include "base/json.h"
+#include "scim/list.h"
 
 namespace roster::scim {
 
 // Bodies of the discovery endpoints (RFC 7644 4). `base` is the URL in front of "/Users"; an empty
 // one leaves meta.location out.
 
-json::object service_provider_config(std::string_view base);
+/// What is true for who asks.
+struct Offer {
+  bool writes = true;
+  std::int64_t page_default = kPageDefault;
+};
+json::object service_provider_config(std::string_view base, const Offer& offer);
 
 json::object resource_types(std::string_view base);
 /// By name, e.g. "User". Nothing when there is no such type.

@@ -16,6 +16,10 @@ inline constexpr std::string_view kInvalidSyntax = "invalidSyntax";
 inline constexpr std::string_view kInvalidPath = "invalidPath";
 inline constexpr std::string_view kNoTarget = "noTarget";
 inline constexpr std::string_view kInvalidValue = "invalidValue";
+// RFC 9865 4.
+inline constexpr std::string_view kInvalidCursor = "invalidCursor";
+inline constexpr std::string_view kExpiredCursor = "expiredCursor";
+inline constexpr std::string_view kInvalidCount = "invalidCount";
 
 /// HTTP status of an error (RFC 7644 3.12). The keyword tooMany is 400 whatever the code.
 int http_status(const Error& error);

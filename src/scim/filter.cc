@@ -8,6 +8,7 @@
 
 #include "base/unicode.h"
 #include "scim/error.h"
+#include "scim/value.h"
 
 namespace roster::scim {
 namespace {
@@ -22,17 +23,6 @@ constexpr std::array<std::pair<std::string_view, Op>, 10> kOps = {{{"eq", Op::kE
                                                                    {"ge", Op::kGe},
                                                                    {"lt", Op::kLt},
                                                                    {"le", Op::kLe}}};
-
-bool is_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-/// The key of a value that is known to be UTF-8.
-std::string fold(std::string_view text) {
-  if (is_ascii(text)) return ascii_lower(text);
-  Result<std::string> key = case_key(text);
-  return key ? std::move(*key) : std::string(text);
-}
 
 bool is_number(std::string_view text, double& number) {
   const char* end = text.data() + text.size();
@@ -364,7 +354,7 @@ class FilterParser {
       case Type::kComplex:
         break;
     }
-    literal.key = attribute.case_exact ? literal.text : fold(literal.text);
+    literal.key = text_key(attribute, literal.text);
     return {};
   }
 
@@ -449,7 +439,7 @@ bool value_holds(const Attribute& attribute, Op op, const json::value& value,
   }
   if (!is_text(attribute.type) && attribute.type != Type::kDateTime) return false;
   if (attribute.case_exact) return text_holds(op, text, literal.key);
-  return text_holds(op, fold(text), literal.key);
+  return text_holds(op, text_key(attribute, text), literal.key);
 }
 
 bool is_present(const json::value& value) {
@@ -499,19 +489,6 @@ bool comparison_holds(const Comparison& comparison, const json::value* value) {
     return value_holds(path.leaf(), comparison.op, v, comparison.literal);
   };
   return any_value(path, *value, holds) != negated;
-}
-
-/// The value of a whole attribute (or extension) in a resource.
-const json::value* locate(const ResourceType& type, const AttributeRef& ref,
-                          const json::object& resource) {
-  const json::object* container = &resource;
-  if (ref.schema != type.core) {
-    const json::value* extension = json::find(resource, ref.schema->id);
-    if (extension == nullptr || ref.attribute == nullptr) return extension;
-    container = extension->if_object();
-    if (container == nullptr) return nullptr;
-  }
-  return ref.attribute == nullptr ? nullptr : json::find(*container, ref.attribute->name);
 }
 
 /// `find_value` gives the value that a comparison's path is about.
@@ -567,7 +544,7 @@ Result<Filter> Filter::parse(const ResourceType& type, std::string_view text) {
 
 bool Filter::matches(const json::object& resource) const {
   const auto find_value = [this, &resource](const AttributeRef& ref) {
-    return locate(*type_, ref, resource);
+    return value_at(*type_, ref, resource);
   };
   const auto elements = [&find_value](const FilterNode& node) {
     const json::value* value = find_value(*node.path);

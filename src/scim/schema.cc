@@ -316,6 +316,18 @@ constexpr std::array kCommonAttributes = {
               .mutability = kReadOnly,
               .sub_attributes = kMetaAttributes}};
 
+constexpr std::array kPosixGroupAttributes = {
+    Attribute{.name = "sunkPosixGroupId",
+              .description = "gid on the cluster's nodes.",
+              .type = kInteger,
+              .mutability = kReadOnly,
+              .uniqueness = kServer},
+    Attribute{.name = "sunkPosixGroupName",
+              .description = "Name on the cluster's nodes.",
+              .case_exact = true,
+              .mutability = kReadOnly,
+              .uniqueness = kServer}};
+
 // RFC 7643 5.
 constexpr Attribute fixed(std::string_view name, std::string_view description,
                           Type type = kString) {
@@ -334,6 +346,27 @@ constexpr std::array kBulkAttributes = {
 constexpr std::array kFilterAttributes = {
     fixed("supported", "Whether the operation is supported.", kBoolean),
     fixed("maxResults", "Largest number of resources in an answer.", kInteger)};
+// RFC 9865 5.
+constexpr std::array<std::string_view, 2> kPaginationMethods = {"cursor", "index"};
+constexpr std::array kPaginationAttributes = {
+    fixed("cursor", "Whether lists are paged by cursor.", kBoolean),
+    fixed("index", "Whether lists are paged by index.", kBoolean),
+    Attribute{.name = "defaultPaginationMethod",
+              .description = "What is used when a client names neither.",
+              .mutability = kReadOnly,
+              .canonical_values = kPaginationMethods},
+    Attribute{.name = "defaultPageSize",
+              .description = "Resources on a page when the client does not say.",
+              .type = kInteger,
+              .mutability = kReadOnly},
+    Attribute{.name = "maxPageSize",
+              .description = "Most resources on a page.",
+              .type = kInteger,
+              .mutability = kReadOnly},
+    Attribute{.name = "cursorTimeout",
+              .description = "Seconds for which a cursor is taken.",
+              .type = kInteger,
+              .mutability = kReadOnly}};
 constexpr std::array kSchemeAttributes = {
     fixed("type", "Authentication scheme."),
     fixed("name", "Common name of the scheme."),
@@ -376,6 +409,11 @@ constexpr std::array kServiceProviderConfigAttributes = {
     option("changePassword", kSupportedAttributes),
     option("sort", kSupportedAttributes),
     option("etag", kSupportedAttributes),
+    Attribute{.name = "pagination",
+              .description = "How lists are paged.",
+              .type = kComplex,
+              .mutability = kReadOnly,
+              .sub_attributes = kPaginationAttributes},
     Attribute{.name = "authenticationSchemes",
               .description = "How a client authenticates.",
               .type = kComplex,
@@ -502,6 +540,8 @@ constexpr Schema kEnterpriseSchema = {kEnterpriseUserUrn, "EnterpriseUser", "Ent
 constexpr Schema kCoreWeaveSchema = {kCoreWeaveUserUrn, "CoreWeaveUser",
                                      "POSIX identity and SSH keys on Slurm clusters",
                                      kCoreWeaveAttributes};
+constexpr Schema kPosixGroupSchema = {kPosixGroupUrn, "PosixGroup",
+                                      "POSIX identity on Slurm clusters", kPosixGroupAttributes};
 constexpr Schema kServiceProviderConfigSchema = {kServiceProviderConfigUrn, "ServiceProviderConfig",
                                                  "What this server supports",
                                                  kServiceProviderConfigAttributes};
@@ -512,15 +552,14 @@ constexpr Schema kSchemaSchema = {kSchemaUrn, "Schema", "Schema definition", kSc
 constexpr std::array<const Schema*, 2> kUserExtensions = {&kEnterpriseSchema, &kCoreWeaveSchema};
 constexpr ResourceType kUserType = {"User", "/Users", "User accounts", &kUserSchema,
                                     kUserExtensions};
-constexpr ResourceType kGroupType = {"Group", "/Groups", "Groups of users", &kGroupSchema, {}};
+constexpr std::array<const Schema*, 1> kGroupExtensions = {&kPosixGroupSchema};
+constexpr ResourceType kGroupType = {"Group", "/Groups", "Groups of users", &kGroupSchema,
+                                     kGroupExtensions};
 constexpr std::array<const ResourceType*, 2> kResourceTypes = {&kUserType, &kGroupType};
-constexpr std::array<const Schema*, 7> kAllSchemas = {&kUserSchema,
-                                                      &kGroupSchema,
-                                                      &kEnterpriseSchema,
-                                                      &kCoreWeaveSchema,
-                                                      &kServiceProviderConfigSchema,
-                                                      &kResourceTypeSchema,
-                                                      &kSchemaSchema};
+constexpr std::array<const Schema*, 8> kAllSchemas = {
+    &kUserSchema,         &kGroupSchema,      &kEnterpriseSchema,
+    &kCoreWeaveSchema,    &kPosixGroupSchema, &kServiceProviderConfigSchema,
+    &kResourceTypeSchema, &kSchemaSchema};
 
 /// "URN:rest" or "URN" without case: the rest (empty for the URN alone), or nothing.
 std::optional<std::string_view> after_urn(std::string_view name, std::string_view urn) {

@@ -14,6 +14,10 @@ inline constexpr std::string_view kEnterpriseUserUrn =
 /// POSIX identity and SSH keys of a user, as CoreWeave's SUNK publishes and consumes them.
 inline constexpr std::string_view kCoreWeaveUserUrn =
     "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";
+/// POSIX identity of a group, for clients that provision; readers made for nsscache get the same
+/// attributes flat.
+inline constexpr std::string_view kPosixGroupUrn =
+    "urn:roster:params:scim:schemas:extension:posix:2.0:Group";
 inline constexpr std::string_view kServiceProviderConfigUrn =
     "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig";
 inline constexpr std::string_view kResourceTypeUrn =

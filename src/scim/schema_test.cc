@@ -83,7 +83,7 @@ TEST(Discovery, EverySchemaOfAResourceTypeIsListed) {
     EXPECT_TRUE(resource_type("", type->name).has_value());
   }
   const json::object list = schemas("https://hub/scim/v2/o");
-  EXPECT_EQ(json::find_int(list, "totalResults"), 7);
+  EXPECT_EQ(json::find_int(list, "totalResults"), 8);
   for (const std::string_view urn : {kServiceProviderConfigUrn, kResourceTypeUrn, kSchemaUrn}) {
     EXPECT_TRUE(schema("", urn).has_value()) << urn;
   }
@@ -109,10 +109,16 @@ TEST(Discovery, FlatGroupAttributesStayOutOfTheSchema) {
 }
 
 TEST(Discovery, ServiceProviderConfigSaysWhatIsTrue) {
-  const json::object config = service_provider_config("https://hub/scim");
+  const json::object config = service_provider_config("https://hub/scim", {});
   EXPECT_EQ(config.at("filter"), parsed(R"({"supported":true,"maxResults":1000})"));
   EXPECT_EQ(config.at("bulk").at("supported"), false);
-  EXPECT_EQ(config.at("sort").at("supported"), false);
+  EXPECT_EQ(config.at("sort").at("supported"), true);
+  EXPECT_EQ(config.at("pagination"),
+            parsed(R"({"cursor":true,"index":true,"defaultPaginationMethod":"index",
+                       "defaultPageSize":100,"maxPageSize":1000,"cursorTimeout":3600})"));
+  const json::object reads = service_provider_config("", {.writes = false, .page_default = 1000});
+  EXPECT_EQ(reads.at("patch").at("supported"), false);
+  EXPECT_EQ(reads.at("pagination").at("defaultPageSize"), 1000);
   EXPECT_EQ(config.at("patch").at("supported"), true);
   EXPECT_EQ(config.at("etag").at("supported"), true);
 }

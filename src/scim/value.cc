@@ -1,0 +1,31 @@
+#include "scim/value.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/unicode.h"
+
+namespace roster::scim {
+
+const json::value* value_at(const ResourceType& type, const AttributeRef& ref,
+                            const json::object& resource) {
+  const json::object* container = &resource;
+  if (ref.schema != type.core) {
+    const json::value* extension = json::find(resource, ref.schema->id);
+    if (extension == nullptr || ref.attribute == nullptr) return extension;
+    container = extension->if_object();
+    if (container == nullptr) return nullptr;
+  }
+  return ref.attribute == nullptr ? nullptr : json::find(*container, ref.attribute->name);
+}
+
+std::string text_key(const Attribute& attribute, std::string_view text) {
+  if (attribute.case_exact) return std::string(text);
+  const bool ascii =
+      std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  if (ascii) return ascii_lower(text);
+  Result<std::string> key = case_key(text);
+  return key ? std::move(*key) : std::string(text);
+}
+
+}  // namespace roster::scim
