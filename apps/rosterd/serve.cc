@@ -19,6 +19,7 @@
 #include "data_dir.h"
 #include "directory/directory.h"
 #include "http/client.h"
+#include "http/respond.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "hub/hub.h"
@@ -143,6 +144,7 @@ class Service {
         *directory_,
         admin::ApiOptions{.clock = clock_, .ca_sha256 = ca_sha256_, .version = ROSTER_VERSION});
     admin_->add_routes(router_);
+    router_.on_error(refusal);
     return make_provider();
   }
 
@@ -184,6 +186,11 @@ class Service {
     return hosts;
   }
 
+  static http::Response refusal(std::string_view path, int status, std::string_view sentence) {
+    auto scim = provider::scim_refusal(path, status, sentence);
+    return scim ? std::move(*scim) : http::text_response(status, sentence);
+  }
+
   http::ServerOptions server_options() const {
     const auto user = static_cast<std::size_t>(options_.user_body_bytes);
     const auto group = static_cast<std::size_t>(options_.group_body_bytes);
@@ -196,10 +203,13 @@ class Service {
     server.connections_max = static_cast<std::size_t>(options_.connections_max);
     server.body_bytes_max = std::max(user, group);
     server.body_limit = [user, group](const std::string&, const std::string& path) {
-      if (path.contains("/Groups") || path.contains("/groups")) return group;
+      if (path.contains("/Groups") || path.contains("/groups") || path.ends_with("/Bulk")) {
+        return group;
+      }
       if (path.contains("/nodes/")) return kSmallBodyBytes;
       return user;
     };
+    server.refusal = refusal;
     server.clock = clock_;
     server.random = random_;
     return server;

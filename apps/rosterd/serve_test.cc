@@ -132,13 +132,18 @@ class Rosterd : public ::testing::Test {
 
   Result<http::ClientResponse> get(const std::string& url, const std::string& target,
                                    const std::string& token = {}) {
+    http::ClientRequest request;
+    request.target = target;
+    return call(url, request, token);
+  }
+
+  Result<http::ClientResponse> call(const std::string& url, const http::ClientRequest& request,
+                                    const std::string& token = {}) {
     http::ClientOptions options;
     options.url = url;
     options.ca_file = data_dir() + "/ca.pem";
     options.bearer_token = Secret(token);
     ASSIGN_OR_RETURN(const auto client, http::Client::create(std::move(options)));
-    http::ClientRequest request;
-    request.target = target;
     return client->call(request);
   }
 
@@ -164,6 +169,28 @@ TEST_F(Rosterd, ServesWithTlsFromTheStartAndEndsInOrder) {
   EXPECT_EQ(hub.wait(), 0) << hub.log();
   EXPECT_THAT(hub.log(), HasSubstr("stopped"));
   EXPECT_EQ(hub.log().find(token), std::string::npos);
+}
+
+// RFC 7644 3.12: also for what no handler saw.
+TEST_F(Rosterd, RefusesScimClientsInScimsForm) {
+  const std::string token = init();
+  Program hub({"serve", "--data-dir", data_dir(), "--listen", "127.0.0.1:0"});
+  const std::string url = address_in(hub.wait_for_log("listening on"));
+  http::ClientRequest request;
+  request.method = "POST";
+  request.target = "/scim/v2/acme/Users";
+  request.body = std::string((1 << 20) + 1, 'x');
+  const auto refused = call(url, request);
+  ASSERT_TRUE(refused) << refused.error().message;
+  EXPECT_EQ(refused->status, 413);
+  EXPECT_EQ(refused->headers.get("Content-Type"), "application/scim+json");
+  EXPECT_THAT(refused->body, HasSubstr(R"("status":"413")"));
+  const auto unknown = get(url, "/scim/v1/acme/Users", token);
+  EXPECT_EQ(unknown->status, 404);
+  EXPECT_EQ(unknown->headers.get("Content-Type"), "application/scim+json");
+  EXPECT_THAT(get(url, "/nothing", token)->headers.get("Content-Type"), StartsWith("text/plain"));
+  hub.signal(SIGTERM);
+  EXPECT_EQ(hub.wait(), 0) << hub.log();
 }
 
 // A mistyped path must not become an empty hub that tells every node that nobody is left.

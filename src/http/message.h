@@ -104,4 +104,10 @@ struct Response {
 /// The edge owns Content-Length, Transfer-Encoding, Connection, Date and X-Request-Id.
 using Handler = std::function<Response(const Request&, Context&)>;
 
+/// Makes an answer that no handler gave (404, 405, 413, 503, ...) in the form that the path's
+/// clients read. `path` is raw, and empty when the request's head was not read. Quick, and from any
+/// thread.
+using Refusal =
+    std::function<Response(std::string_view path, int status, std::string_view sentence)>;
+
 }  // namespace roster::http

@@ -81,7 +81,9 @@ struct Router::Node {
 };
 
 Router::Router() : root_(std::make_shared<Node>()) {
-  error_ = [](int status, std::string_view sentence) { return text_response(status, sentence); };
+  refusal_ = [](std::string_view, int status, std::string_view sentence) {
+    return text_response(status, sentence);
+  };
 }
 
 Router::Node& Router::node_for(std::string_view pattern) {
@@ -125,7 +127,7 @@ void Router::add_prefix(std::string_view prefix, Handler handler) {
       });
 }
 
-void Router::on_error(ErrorFunction function) { error_ = std::move(function); }
+void Router::on_error(Refusal refusal) { refusal_ = std::move(refusal); }
 
 const Router::Node* Router::find(const Node& node, const std::vector<std::string>& segments,
                                  std::size_t at, Params& params) {
@@ -148,10 +150,10 @@ const Router::Node* Router::find(const Node& node, const std::vector<std::string
 
 Response Router::operator()(const Request& request, Context& context) const {
   const auto segments = decode_path(request.path);
-  if (!segments) return error_(400, segments.error().message);
+  if (!segments) return refusal_(request.path, 400, segments.error().message);
   Params params;
   const Node* node = find(*root_, *segments, 0, params);
-  if (node == nullptr) return error_(404, "There is nothing at this path.");
+  if (node == nullptr) return refusal_(request.path, 404, "There is nothing at this path.");
   auto found = node->methods.find(request.method);
   if (found == node->methods.end() && request.method == "HEAD") found = node->methods.find("GET");
   if (found == node->methods.end()) found = node->methods.find(kAnyMethod);
@@ -161,7 +163,7 @@ Response Router::operator()(const Request& request, Context& context) const {
       allow += (allow.empty() ? "" : ", ") + method;
       if (method == "GET" && !node->methods.contains("HEAD")) allow += ", HEAD";
     }
-    Response response = error_(405, "This path does not support the method.");
+    Response response = refusal_(request.path, 405, "This path does not support the method.");
     response.headers.set("Allow", allow);
     return response;
   }

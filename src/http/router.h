@@ -42,8 +42,6 @@ class Params {
 class Router {
  public:
   using Function = std::function<Response(const Request&, Context&, const Params&)>;
-  /// Makes the router's own answers (400, 404, 405) in the face's format.
-  using ErrorFunction = std::function<Response(int status, std::string_view sentence)>;
 
   Router();
 
@@ -52,7 +50,8 @@ class Router {
   /// Everything at and below `prefix` (a pattern without rest), whatever the method. The handler
   /// sees the whole path, so it may be a Router with full patterns.
   void add_prefix(std::string_view prefix, Handler handler);
-  void on_error(ErrorFunction function);
+  /// For the router's own answers (400, 404, 405); text by default.
+  void on_error(Refusal refusal);
 
   Response operator()(const Request& request, Context& context) const;
 
@@ -65,7 +64,7 @@ class Router {
                           std::size_t at, Params& params);
 
   std::shared_ptr<Node> root_;
-  ErrorFunction error_;
+  Refusal refusal_;
 };
 
 }  // namespace roster::http

@@ -89,7 +89,7 @@ TEST(Router, PrefixesNestAndFaceFormatsErrors) {
   Router inner;
   inner.add("GET", "/slurm/{cluster}/ping",
             [](auto&, auto&, const Params& params) { return say(params.get("cluster")); });
-  inner.on_error([](int status, std::string_view sentence) {
+  inner.on_error([](std::string_view, int status, std::string_view sentence) {
     return json_response(status, json::object{{"detail", sentence}});
   });
   Router outer;

@@ -45,6 +45,8 @@ struct ServerOptions {
   std::chrono::milliseconds handshake_timeout{10'000};
   /// Smaller limit per request line, decided before the body is read.
   std::function<std::size_t(const std::string& method, const std::string& path)> body_limit;
+  /// For what the edge refuses itself; text by default. It adds Retry-After to 503.
+  Refusal refusal;
   Clock clock = system_now;            // for Date and request ids
   RandomBytes random = system_random;  // for request ids
 };

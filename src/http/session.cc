@@ -54,8 +54,9 @@ void add_field(std::string& head, std::string_view name, std::string_view value)
   head.append(name).append(": ").append(value).append("\r\n");
 }
 
-Response rejection(const Reject& why) {
-  Response response = text_response(why.status, why.sentence);
+Response rejection(const Refusal& refusal, std::string_view path, const Reject& why) {
+  Response response =
+      refusal ? refusal(path, why.status, why.sentence) : text_response(why.status, why.sentence);
   if (why.status == 503) response.headers.set("Retry-After", "1");
   return response;
 }
@@ -392,13 +393,13 @@ Session::Awaitable<bool> Session::answer() {
     const std::uint64_t evictions = shard_.waits.evictions();
     if (!co_await on_worker([this] { call_handler(); }, context_.resumed)) {
       edge_.metrics.rejected(kNoWorker.reason);
-      response_ = rejection(kNoWorker);
+      response_ = rejection(edge_.options.refusal, head_.request.path, kNoWorker);
     }
     const auto* wait_body = std::get_if<WaitBody>(&response_.body);
     if (wait_body == nullptr) break;
     if (edge_.stopping) {
       edge_.metrics.rejected(kStopping.reason);
-      response_ = rejection(kStopping);
+      response_ = rejection(edge_.options.refusal, head_.request.path, kStopping);
       break;
     }
     const Woken woken = co_await park(*wait_body, evictions);
@@ -590,6 +591,8 @@ Session::Awaitable<void> Session::reject(Reject why) {
   keep_alive_ = false;
   edge_.metrics.rejected(why.reason);
   log::debug("request refused", {{"remote", peer_.remote}, {"reason", why.reason}});
+  const std::string path =
+      parser_ && parser_->head_done() ? parser_->head().request.path : std::string();
   parser_.reset();
   release_body();
   in_ = std::string();
@@ -597,7 +600,7 @@ Session::Awaitable<void> Session::reject(Reject why) {
   head_.http_1_1 = true;
   context_ = peer_;
   context_.request_id = shard_.ids.next();
-  response_ = rejection(why);
+  response_ = rejection(edge_.options.refusal, path, why);
   if (co_await send()) co_await linger();
 }
 

@@ -175,23 +175,35 @@ http::Response json_answer(int status, const json::object& body) {
   return http::json_response(status, body, kScimType);
 }
 
-http::Response error_answer(int status, std::string_view keyword, std::string_view detail) {
-  http::Response response = json_answer(status, scim::error_body(status, keyword, detail));
+namespace {
+
+http::Response error_answer(int status, const json::object& body) {
+  http::Response response = json_answer(status, body);
   if (status == 401) response.headers.set("WWW-Authenticate", "Bearer realm=\"roster\"");
   if (status == 503) response.headers.set("Retry-After", "1");
   return response;
 }
 
-http::Response error_answer(const Error& error) {
+}  // namespace
+
+http::Response error_answer(int status, std::string_view keyword, std::string_view detail) {
+  return error_answer(status, scim::error_body(status, keyword, detail));
+}
+
+json::object error_object(const Error& error) {
   const int status = scim::http_status(error);
   if (status == 500) {
     log::error("SCIM request failed", {{"code", code_name(error.code)}, {"error", error.message}});
-    return error_answer(status, "", "the server failed; its log has the reason");
+    return scim::error_body(status, "", "the server failed; its log has the reason");
   }
   std::string_view keyword = error.keyword;
   if (keyword.empty() && status == 400) keyword = scim::kInvalidValue;
   if (keyword.empty() && error.code == Code::kAlreadyExists) keyword = scim::kUniquenessTaken;
-  return error_answer(status, keyword, error.message);
+  return scim::error_body(status, keyword, error.message);
+}
+
+http::Response error_answer(const Error& error) {
+  return error_answer(scim::http_status(error), error_object(error));
 }
 
 }  // namespace roster::provider

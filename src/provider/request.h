@@ -84,7 +84,8 @@ bool if_none_match(const http::Request& request, std::string_view tag);
 
 http::Response json_answer(int status, const json::object& body);
 http::Response error_answer(int status, std::string_view keyword, std::string_view detail);
-/// By the table of scim::http_status. What we broke ourselves is logged, not told.
+/// RFC 7644 3.12, by the table of scim::http_status. What we broke ourselves is logged, not told.
+json::object error_object(const Error& error);
 http::Response error_answer(const Error& error);
 
 }  // namespace roster::provider

@@ -36,4 +36,18 @@ Result<http::Response> patch_group(directory::Directory& directory, const Call& 
 Result<http::Response> delete_group(directory::Directory& directory, const Call& call,
                                     std::string_view id);
 
+/// The functions of one resource type.
+struct Functions {
+  const scim::ResourceType& (*type)();
+  Result<http::Response> (*create)(directory::Directory&, const Call&, const json::value&);
+  Result<http::Response> (*get)(directory::Directory&, const Call&, std::string_view);
+  Result<http::Response> (*replace)(directory::Directory&, const Call&, std::string_view,
+                                    const json::value&);
+  Result<http::Response> (*patch)(directory::Directory&, const Call&, std::string_view,
+                                  const json::value&);
+  Result<http::Response> (*remove)(directory::Directory&, const Call&, std::string_view);
+};
+/// Of "Users" or "Groups"; null for anything else.
+const Functions* functions_of(std::string_view collection);
+
 }  // namespace roster::provider

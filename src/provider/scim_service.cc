@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "provider/bulk.h"
 #include "provider/listing.h"
 #include "provider/request.h"
 #include "provider/resources.h"
@@ -18,20 +19,6 @@ namespace {
 using directory::Directory;
 
 constexpr std::string_view kRoot = "/api/organizations/{org}/scim/v2";
-
-/// The functions of one resource type.
-struct Functions {
-  const scim::ResourceType& (*type)();
-  Result<http::Response> (*create)(Directory&, const Call&, const json::value&);
-  Result<http::Response> (*get)(Directory&, const Call&, std::string_view);
-  Result<http::Response> (*replace)(Directory&, const Call&, std::string_view, const json::value&);
-  Result<http::Response> (*patch)(Directory&, const Call&, std::string_view, const json::value&);
-  Result<http::Response> (*remove)(Directory&, const Call&, std::string_view);
-};
-constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,
-                                      replace_user,    patch_user,  delete_user};
-constexpr Functions kGroupFunctions = {scim::group_type, create_group, get_group,
-                                       replace_group,    patch_group,  delete_group};
 
 http::Response method_not_allowed(std::string_view allowed) {
   http::Response response =
@@ -78,8 +65,9 @@ std::string_view allowed_methods(Endpoint endpoint) {
       return "GET, HEAD, PUT, PATCH, DELETE";
     case Endpoint::kDiscovery:
       return "GET, HEAD";
-    case Endpoint::kMe:
     case Endpoint::kBulk:
+      return "POST";
+    case Endpoint::kMe:
     case Endpoint::kUnknown:
       break;
   }
@@ -105,13 +93,18 @@ std::string route_of(const Target& target, Endpoint endpoint) {
   return route;
 }
 
-Result<http::Response> discover(const Call& call, const Target& target) {
+Result<http::Response> discover(const Call& call, const Target& target,
+                                const ScimOptions& options) {
   if (call.query.get("filter")) {
     // RFC 7644 4: so that nobody takes the whole list for the filtered one.
     return fail(Code::kPermissionDenied, "this endpoint takes no filter");
   }
   if (target.collection == "ServiceProviderConfig") {
-    const scim::Offer offer{.writes = !call.reader(), .page_default = call.page_default()};
+    scim::Offer offer{.writes = !call.reader(), .page_default = call.page_default()};
+    if (!call.reader()) {
+      offer.bulk_operations_max = kBulkOperationsMax;
+      offer.bulk_bytes_max = options.group_body_bytes_max;
+    }
     return json_answer(200, scim::service_provider_config(call.base, offer));
   }
   const bool schemas = target.collection == "Schemas";
@@ -124,12 +117,24 @@ Result<http::Response> discover(const Call& call, const Target& target) {
   return json_answer(200, *found);
 }
 
+constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,
+                                      replace_user,    patch_user,  delete_user};
+constexpr Functions kGroupFunctions = {scim::group_type, create_group, get_group,
+                                       replace_group,    patch_group,  delete_group};
+
 }  // namespace
+
+const Functions* functions_of(std::string_view collection) {
+  if (collection == "Users") return &kUserFunctions;
+  if (collection == "Groups") return &kGroupFunctions;
+  return nullptr;
+}
 
 struct ScimService::Impl {
   Result<http::Response> answer(const http::Request& request, http::Context& context);
   Result<http::Response> run(const Call& call, const Target& target, Endpoint endpoint);
   Result<http::Response> write(const Call& call, const Target& target, const Functions& functions);
+  Result<http::Response> bulk(const Call& call);
 
   Directory& directory;
   ScimOptions options;
@@ -161,12 +166,13 @@ Result<http::Response> ScimService::Impl::run(const Call& call, const Target& ta
                                               Endpoint endpoint) {
   const std::string& method = call.request.method;
   if (endpoint == Endpoint::kUnknown) return fail(Code::kNotFound, "there is no such endpoint");
-  if (endpoint == Endpoint::kMe || endpoint == Endpoint::kBulk) {
+  if (endpoint == Endpoint::kMe) {
     return fail(Code::kUnsupported, "this server does not offer /" + target.collection);
   }
   const std::string_view allowed = allowed_methods(endpoint);
   if (!is_allowed(allowed, method)) return method_not_allowed(allowed);
-  if (endpoint == Endpoint::kDiscovery) return discover(call, target);
+  if (endpoint == Endpoint::kDiscovery) return discover(call, target, options);
+  if (endpoint == Endpoint::kBulk) return bulk(call);
 
   const Functions& functions = target.collection == "Groups" ? kGroupFunctions : kUserFunctions;
   const bool reads = method == "GET" || method == "HEAD";
@@ -201,6 +207,23 @@ Result<http::Response> ScimService::Impl::write(const Call& call, const Target& 
   if (method == "POST") return functions.create(directory, call, body);
   if (method == "PUT") return functions.replace(directory, call, *target.id, body);
   return functions.patch(directory, call, *target.id, body);
+}
+
+Result<http::Response> ScimService::Impl::bulk(const Call& call) {
+  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  if (!has_json_type(call.request)) {
+    return error_answer(415, "", "the body must be application/scim+json");
+  }
+  ASSIGN_OR_RETURN(const json::value body, parse_body(call.request, options.group_body_bytes_max));
+  return answer_bulk(directory, call, body);
+}
+
+std::optional<http::Response> scim_refusal(std::string_view path, int status,
+                                           std::string_view sentence) {
+  const bool ours = path.starts_with("/scim/") ||
+                    (path.starts_with("/api/organizations/") && path.contains("/scim/"));
+  if (!ours) return std::nullopt;
+  return error_answer(status, status == 400 ? scim::kInvalidSyntax : "", sentence);
 }
 
 ScimService::ScimService(Directory& directory, ScimOptions options)

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time.h"
@@ -24,6 +26,11 @@ struct ScimOptions {
   std::int64_t scanned_rows_max = 100'000;
   Clock clock = system_now;
 };
+
+/// The error body of RFC 7644 3.12 for what the HTTP edge refused at this (raw) path; nothing when
+/// the path is none of SCIM's.
+std::optional<http::Response> scim_refusal(std::string_view path, int status,
+                                           std::string_view sentence);
 
 /// SCIM 2.0 (RFC 7643, 7644) for every organization of the hub, below
 /// /api/organizations/{org}/scim/v2 and its alias /scim/v2/{org}.

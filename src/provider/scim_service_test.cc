@@ -361,7 +361,6 @@ TEST_F(Service, WhatIsNotThereAnswersInScimsForm) {
   }
   expect_error(get("/api/organizations/acme/scim/v1/Users"), 404, "");
   expect_error(get("/Me"), 501, "");
-  expect_error(post("/Bulk", "{}"), 501, "");
   EXPECT_EQ(send(okta_, "PUT", "/Users", "{}").headers.get("Allow"), "GET, HEAD, POST");
   expect_error(send(okta_, "PUT", "/Users", "{}"), 405, "");
   expect_error(send(okta_, "POST", "/Users/x", "{}"), 405, "");

@@ -159,7 +159,9 @@ json::object service_provider_config(std::string_view base, const Offer& offer) 
   json::object out;
   out["schemas"] = json::array{kServiceProviderConfigUrn};
   out["patch"] = supported(offer.writes);
-  out["bulk"] = json::object{{"supported", false}, {"maxOperations", 0}, {"maxPayloadSize", 0}};
+  out["bulk"] = json::object{{"supported", offer.bulk_operations_max > 0},
+                             {"maxOperations", offer.bulk_operations_max},
+                             {"maxPayloadSize", offer.bulk_bytes_max}};
   out["filter"] = json::object{{"supported", true}, {"maxResults", kPageMax}};
   out["changePassword"] = supported(false);
   out["sort"] = supported(true);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -16,6 +17,8 @@ namespace roster::scim {
 struct Offer {
   bool writes = true;
   std::int64_t page_default = kPageDefault;
+  std::size_t bulk_operations_max = 0;  // 0: no bulk
+  std::size_t bulk_bytes_max = 0;
 };
 json::object service_provider_config(std::string_view base, const Offer& offer);
 

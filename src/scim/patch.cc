@@ -6,19 +6,13 @@
 #include "base/unicode.h"
 #include "scim/error.h"
 #include "scim/resource.h"
+#include "scim/value.h"
 
 namespace roster::scim {
 namespace {
 
 std::string_view name_of(const boost::json::key_value_pair& member) {
   return {member.key().data(), member.key().size()};
-}
-
-const json::value* find_without_case(const json::object& o, std::string_view name) {
-  for (const auto& member : o) {
-    if (ascii_iequals(name_of(member), name)) return &member.value();
-  }
-  return nullptr;
 }
 
 std::unexpected<Error> bad(std::string_view keyword, std::string message) {
@@ -503,12 +497,9 @@ Result<Patch> parse_patch(const ResourceType& type, const json::value& body) {
   if (!body.is_object()) return bad(kInvalidSyntax, "the body must be a JSON object");
   const json::object& message = body.get_object();
   if (const json::value* schemas = find_without_case(message, "schemas")) {
-    const json::array* list = schemas->if_array();
-    const bool named =
-        list != nullptr && std::ranges::any_of(*list, [](const json::value& item) {
-          return item.is_string() && ascii_iequals(json::view(item.get_string()), kPatchOpUrn);
-        });
-    if (!named) return bad(kInvalidSyntax, "schemas: must hold " + std::string(kPatchOpUrn));
+    if (!names_schema(*schemas, kPatchOpUrn)) {
+      return bad(kInvalidSyntax, "schemas: must hold " + std::string(kPatchOpUrn));
+    }
   }
   const json::value* operations = find_without_case(message, "Operations");
   if (operations == nullptr || !operations->is_array() || operations->get_array().empty()) {

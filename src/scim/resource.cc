@@ -6,6 +6,7 @@
 
 #include "base/unicode.h"
 #include "scim/error.h"
+#include "scim/value.h"
 
 namespace roster::scim {
 namespace {
@@ -170,10 +171,9 @@ Result<void> check_schemas(const ResourceType& type, const json::value& value) {
   if (list == nullptr || list->empty()) {
     return bad_value("schemas", "must be a list of schema URIs");
   }
-  const bool named = std::ranges::any_of(*list, [&type](const json::value& item) {
-    return item.is_string() && ascii_iequals(json::view(item.get_string()), type.core->id);
-  });
-  if (!named) return bad_value("schemas", "must hold " + std::string(type.core->id));
+  if (!names_schema(value, type.core->id)) {
+    return bad_value("schemas", "must hold " + std::string(type.core->id));
+  }
   return {};
 }
 

@@ -26,6 +26,10 @@ inline constexpr std::string_view kSchemaUrn = "urn:ietf:params:scim:schemas:cor
 inline constexpr std::string_view kListResponseUrn =
     "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 inline constexpr std::string_view kPatchOpUrn = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+inline constexpr std::string_view kBulkRequestUrn =
+    "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
+inline constexpr std::string_view kBulkResponseUrn =
+    "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 inline constexpr std::string_view kErrorUrn = "urn:ietf:params:scim:api:messages:2.0:Error";
 
 /// RFC 7643 2.3.

@@ -19,6 +19,20 @@ const json::value* value_at(const ResourceType& type, const AttributeRef& ref,
   return ref.attribute == nullptr ? nullptr : json::find(*container, ref.attribute->name);
 }
 
+const json::value* find_without_case(const json::object& message, std::string_view name) {
+  for (const auto& member : message) {
+    if (ascii_iequals({member.key().data(), member.key().size()}, name)) return &member.value();
+  }
+  return nullptr;
+}
+
+bool names_schema(const json::value& schemas, std::string_view urn) {
+  const json::array* list = schemas.if_array();
+  return list != nullptr && std::ranges::any_of(*list, [urn](const json::value& item) {
+           return item.is_string() && ascii_iequals(json::view(item.get_string()), urn);
+         });
+}
+
 std::string text_key(const Attribute& attribute, std::string_view text) {
   if (attribute.case_exact) return std::string(text);
   const bool ascii =
