@@ -97,8 +97,8 @@ def methods(t):
     t.error(t.get(f"/Users/{away['id']}"), 404)
 
 
-@check("C32.method-case")
-def method_case(t):
+@check("C32.wrong-operations")
+def wrong_operations(t):
     """RFC 7644 3.7: each operation is judged alone: unknown methods, paths and data are failures of
     that operation, or of the request as 400."""
     limits(t)

@@ -61,7 +61,8 @@ def schema_uris(t):
 
 @check("C01.duplicate-names")
 def duplicate_names(t):
-    """RFC 7643 2.1: the same name twice in other case is one attribute; refused or one value wins."""
+    """RFC 7643 2.1: the same name twice in other case is one attribute; refused or one value
+    wins."""
     t.wants("displayName")
     body = t.user_body(displayName="One") | {"DISPLAYNAME": "Two"}
     answer = t.post("/Users", body)
@@ -354,7 +355,8 @@ def meta_paths(t):
 
 @check("C05.external-id")
 def external_id(t):
-    """RFC 7643 3.1: externalId is the client's: kept as sent, changed and cleared by PUT and PATCH."""
+    """RFC 7643 3.1: externalId is the client's: kept as sent, changed and cleared by PUT and
+    PATCH."""
     outer = "Ext/ 'x' \u00e4 " + t.site.name()
     made = t.user(externalId=outer)
     path = f"/Users/{made['id']}"

@@ -356,7 +356,8 @@ def compare_integers(t, name, values):
 
 @check("C17.logic")
 def logic(t):
-    """RFC 7644 3.4.2.2: and, or, not, with and without spaces in front of the parenthesis, nested."""
+    """RFC 7644 3.4.2.2: and, or, not, with and without spaces in front of the parenthesis,
+    nested."""
     tag = people(t).tag
     expect(
         t,
@@ -475,7 +476,8 @@ def case(t):
 
 @check("C17.literals")
 def literals(t):
-    """RFC 7644 3.4.2.2, RFC 8259: literals are JSON: escapes, Unicode, brackets inside of strings."""
+    """RFC 7644 3.4.2.2, RFC 8259: literals are JSON: escapes, Unicode, brackets inside of
+    strings."""
     expect(
         t,
         [

@@ -12,7 +12,8 @@ UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 def crowd(t):
-    """Ids of a shared crowd of users, in the order of creation, and the filter that selects them."""
+    """Ids of a shared crowd of users, in the order of creation, and the filter that selects
+    them."""
     t.wants_filter()
     if "crowd" not in t.site.shared:
         prefix = t.site.tag + "-p-"

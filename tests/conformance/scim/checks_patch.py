@@ -400,7 +400,8 @@ def remove_mutability(t):
 
 @check("C27.absent")
 def remove_absent(t):
-    """RFC 7644 3.5.2.2, 3.12: removing what is not there succeeds without change, or is noTarget."""
+    """RFC 7644 3.5.2.2, 3.12: removing what is not there succeeds without change, or is
+    noTarget."""
     path = person(t)
     before = t.read(path)
     for where in ("nickName", 'emails[type eq "nosuch"]', "name.middleName"):

@@ -338,7 +338,8 @@ def unknown_member(t):
 
 @check("C11.groups-derived")
 def groups_derived(t):
-    """RFC 7643 4.1.2: User.groups follows the groups' members: value, $ref, display, type direct."""
+    """RFC 7643 4.1.2: User.groups follows the groups' members: value, $ref, display, type
+    direct."""
     t.wants_groups()
     person = t.user()
     made = t.group(members=[person["id"]])

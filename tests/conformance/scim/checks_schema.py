@@ -164,7 +164,8 @@ def define(t, where, attribute, top):
 
 @check("C34.core-rules")
 def core_rules(t):
-    """RFC 7643 4, 8.7.1: the schemas of User and Group say of their attributes what the RFC does."""
+    """RFC 7643 4, 8.7.1: the schemas of User and Group say of their attributes what the RFC
+    does."""
     for (urn, path), rules in CORE_RULES.items():
         name, _, part = path.partition(".")
         attribute = t.site.attribute(urn, name)

@@ -176,7 +176,7 @@ class Client:
             if fresh:
                 raise
             answer = self.exchange(method, target, data, headers)  # the old one had ended
-        except Exception:
+        except BaseException:  # also an interrupt: the clean-up needs a whole connection
             self.close()
             raise
         self.used_at = time.monotonic()

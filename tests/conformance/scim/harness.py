@@ -1,6 +1,7 @@
 """What every check stands on: the registry, the trial of one check, and the server under test."""
 
 import datetime
+import http.client
 import random
 import re
 import secrets
@@ -357,7 +358,7 @@ class Trial:
                 answer = client.call("DELETE", path)
                 if answer.status not in (200, 202, 204, 404, 410):
                     left.append(f"{path}: {answer.status}")
-            except (OSError, ValueError) as problem:
+            except (OSError, ValueError, http.client.HTTPException) as problem:
                 left.append(f"{path}: {problem}")
         self.made = []
         return left
@@ -378,7 +379,9 @@ def run_check(site, name):
         reason = str(skipped)
     except Stop:
         pass
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as problem:
+    except (OSError, http.client.HTTPException) as problem:
+        trial.fail(f"no answer: {type(problem).__name__}: {problem}")
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as problem:
         trial.fail(f"the answer broke the check: {type(problem).__name__}: {problem}")
     finally:
         left = trial.clean_up()
