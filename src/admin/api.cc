@@ -662,7 +662,7 @@ Result<Answer> Api::change_members(Call& call) {
   ASSIGN_OR_RETURN(
       const auto after,
       directory_.update_group(
-          call.actor, call.org->n, group.id, std::nullopt,
+          call.actor, call.org->n, group.id, {},
           [&ops](const directory::Group& current) -> Result<directory::Directory::GroupChange> {
             return directory::Directory::GroupChange{
                 {.doc = current.doc, .external_id = std::nullopt}, ops};

@@ -94,14 +94,15 @@ class Directory {
   Result<Page<User>> list_users(const Actor& actor, OrgN org, std::span<const Condition> conditions,
                                 std::string_view after_id, std::size_t limit, Load load);
   /// Read, modify, write in one closure: `edit` gets the current user with keys and may run more
-  /// than once. Nothing is written when the state does not change. `if_version` is If-Match
-  /// (kVersionMismatch). kAlreadyExists when another client owns the record (keyword "uniqueness").
+  /// than once. Nothing is written when the state does not change. kVersionMismatch when
+  /// `if_version` does not hold. kAlreadyExists when another client owns the record (keyword
+  /// "uniqueness").
   using UserEdit = std::function<Result<UserInput>(const User& current)>;
   Result<User> update_user(const Actor& actor, OrgN org, std::string_view id,
-                           std::optional<std::int64_t> if_version, const UserEdit& edit);
+                           const IfVersion& if_version, const UserEdit& edit);
   /// The identity becomes a tombstone: id and name stay taken, the node's user vanishes.
   Result<void> delete_user(const Actor& actor, OrgN org, std::string_view id,
-                           std::optional<std::int64_t> if_version);
+                           const IfVersion& if_version);
   /// Finds by login, userName or SCIM id, for people at a terminal.
   Result<User> find_user(OrgN org, std::string_view name_or_id, Load load);
   Result<User> set_user_active(const Actor& actor, OrgN org, std::string_view id, bool active);
@@ -135,9 +136,9 @@ class Directory {
   };
   using GroupEdit = std::function<Result<GroupChange>(const Group& current)>;
   Result<Group> update_group(const Actor& actor, OrgN org, std::string_view id,
-                             std::optional<std::int64_t> if_version, const GroupEdit& edit);
+                             const IfVersion& if_version, const GroupEdit& edit);
   Result<void> delete_group(const Actor& actor, OrgN org, std::string_view id,
-                            std::optional<std::int64_t> if_version);
+                            const IfVersion& if_version);
   Result<Group> find_group(OrgN org, std::string_view name_or_id, Load load);
   Result<Group> rename_group(const Actor& actor, OrgN org, std::string_view id,
                              const posix::GroupName& name);

@@ -68,8 +68,8 @@ json::value or_null(const std::optional<std::string>& text) {
   return text ? json::value(*text) : json::value(nullptr);
 }
 
-Result<void> check_version(const Group& group, std::optional<std::int64_t> if_version) {
-  if (!if_version || *if_version == group.version) return {};
+Result<void> check_version(const Group& group, const IfVersion& if_version) {
+  if (if_version.holds(group.version)) return {};
   return fail(Code::kVersionMismatch,
               "the group has version " + std::to_string(group.version) + " by now");
 }
@@ -337,14 +337,13 @@ Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org,
 }
 
 Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_view id,
-                                      std::optional<std::int64_t> if_version,
-                                      const GroupEdit& edit) {
+                                      const IfVersion& if_version, const GroupEdit& edit) {
   RETURN_IF_ERROR(authorize(actor, org));
   struct Edited {
     GroupRecord current;
     GroupChange change;
   };
-  const auto run_edit = [&actor, org, id, if_version, &edit](Tx& tx) -> Result<Edited> {
+  const auto run_edit = [&actor, org, id, &if_version, &edit](Tx& tx) -> Result<Edited> {
     Edited edited;
     ASSIGN_OR_RETURN(edited.current, load_current(tx, actor, org, id));
     RETURN_IF_ERROR(check_version(edited.current.group, if_version));
@@ -404,10 +403,10 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
 }
 
 Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_view id,
-                                     std::optional<std::int64_t> if_version) {
+                                     const IfVersion& if_version) {
   RETURN_IF_ERROR(authorize(actor, org));
   return impl_->db.write(
-      [this, &actor, org, id, if_version](Tx& tx) -> Result<void> {
+      [this, &actor, org, id, &if_version](Tx& tx) -> Result<void> {
         const Timestamp now = impl_->now();
         ASSIGN_OR_RETURN(const GroupRecord current, group_by_id(tx, org, id));
         const Group& group = current.group;

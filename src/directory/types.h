@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -195,6 +197,31 @@ struct UserInput {
   std::optional<std::vector<KeyInput>> keys;
   /// Fingerprints of keys to take away, whoever wrote them.
   std::vector<std::string> removed_keys = {};
+};
+
+/// The versions of a resource at which a write may go ahead (If-Match and If-None-Match of RFC 9110
+/// 13.1). By default all.
+class IfVersion {
+ public:
+  IfVersion() = default;
+  IfVersion(std::int64_t only) : one_of_({only}) {}
+  static IfVersion one_of(std::vector<std::int64_t> versions) {
+    IfVersion condition;
+    condition.one_of_ = std::move(versions);
+    return condition;
+  }
+  void exclude(std::vector<std::int64_t> versions) { none_of_ = std::move(versions); }
+
+  bool holds(std::int64_t version) const {
+    const auto has = [version](const std::vector<std::int64_t>& versions) {
+      return std::ranges::find(versions, version) != versions.end();
+    };
+    return (!one_of_ || has(*one_of_)) && !has(none_of_);
+  }
+
+ private:
+  std::optional<std::vector<std::int64_t>> one_of_;  // nothing: any
+  std::vector<std::int64_t> none_of_;
 };
 
 struct GroupInput {

@@ -78,8 +78,8 @@ json::value or_null(const std::optional<Timestamp>& t) {
   return t ? json::value(format_rfc3339(*t)) : json::value(nullptr);
 }
 
-Result<void> check_version(const User& user, std::optional<std::int64_t> if_version) {
-  if (!if_version || *if_version == user.version) return {};
+Result<void> check_version(const User& user, const IfVersion& if_version) {
+  if (if_version.holds(user.version)) return {};
   return fail(Code::kVersionMismatch,
               "the user has version " + std::to_string(user.version) + " by now");
 }
@@ -301,14 +301,14 @@ Result<Page<User>> Directory::list_users(const Actor& actor, OrgN org,
 }
 
 Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_view id,
-                                    std::optional<std::int64_t> if_version, const UserEdit& edit) {
+                                    const IfVersion& if_version, const UserEdit& edit) {
   RETURN_IF_ERROR(authorize(actor, org));
   struct Planned {
     UserRecord current;
     std::shared_ptr<const Rules> rules;
     UserPlan plan;
   };
-  const auto make_plan = [this, &actor, org, id, if_version, &edit](Tx& tx) -> Result<Planned> {
+  const auto make_plan = [this, &actor, org, id, &if_version, &edit](Tx& tx) -> Result<Planned> {
     Planned planned;
     ASSIGN_OR_RETURN(planned.current, load_current(tx, actor, org, id));
     RETURN_IF_ERROR(check_version(planned.current.user, if_version));
@@ -369,11 +369,11 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
 }
 
 Result<void> Directory::delete_user(const Actor& actor, OrgN org, std::string_view id,
-                                    std::optional<std::int64_t> if_version) {
+                                    const IfVersion& if_version) {
   RETURN_IF_ERROR(authorize(actor, org));
   bool had_tokens = false;
   const auto deleted = impl_->db.write(
-      [this, &actor, org, id, if_version, &had_tokens](Tx& tx) -> Result<void> {
+      [this, &actor, org, id, &if_version, &had_tokens](Tx& tx) -> Result<void> {
         const Timestamp now = impl_->now();
         ASSIGN_OR_RETURN(const UserRecord current, user_by_id(tx, org, id));
         const User& user = current.user;
@@ -432,7 +432,7 @@ Result<User> Directory::find_user(OrgN org, std::string_view name_or_id, Load lo
 
 Result<User> Directory::set_user_active(const Actor& actor, OrgN org, std::string_view id,
                                         bool active) {
-  return update_user(actor, org, id, std::nullopt, [active](const User& current) {
+  return update_user(actor, org, id, {}, [active](const User& current) {
     UserInput input;
     input.doc = current.doc;
     input.doc["active"] = active;

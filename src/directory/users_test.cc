@@ -161,7 +161,7 @@ TEST_P(UsersTest, AWriteThatChangesNothingLeavesNoTrace) {
   const Seq head = world.org().seq;
   world.clock.advance(std::chrono::seconds(5));
   const User same = must(
-      world.directory->update_user(world.okta, world.acme, alice.id, std::nullopt,
+      world.directory->update_user(world.okta, world.acme, alice.id, {},
                                    [&input](const User&) { return Result<UserInput>(input); }));
   EXPECT_EQ(same.version, 1);
   EXPECT_EQ(same.modified, alice.modified);
@@ -226,7 +226,7 @@ TEST_P(UsersTest, DeleteLeavesATombstoneAndNothingElse) {
   input.keys = std::vector{ssh_key(1)};
   const User alice = must(world.directory->create_user(world.okta, world.acme, input));
   const Group group = world.add_group("lab", {alice.id});
-  must(world.directory->delete_user(world.okta, world.acme, alice.id, std::nullopt));
+  must(world.directory->delete_user(world.okta, world.acme, alice.id, {}));
   EXPECT_EQ(world.directory->get_user(world.okta, world.acme, alice.id, {}).error().code,
             Code::kNotFound);
   EXPECT_EQ(world.directory->delete_user(world.okta, world.acme, alice.id, {}).error().code,
@@ -581,7 +581,7 @@ TEST_P(UsersTest, AnErrorOfTheEditChangesNothing) {
   World world(GetParam());
   const User alice = world.add_user("alice");
   const auto refused = world.directory->update_user(
-      world.okta, world.acme, alice.id, std::nullopt, [](const User&) -> Result<UserInput> {
+      world.okta, world.acme, alice.id, {}, [](const User&) -> Result<UserInput> {
         return fail(Code::kInvalidArgument, "no such path", "noTarget");
       });
   ASSERT_FALSE(refused);

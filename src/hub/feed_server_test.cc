@@ -72,7 +72,7 @@ TEST(Feed, DeletedPeopleAreRemovalsAndLockedOnesStay) {
   const auto ada = hub.add_user("ada", 1);
   const auto bob = hub.add_user("bob", 1);
   const std::string since = hub.cursor(hub.org().seq.value);
-  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), hub.org().n, ada.id, std::nullopt));
+  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), hub.org().n, ada.id, {}));
   ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), hub.org().n, bob.id, false));
   const Stream delta = decode_stream(hub.feed("since=" + since, node).body);
   EXPECT_EQ(delta.gone, std::vector{ada.posix->n});
@@ -114,7 +114,7 @@ TEST(Feed, TotalsAreWhatANodeHasAfterwards) {
   const directory::OrgN org = hub.org().n;
   ASSERT_TRUE(hub.directory().set_user_active(hub.okta(), org, bob.id, false));
   follow("a locked one stays");
-  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), org, ada.id, std::nullopt));
+  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), org, ada.id, {}));
   follow("a deleted one goes");
   directory::OrgSettings settings = hub.org().settings;
   settings.leaver_policy = directory::LeaverPolicy::kHide;

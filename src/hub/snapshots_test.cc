@@ -73,7 +73,7 @@ TEST(Snapshot, NamesTheDeletedAsRemovals) {
   const std::string node = hub.enroll("login1");
   hub.add_user("ada");
   const auto bob = hub.add_user("bob");
-  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), hub.org().n, bob.id, std::nullopt));
+  ASSERT_TRUE(hub.directory().delete_user(hub.okta(), hub.org().n, bob.id, {}));
   const Stream all = decode_snapshot(hub.get(kTarget, node).body);
   EXPECT_EQ(all.users.size(), 1U);
   EXPECT_THAT(all.gone, ::testing::Contains(bob.posix->n));

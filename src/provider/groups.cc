@@ -113,7 +113,6 @@ Result<http::Response> get_group(Directory& directory, const Call& call, std::st
 Result<http::Response> replace_group(Directory& directory, const Call& call, std::string_view id,
                                      const json::value& body) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::group_type()));
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
   ASSIGN_OR_RETURN(const scim::Resource resource, scim::normalize(scim::group_type(), body));
   // A body without `members` says nothing about them; [] and null say that there are none.
   std::vector<MemberOp> ops;
@@ -128,14 +127,14 @@ Result<http::Response> replace_group(Directory& directory, const Call& call, std
                   .external_id = resource.external_id},
         .members = ops};
   };
-  ASSIGN_OR_RETURN(Group group, directory.update_group(call.actor, call.org.n, id, version, edit));
+  ASSIGN_OR_RETURN(Group group, directory.update_group(call.actor, call.org.n, id,
+                                                       if_version(call.request), edit));
   return answer_written(directory, call, projection, 200, std::move(group));
 }
 
 Result<http::Response> patch_group(Directory& directory, const Call& call, std::string_view id,
                                    const json::value& body) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::group_type()));
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
   ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::group_type(), body));
   ASSIGN_OR_RETURN(const auto ops, member_ops(directory, call, id, patch.members));
   const auto edit = [&patch, &ops](const Group& current) -> Result<Directory::GroupChange> {
@@ -146,7 +145,8 @@ Result<http::Response> patch_group(Directory& directory, const Call& call, std::
     change.members = ops;
     return change;
   };
-  ASSIGN_OR_RETURN(Group group, directory.update_group(call.actor, call.org.n, id, version, edit));
+  ASSIGN_OR_RETURN(Group group, directory.update_group(call.actor, call.org.n, id,
+                                                       if_version(call.request), edit));
   if (projection.is_explicit()) {
     return answer_written(directory, call, projection, 200, std::move(group));
   }
@@ -156,8 +156,7 @@ Result<http::Response> patch_group(Directory& directory, const Call& call, std::
 }
 
 Result<http::Response> delete_group(Directory& directory, const Call& call, std::string_view id) {
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
-  RETURN_IF_ERROR(directory.delete_group(call.actor, call.org.n, id, version));
+  RETURN_IF_ERROR(directory.delete_group(call.actor, call.org.n, id, if_version(call.request)));
   return http::Response{.status = 204, .headers = {}, .body = {}};
 }
 

@@ -37,6 +37,35 @@ std::string_view opaque(std::string_view tag) {
   return tag;
 }
 
+/// The elements of a list of entity tags (RFC 9110 8.8.3): a comma in quotes is part of a tag.
+std::vector<std::string_view> split_tags(std::string_view list) {
+  std::vector<std::string_view> tags;
+  std::size_t begin = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i <= list.size(); ++i) {
+    if (i < list.size() && list[i] == '"') quoted = !quoted;
+    if (i < list.size() && (list[i] != ',' || quoted)) continue;
+    if (const auto tag = trim(list.substr(begin, i - begin)); !tag.empty()) tags.push_back(tag);
+    begin = i + 1;
+  }
+  return tags;
+}
+
+/// The versions that a list of tags means; what is none of ours means none.
+std::vector<std::int64_t> versions_in(std::string_view list) {
+  std::vector<std::int64_t> versions;
+  for (const std::string_view each : split_tags(list)) {
+    std::string_view tag = opaque(each);
+    if (tag.size() < 3 || tag.front() != '"' || tag.back() != '"') continue;
+    tag = tag.substr(1, tag.size() - 2);
+    std::int64_t version = 0;
+    const char* end = tag.data() + tag.size();
+    const auto [stop, error] = std::from_chars(tag.data(), end, version);
+    if (error == std::errc() && stop == end) versions.push_back(version);
+  }
+  return versions;
+}
+
 }  // namespace
 
 Result<Target> parse_target(std::string_view path) {
@@ -143,32 +172,23 @@ Result<scim::Projection> parse_projection(const Call& call, const scim::Resource
 
 std::string entity_tag(std::int64_t version) { return "W/\"" + std::to_string(version) + "\""; }
 
-Result<std::optional<std::int64_t>> if_match(const http::Request& request) {
-  constexpr std::int64_t kNoVersion = -1;
-  const std::string_view header = trim(request.headers.get("If-Match"));
-  if (header.empty() || header == "*") return std::nullopt;
-  if (header.find(',') != std::string_view::npos) {
-    return fail(Code::kInvalidArgument, "If-Match takes one entity tag", scim::kInvalidValue);
+directory::IfVersion if_version(const http::Request& request) {
+  directory::IfVersion condition;
+  const std::string_view match = trim(request.headers.get("If-Match"));
+  if (!match.empty() && match != "*") {
+    condition = directory::IfVersion::one_of(versions_in(match));
   }
-  std::string_view tag = opaque(header);
-  if (tag.size() < 3 || tag.front() != '"' || tag.back() != '"') return kNoVersion;
-  tag = tag.substr(1, tag.size() - 2);
-  std::int64_t version = kNoVersion;
-  const char* end = tag.data() + tag.size();
-  const auto [stop, error] = std::from_chars(tag.data(), end, version);
-  return error == std::errc() && stop == end ? version : kNoVersion;
+  const std::string_view none = trim(request.headers.get("If-None-Match"));
+  if (none == "*") return directory::IfVersion::one_of({});
+  condition.exclude(versions_in(none));
+  return condition;
 }
 
 bool if_none_match(const http::Request& request, std::string_view tag) {
-  std::string_view rest = request.headers.get("If-None-Match");
-  if (trim(rest) == "*") return true;
-  while (!rest.empty()) {
-    const std::size_t comma = rest.find(',');
-    if (opaque(rest.substr(0, comma)) == opaque(tag)) return true;
-    if (comma == std::string_view::npos) break;
-    rest.remove_prefix(comma + 1);
-  }
-  return false;
+  const std::string_view header = trim(request.headers.get("If-None-Match"));
+  return header == "*" || std::ranges::any_of(split_tags(header), [tag](std::string_view each) {
+           return opaque(each) == opaque(tag);
+         });
 }
 
 http::Response json_answer(int status, const json::object& body) {

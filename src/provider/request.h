@@ -76,9 +76,8 @@ Result<scim::Projection> parse_projection(const Call& call, const scim::Resource
 
 /// W/"7"
 std::string entity_tag(std::int64_t version);
-/// The version that If-Match asks for; nothing when absent or "*". A tag that is none of ours
-/// becomes a version that nothing has. kInvalidArgument for a list of tags.
-Result<std::optional<std::int64_t>> if_match(const http::Request& request);
+/// What If-Match and If-None-Match ask of a write (RFC 9110 13.1).
+directory::IfVersion if_version(const http::Request& request);
 /// Whether If-None-Match names `tag` (weak comparison, RFC 9110 8.8.3.2).
 bool if_none_match(const http::Request& request, std::string_view tag);
 

@@ -129,8 +129,12 @@ TEST_F(Service, VersionsGuardWrites) {
   expect_error(put("W/\"2\""), 412, "");
   expect_error(put("\"abc\""), 412, "");
   expect_error(put("nonsense"), 412, "");
-  expect_error(put("W/\"1\", W/\"2\""), 400, "invalidValue");
-  EXPECT_EQ(put("W/\"1\"").status, 200);
+  expect_error(put("W/\"2\",\"1, not\""), 412, "");
+  EXPECT_EQ(put("\"other, tag\" , W/\"1\"").status, 200);
+  for (const char* none : {"*", "W/\"2\"", "\"1\", \"2\""}) {
+    expect_error(send(okta_, "PUT", "/Users/" + id, body, {{"If-None-Match", none}}), 412, "");
+  }
+  EXPECT_EQ(send(okta_, "PUT", "/Users/" + id, body, {{"If-None-Match", "\"1\""}}).status, 200);
   EXPECT_EQ(put("*").status, 200);
   const Answer unchanged = send(okta_, "GET", "/Users/" + id, "", {{"If-None-Match", "\"2\""}});
   EXPECT_EQ(unchanged.status, 304);

@@ -12,6 +12,7 @@
 #include "scim/error.h"
 #include "scim/list.h"
 #include "scim/sort.h"
+#include "scim/value.h"
 
 namespace roster::provider {
 namespace {
@@ -50,38 +51,54 @@ Result<Search> search_in_query(const http::Query& query) {
                 .sort_order = text("sortOrder")};
 }
 
-Result<std::optional<std::string>> search_member(const json::object& body, std::string_view name) {
-  for (const auto& member : body) {
-    if (!ascii_iequals({member.key().data(), member.key().size()}, name)) continue;
-    const json::value& value = member.value();
-    if (value.is_null()) return std::nullopt;
-    if (value.is_string()) return std::string(json::view(value.get_string()));
-    if (value.is_int64()) return std::to_string(value.get_int64());
-    if (value.is_array()) {
-      std::string joined;
-      for (const json::value& item : value.get_array()) {
-        if (!item.is_string()) break;
-        if (!joined.empty()) joined += ',';
-        joined += json::view(item.get_string());
-      }
-      return joined;
-    }
-    return fail(Code::kInvalidArgument, std::string(name) + " has the wrong type",
-                scim::kInvalidSyntax);
+std::unexpected<Error> wrong_type(std::string_view name) {
+  return fail(Code::kInvalidArgument, std::string(name) + " has the wrong type",
+              scim::kInvalidSyntax);
+}
+
+using Member = Result<std::optional<std::string>>;
+
+Member text_member(const json::object& body, std::string_view name) {
+  const json::value* value = scim::find_without_case(body, name);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (!value->is_string()) return wrong_type(name);
+  return std::string(json::view(value->get_string()));
+}
+
+Member integer_member(const json::object& body, std::string_view name) {
+  const json::value* value = scim::find_without_case(body, name);
+  if (value == nullptr || !value->is_int64()) return text_member(body, name);
+  return std::to_string(value->get_int64());
+}
+
+/// Names in a list, or in one text as in a query.
+Member names_member(const json::object& body, std::string_view name) {
+  const json::value* value = scim::find_without_case(body, name);
+  if (value == nullptr || !value->is_array()) return text_member(body, name);
+  std::string joined;
+  for (const json::value& item : value->get_array()) {
+    if (!item.is_string()) return wrong_type(name);
+    if (!joined.empty()) joined += ',';
+    joined += json::view(item.get_string());
   }
-  return std::nullopt;
+  return joined;
 }
 
 Result<Search> search_in_body(const json::object& body) {
+  const json::value* schemas = scim::find_without_case(body, "schemas");
+  if (schemas != nullptr && !scim::names_schema(*schemas, scim::kSearchRequestUrn)) {
+    return fail(Code::kInvalidArgument, "schemas must name " + std::string(scim::kSearchRequestUrn),
+                scim::kInvalidSyntax);
+  }
   Search search;
-  ASSIGN_OR_RETURN(search.attributes, search_member(body, "attributes"));
-  ASSIGN_OR_RETURN(search.excluded, search_member(body, "excludedAttributes"));
-  ASSIGN_OR_RETURN(search.filter, search_member(body, "filter"));
-  ASSIGN_OR_RETURN(search.start_index, search_member(body, "startIndex"));
-  ASSIGN_OR_RETURN(search.count, search_member(body, "count"));
-  ASSIGN_OR_RETURN(search.cursor, search_member(body, "cursor"));
-  ASSIGN_OR_RETURN(search.sort_by, search_member(body, "sortBy"));
-  ASSIGN_OR_RETURN(search.sort_order, search_member(body, "sortOrder"));
+  ASSIGN_OR_RETURN(search.attributes, names_member(body, "attributes"));
+  ASSIGN_OR_RETURN(search.excluded, names_member(body, "excludedAttributes"));
+  ASSIGN_OR_RETURN(search.filter, text_member(body, "filter"));
+  ASSIGN_OR_RETURN(search.start_index, integer_member(body, "startIndex"));
+  ASSIGN_OR_RETURN(search.count, integer_member(body, "count"));
+  ASSIGN_OR_RETURN(search.cursor, text_member(body, "cursor"));
+  ASSIGN_OR_RETURN(search.sort_by, text_member(body, "sortBy"));
+  ASSIGN_OR_RETURN(search.sort_order, text_member(body, "sortOrder"));
   return search;
 }
 

@@ -213,7 +213,6 @@ Result<http::Response> get_user(Directory& directory, const Call& call, std::str
 Result<http::Response> replace_user(Directory& directory, const Call& call, std::string_view id,
                                     const json::value& body) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::user_type()));
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
   ASSIGN_OR_RETURN(const scim::Resource resource, scim::normalize(scim::user_type(), body));
   std::optional<std::vector<KeyInput>> keys;
   if (resource.ssh_keys) {
@@ -225,14 +224,14 @@ Result<http::Response> replace_user(Directory& directory, const Call& call, std:
         .external_id = resource.external_id,
         .keys = keys};
   };
-  ASSIGN_OR_RETURN(User user, directory.update_user(call.actor, call.org.n, id, version, edit));
+  ASSIGN_OR_RETURN(
+      User user, directory.update_user(call.actor, call.org.n, id, if_version(call.request), edit));
   return answer_written(directory, call, projection, std::move(user));
 }
 
 Result<http::Response> patch_user(Directory& directory, const Call& call, std::string_view id,
                                   const json::value& body) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::user_type()));
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
   ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::user_type(), body));
   ASSIGN_OR_RETURN(const std::vector<KeyStep> steps, parse_key_steps(patch.keys));
   std::string source;
@@ -251,13 +250,13 @@ Result<http::Response> patch_user(Directory& directory, const Call& call, std::s
     }
     return input;
   };
-  ASSIGN_OR_RETURN(User user, directory.update_user(call.actor, call.org.n, id, version, edit));
+  ASSIGN_OR_RETURN(
+      User user, directory.update_user(call.actor, call.org.n, id, if_version(call.request), edit));
   return answer_written(directory, call, projection, std::move(user));
 }
 
 Result<http::Response> delete_user(Directory& directory, const Call& call, std::string_view id) {
-  ASSIGN_OR_RETURN(const auto version, if_match(call.request));
-  RETURN_IF_ERROR(directory.delete_user(call.actor, call.org.n, id, version));
+  RETURN_IF_ERROR(directory.delete_user(call.actor, call.org.n, id, if_version(call.request)));
   return http::Response{.status = 204, .headers = {}, .body = {}};
 }
 

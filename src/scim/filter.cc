@@ -30,6 +30,12 @@ bool is_number(std::string_view text, double& number) {
   return error == std::errc() && stop == end && std::isfinite(number);
 }
 
+/// Whether a filter in brackets can stand behind it.
+bool has_elements(const AttributeRef& ref) {
+  return ref.attribute != nullptr && ref.sub == nullptr &&
+         (ref.attribute->multi_valued || ref.attribute->type == Type::kComplex);
+}
+
 /// An attribute compared as text.
 bool is_text(Type type) {
   return type == Type::kString || type == Type::kReference || type == Type::kBinary;
@@ -65,9 +71,8 @@ class FilterParser {
     if (!ref) return bad_path("there is no attribute " + std::string(name));
     Path path{.ref = *ref};
     if (in_brackets) {
-      if (ref->attribute == nullptr || ref->sub != nullptr) {
-        return bad_path("only a whole attribute takes a filter");
-      }
+      if (!has_elements(*ref))
+        return bad_path("only a whole list or complex attribute takes a filter");
       ASSIGN_OR_RETURN(FilterNode node, bracketed(*ref));
       path.filter = Filter(type_, std::move(node));
       ASSIGN_OR_RETURN(path.ref.sub, sub_behind_brackets(*ref));
@@ -209,9 +214,7 @@ class FilterParser {
 
   Result<FilterNode> parse_value_path(const std::optional<AttributeRef>& ref) {
     if (element_) return bad("a value path inside a value path");
-    if (!ref || ref->attribute == nullptr || ref->sub != nullptr) {
-      return bad("this attribute takes no filter in brackets");
-    }
+    if (!ref || !has_elements(*ref)) return bad("this attribute takes no filter in brackets");
     FilterNode node{.kind = FilterNode::Kind::kValuePath, .path = ref};
     ASSIGN_OR_RETURN(FilterNode inner, bracketed(*ref));
     ASSIGN_OR_RETURN(const Attribute* sub, sub_behind_brackets(*ref));
@@ -276,7 +279,7 @@ class FilterParser {
       ++position_;
     }
     const std::string_view word = text_.substr(begin, position_ - begin);
-    if (word.empty() || word.find_first_of("\"([") != std::string_view::npos ||
+    if (word.empty() || word.find_first_of("\"([{}") != std::string_view::npos ||
         !is_valid_utf8(word) || has_control_characters(word)) {
       position_ = begin;
       return bad("expected a value");
@@ -348,9 +351,11 @@ class FilterParser {
         literal.time = *time;
         return {};
       }
+      case Type::kBinary:
+        if (!equality && !partial) return bad("bytes have no order");
+        break;
       case Type::kString:
       case Type::kReference:
-      case Type::kBinary:
       case Type::kComplex:
         break;
     }

@@ -26,6 +26,8 @@ inline constexpr std::string_view kSchemaUrn = "urn:ietf:params:scim:schemas:cor
 inline constexpr std::string_view kListResponseUrn =
     "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 inline constexpr std::string_view kPatchOpUrn = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+inline constexpr std::string_view kSearchRequestUrn =
+    "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
 inline constexpr std::string_view kBulkRequestUrn =
     "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
 inline constexpr std::string_view kBulkResponseUrn =

@@ -111,7 +111,7 @@ class World {
   }
   /// PUT of one attribute of the document.
   Result<User> set(const User& user, std::string_view attribute, json::value value) {
-    return directory->update_user(okta, acme, user.id, std::nullopt, [&](const User& current) {
+    return directory->update_user(okta, acme, user.id, {}, [&](const User& current) {
       UserInput input;
       input.doc = current.doc;
       input.doc[attribute] = value;
@@ -119,11 +119,10 @@ class World {
     });
   }
   Result<Group> change_members(const Group& group, std::vector<MemberOp> ops) {
-    return directory->update_group(okta, acme, group.id, std::nullopt,
-                                   [&ops](const Group& current) -> Result<Directory::GroupChange> {
-                                     return Directory::GroupChange{{current.doc, std::nullopt},
-                                                                   ops};
-                                   });
+    return directory->update_group(
+        okta, acme, group.id, {}, [&ops](const Group& current) -> Result<Directory::GroupChange> {
+          return Directory::GroupChange{{current.doc, std::nullopt}, ops};
+        });
   }
   Org org() { return must(directory->find_org("acme")); }
 
