@@ -8,6 +8,7 @@
 #include "admin/render.h"
 #include "base/unicode.h"
 #include "http/respond.h"
+#include "posix/id_ranges.h"
 #include "posix/ssh_key.h"
 
 namespace roster::admin {
@@ -25,7 +26,11 @@ constexpr BodyField kSettings[] = {
     {"home_prefixes", "array", false, "homes must lie below one of these"},
     {"default_shell", "string", false, "for people without one"},
     {"shells", "array", false, "the shells that may be asked for; empty: the built-in list"},
-    {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"}};
+    {"admitted_ids", "array", false, "ids that imports may bring, such as \"2000-2999\""},
+    {"reserved_names", "array", false, "names that no person and no group gets"},
+    {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"},
+    {"scim_api", "boolean", false, "false: tokens of scope scim and read are refused"},
+    {"automated_provisioning", "boolean", false, "false: tokens of scope scim may only read"}};
 constexpr BodyField kName[] = {{"name", "string", true, "name, unique in the organization"}};
 constexpr BodyField kToken[] = {
     {"name", "string", true, "name, unique among living tokens"},
@@ -297,8 +302,23 @@ Result<directory::OrgSettings> edited_settings(const Call& call, directory::OrgS
   if (call.body.contains("default_shell"))
     settings.default_shell = body_text(call, "default_shell");
   if (call.body.contains("shells")) settings.shells = body_list(call, "shells");
-  settings.rebind_deleted =
-      json::find_bool(call.body, "rebind_deleted").value_or(settings.rebind_deleted);
+  if (call.body.contains("admitted_ids")) {
+    settings.admitted_ids.clear();
+    for (const std::string& text : body_list(call, "admitted_ids")) {
+      const auto block = posix::parse_block(text);
+      if (!block) return fail_in("admitted_ids", block.error());
+      settings.admitted_ids.push_back(*block);
+    }
+  }
+  if (call.body.contains("reserved_names")) {
+    settings.reserved_names = body_list(call, "reserved_names");
+  }
+  const auto set = [&call](std::string_view name, bool& value) {
+    value = json::find_bool(call.body, name).value_or(value);
+  };
+  set("rebind_deleted", settings.rebind_deleted);
+  set("scim_api", settings.scim_api);
+  set("automated_provisioning", settings.automated_provisioning);
   return settings;
 }
 

@@ -255,6 +255,25 @@ TEST_F(ApiTest, SettingsAreCheckedAndKept) {
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"leaver_policy":"hide"})").status, 200);
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme").body.at("settings").at("leaver_policy"), "hide");
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"leaver_policy":"delete"})").status, 400);
+  const Answered all =
+      call(admin_, "PATCH", "/orgs/acme",
+           R"({"reserved_names":["ops"],"admitted_ids":["2000-2999"],"shells":["/bin/bash"],
+               "scim_api":false,"automated_provisioning":false,"rebind_deleted":true})");
+  ASSERT_EQ(all.status, 200) << detail(all);
+  const json::object& settings = all.body.at("settings").as_object();
+  EXPECT_EQ(json::serialize(settings.at("reserved_names")), R"(["ops"])");
+  EXPECT_EQ(json::serialize(settings.at("admitted_ids")), R"(["2000-2999"])");
+  EXPECT_EQ(settings.at("scim_api"), false);
+  EXPECT_EQ(settings.at("automated_provisioning"), false);
+  EXPECT_EQ(settings.at("rebind_deleted"), true);
+  EXPECT_EQ(settings.at("leaver_policy"), "hide") << "what is not named stays";
+  const Answered made = call(admin_, "POST", "/orgs/acme/users", R"({"userName":"ops"})");
+  EXPECT_EQ(made.body.at("login"), "ops2");
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/ops2/rename", R"({"login":"ops"})").status, 400);
+  for (const char* wrong : {R"({"reserved_names":["Not A Name"]})", R"({"admitted_ids":["0-10"]})",
+                            R"({"admitted_ids":["x"]})", R"({"scim_api":"off"})"}) {
+    EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", wrong).status, 400) << wrong;
+  }
 }
 
 // The page that programs are generated from must cover exactly what is served.

@@ -69,13 +69,21 @@ void add_identity(json::object& out, const std::optional<directory::PosixIdentit
 }  // namespace
 
 json::object render(const directory::OrgSettings& settings) {
+  std::vector<std::string> admitted;
+  for (const posix::IdBlock& block : settings.admitted_ids) {
+    admitted.push_back(posix::format_block(block));
+  }
   return {
       {"leaver_policy", settings.leaver_policy == directory::LeaverPolicy::kHide ? "hide" : "lock"},
       {"home_template", text(settings.home_template)},
       {"home_prefixes", texts(settings.home_prefixes)},
       {"default_shell", text(settings.default_shell)},
       {"shells", texts(settings.shells)},
-      {"rebind_deleted", settings.rebind_deleted}};
+      {"admitted_ids", texts(admitted)},
+      {"reserved_names", texts(settings.reserved_names)},
+      {"rebind_deleted", settings.rebind_deleted},
+      {"scim_api", settings.scim_api},
+      {"automated_provisioning", settings.automated_provisioning}};
 }
 
 json::object render(const directory::Org& org) {

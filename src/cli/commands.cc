@@ -165,6 +165,89 @@ Result<json::array> keys_from(const std::string& file) {
   return keys;
 }
 
+/// One setting a line.
+Result<void> print_settings(Session& session, const json::object& org) {
+  const json::object* settings = json::find_object(org, "settings");
+  if (session.output == Output::kJson || settings == nullptr) {
+    print_json(session, org);
+    return {};
+  }
+  Table table({"SETTING", "VALUE"});
+  for (const auto& setting : *settings) {
+    const std::string name(setting.key());
+    const bool* is_on = setting.value().if_bool();
+    table.add({name, is_on == nullptr ? cell(*settings, name) : *is_on ? "on" : "off"});
+  }
+  session.out << table.render();
+  return {};
+}
+
+/// A list that an option gives whole; one empty word empties it.
+struct ListSetting {
+  const char* option;
+  const char* member;
+  const char* help;
+};
+constexpr ListSetting kListSettings[] = {
+    {"--home-prefix", "home_prefixes", "homes must lie below one of these"},
+    {"--shell", "shells", "shells that may be asked for; \"\": the built-in list"},
+    {"--admit-ids", "admitted_ids", "ids that imports may bring, e.g. 2000-2999; \"\": none"},
+    {"--reserve-name", "reserved_names", "names that nobody gets; \"\": only the built-in ones"}};
+
+struct SwitchSetting {
+  const char* option;
+  const char* member;
+  const char* help;
+};
+constexpr SwitchSetting kSwitchSettings[] = {
+    {"--scim-api", "scim_api", "off: tokens of scope scim and read are refused"},
+    {"--automated-provisioning", "automated_provisioning",
+     "off: tokens of scope scim may only read"},
+    {"--rebind-deleted", "rebind_deleted",
+     "on: a person created again gets the deleted identity back"}};
+
+void add_org_set(CLI::App& org, Session& session) {
+  CLI::App* set = org.add_subcommand("set", "change settings of the organization");
+  auto w = words();
+  auto lists = std::make_shared<std::map<std::string, std::vector<std::string>>>();
+  auto switches = std::make_shared<std::map<std::string, std::string>>();
+  set->add_option("--leaver-policy", w->named["leaver_policy"],
+                  "lock (name still resolves) or hide (vanishes)")
+      ->check(CLI::IsMember({"lock", "hide"}));
+  set->add_option("--home-template", w->named["home_template"], "e.g. /home/{login}");
+  set->add_option("--default-shell", w->named["default_shell"], "for people without one");
+  for (const ListSetting& each : kListSettings) {
+    set->add_option(each.option, (*lists)[each.member],
+                    std::string(each.help) + "; may be repeated; replaces what there was")
+        ->allow_extra_args(false);
+  }
+  for (const SwitchSetting& each : kSwitchSettings) {
+    set->add_option(each.option, (*switches)[each.member], each.help)
+        ->check(CLI::IsMember({"on", "off"}));
+  }
+  set->footer(
+      "Examples:\n"
+      "  roster --org acme org set --leaver-policy hide\n"
+      "  roster --org acme org set --automated-provisioning off --reserve-name ops --reserve-name "
+      "web");
+  set->callback([w, lists, switches, &session] {
+    session.action = [w, lists, switches, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : w->named) {
+        if (!value.empty()) body[key] = json::string(value);
+      }
+      for (const auto& [key, values] : *lists) {
+        if (!values.empty()) body[key] = as_array(values);
+      }
+      for (const auto& [key, value] : *switches) {
+        if (!value.empty()) body[key] = value == "on";
+      }
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("PATCH", "", body));
+      return print_settings(session, answer);
+    };
+  });
+}
+
 }  // namespace
 
 void add_org_commands(CLI::App& app, Session& session) {
@@ -188,26 +271,15 @@ void add_org_commands(CLI::App& app, Session& session) {
       return print_list(session, answer, "orgs", org_columns());
     };
   });
-  CLI::App* set = org->add_subcommand("set", "change settings of the organization");
-  set->add_option("--leaver-policy", w->named["leaver_policy"],
-                  "lock (name still resolves) or hide (vanishes)")
-      ->check(CLI::IsMember({"lock", "hide"}));
-  set->add_option("--home-template", w->named["home_template"], "e.g. /home/{login}");
-  set->add_option("--home-prefix", w->list,
-                  "homes must lie below one of these; may be repeated; replaces those there were");
-  set->add_option("--default-shell", w->named["default_shell"], "for people without one");
-  set->footer("Example: roster --org acme org set --leaver-policy hide");
-  set->callback([w, &session] {
-    session.action = [w, &session](Hub& hub) -> Result<void> {
-      json::object body;
-      for (const auto& [key, value] : w->named) {
-        if (!value.empty()) body[key] = json::string(value);
-      }
-      if (!w->list.empty()) body["home_prefixes"] = as_array(w->list);
-      ASSIGN_OR_RETURN(const auto answer, hub.call_org("PATCH", "", body));
-      return print_one(session, answer, org_columns());
+  CLI::App* get = org->add_subcommand("get", "show the settings of the organization");
+  get->footer("Example: roster --org acme org get");
+  get->callback([&session] {
+    session.action = [&session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", ""));
+      return print_settings(session, answer);
     };
   });
+  add_org_set(*org, session);
 }
 
 void add_client_commands(CLI::App& app, Session& session) {

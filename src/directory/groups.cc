@@ -455,7 +455,8 @@ Result<Group> Directory::rename_group(const Actor& actor, OrgN org, std::string_
     const Group& group = current.group;
     if (group.posix->name == name.str()) return std::move(current.group);
     const Timestamp now = impl_->now();
-    RETURN_IF_ERROR(rename_identity(tx, org, *group.posix, name.str(), now));
+    ASSIGN_OR_RETURN(const auto rules, impl_->rules.get(tx, org));
+    RETURN_IF_ERROR(rename_identity(tx, org, *rules, *group.posix, name.str(), now));
     RETURN_IF_ERROR(tx.execute(kBumpGroup, group.n, to_millis(now)));
     JournalEntry entry = journal_entry(actor, org, now, "group.rename", group_target(group));
     Diff diff;

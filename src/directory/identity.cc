@@ -7,7 +7,6 @@
 #include "directory/schema.h"
 #include "posix/id_ranges.h"
 #include "posix/names.h"
-#include "posix/reserved_names.h"
 
 namespace roster::directory {
 namespace {
@@ -152,12 +151,12 @@ Result<std::optional<NameRow>> find_name(Tx& tx, OrgN org, std::string_view name
 /// Names are never freed, so the smallest free suffix of a base only rises: it is kept in the row
 /// that has the base as its name (a row of nobody when it is reserved), and the thousandth "john"
 /// costs no more than the second.
-Result<std::string> allocate_name(Tx& tx, OrgN org, int kind, std::string_view wanted,
-                                  std::uint32_t number, Timestamp now) {
+Result<std::string> allocate_name(Tx& tx, OrgN org, const Rules& rules, int kind,
+                                  std::string_view wanted, std::uint32_t number, Timestamp now) {
   std::string base = posix::propose_name(wanted);
   if (base.empty()) base = (kind == row::kUser ? 'u' : 'g') + std::to_string(number);
   ASSIGN_OR_RETURN(std::optional<NameRow> holder, find_name(tx, org, base));
-  if (!holder && !posix::is_reserved_name(base)) return base;
+  if (!holder && !rules.reserves(base)) return base;
   if (!holder) {
     ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
                      tx.query_one(kInsertReservedName, integer_at_0, org, base, to_millis(now)));
@@ -166,7 +165,7 @@ Result<std::string> allocate_name(Tx& tx, OrgN org, int kind, std::string_view w
   }
   for (std::uint32_t suffix = holder->next_suffix;; ++suffix) {
     std::string name = posix::with_suffix(base, suffix);
-    if (posix::is_reserved_name(name)) continue;
+    if (rules.reserves(name)) continue;
     ASSIGN_OR_RETURN(const std::optional<NameRow> taken, find_name(tx, org, name));
     if (taken) continue;
     RETURN_IF_ERROR(tx.execute(kSetNextSuffix, holder->n, suffix + 1));
@@ -305,8 +304,9 @@ Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityReq
   Identity identity;
   identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
   ASSIGN_OR_RETURN(identity.posix.number, take_number(tx, request.org));
-  ASSIGN_OR_RETURN(identity.posix.name, allocate_name(tx, request.org, request.kind, request.wanted,
-                                                      identity.posix.number, request.now));
+  ASSIGN_OR_RETURN(identity.posix.name,
+                   allocate_name(tx, request.org, rules, request.kind, request.wanted,
+                                 identity.posix.number, request.now));
   std::optional<std::string_view> home;
   if (request.kind == row::kUser) {
     if (request.home) {
@@ -344,7 +344,7 @@ Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const Rules& rules,
                 "the id " + std::to_string(number) +
                     " is neither in the organization's blocks nor admitted");
   }
-  if (posix::is_reserved_name(reserved.name)) {
+  if (rules.reserves(reserved.name)) {
     return fail(Code::kInvalidArgument, "the name " + std::string(reserved.name) +
                                             " is reserved for accounts of the nodes");
   }
@@ -447,9 +447,9 @@ Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
   return true;
 }
 
-Result<void> rename_identity(Tx& tx, OrgN org, const PosixIdentity& identity, std::string_view name,
-                             Timestamp now) {
-  if (posix::is_reserved_name(name)) {
+Result<void> rename_identity(Tx& tx, OrgN org, const Rules& rules, const PosixIdentity& identity,
+                             std::string_view name, Timestamp now) {
+  if (rules.reserves(name)) {
     return fail(Code::kInvalidArgument,
                 "the name " + std::string(name) + " is reserved for accounts of the nodes");
   }

@@ -73,9 +73,9 @@ Result<LiftNeed> judge_highest_id(store::Tx& tx, OrgN org, std::uint32_t highest
 Result<bool> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
 
 /// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
-/// has or had it, kInvalidArgument when it is reserved for local accounts.
-Result<void> rename_identity(store::Tx& tx, OrgN org, const PosixIdentity& identity,
-                             std::string_view name, Timestamp now);
+/// has or had it, kInvalidArgument when it is reserved.
+Result<void> rename_identity(store::Tx& tx, OrgN org, const Rules& rules,
+                             const PosixIdentity& identity, std::string_view name, Timestamp now);
 
 /// Moves the home. kInvalidArgument (keyword "invalidValue") when it is another's, lies inside
 /// another's or around it; deleted people's homes count.

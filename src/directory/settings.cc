@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "posix/id_ranges.h"
+#include "posix/names.h"
+#include "posix/reserved_names.h"
 #include "posix/shell.h"
 
 namespace roster::directory {
@@ -11,6 +13,7 @@ namespace {
 constexpr store::Statement kSettings{"org.settings", "SELECT settings FROM org WHERE n = $1"};
 
 constexpr std::size_t kListMax = 64;
+constexpr std::size_t kReservedNamesMax = 1000;
 
 json::array to_array(const std::vector<std::string>& texts) {
   json::array out;
@@ -67,7 +70,18 @@ Result<Rules> check_settings(const OrgSettings& settings) {
       return fail_in("admitted_ids", valid.error());
     }
   }
-  return Rules{settings, std::move(*prefixes), std::move(*home_template)};
+  if (settings.reserved_names.size() > kReservedNamesMax) {
+    return fail(Code::kInvalidArgument,
+                "reserved_names: more than " + std::to_string(kReservedNamesMax));
+  }
+  std::set<std::string, std::less<>> reserved;
+  for (const std::string& name : settings.reserved_names) {
+    if (auto valid = posix::LoginName::parse(name); !valid) {
+      return fail_in("reserved_names", valid.error());
+    }
+    reserved.insert(name);
+  }
+  return Rules{settings, std::move(*prefixes), std::move(*home_template), std::move(reserved)};
 }
 
 std::string settings_to_json(const OrgSettings& settings) {
@@ -83,6 +97,9 @@ std::string settings_to_json(const OrgSettings& settings) {
   }
   o["admitted_ids"] = std::move(admitted);
   o["rebind_deleted"] = settings.rebind_deleted;
+  o["reserved_names"] = to_array(settings.reserved_names);
+  o["scim_api"] = settings.scim_api;
+  o["automated_provisioning"] = settings.automated_provisioning;
   return json::canonical(o);
 }
 
@@ -105,7 +122,14 @@ Result<OrgSettings> settings_from_json(std::string_view text) {
     settings.admitted_ids.push_back(*parsed_block);
   }
   settings.rebind_deleted = json::find_bool(o, "rebind_deleted").value_or(false);
+  ASSIGN_OR_RETURN(settings.reserved_names, read_texts(o, "reserved_names", {}));
+  settings.scim_api = json::find_bool(o, "scim_api").value_or(true);
+  settings.automated_provisioning = json::find_bool(o, "automated_provisioning").value_or(true);
   return settings;
+}
+
+bool Rules::reserves(std::string_view name) const {
+  return posix::is_reserved_name(name) || reserved_names.contains(name);
 }
 
 Result<std::shared_ptr<const Rules>> RulesCache::get(store::Tx& tx, OrgN org) {

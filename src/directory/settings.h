@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -17,6 +18,10 @@ struct Rules {
   OrgSettings settings;
   posix::HomePrefixes home_prefixes;
   posix::HomeTemplate home_template;
+  std::set<std::string, std::less<>> reserved_names;  // of the organization
+
+  /// Whether nobody may get the name.
+  bool reserves(std::string_view name) const;
 };
 
 /// kInvalidArgument naming the setting.

@@ -57,6 +57,10 @@ struct OrgSettings {
   /// POST of a user after DELETE gets the old identity back when externalId (same client) or
   /// userName matches. A group is always a new one.
   bool rebind_deleted = false;
+  /// Names that no person and no group gets, besides posix::is_reserved_name.
+  std::vector<std::string> reserved_names;
+  bool scim_api = true;                // tokens of scope scim and read are answered
+  bool automated_provisioning = true;  // tokens of scope scim may write
 };
 
 struct Org {

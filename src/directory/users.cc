@@ -448,7 +448,8 @@ Result<User> Directory::rename_user(const Actor& actor, OrgN org, std::string_vi
     const User& user = current.user;
     if (user.posix->name == login.str()) return std::move(current.user);
     const Timestamp now = impl_->now();
-    RETURN_IF_ERROR(rename_identity(tx, org, *user.posix, login.str(), now));
+    ASSIGN_OR_RETURN(const auto rules, impl_->rules.get(tx, org));
+    RETURN_IF_ERROR(rename_identity(tx, org, *rules, *user.posix, login.str(), now));
     RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
     JournalEntry entry = journal_entry(actor, org, now, "user.rename", user_target(user));
     Diff diff;

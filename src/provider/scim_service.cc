@@ -117,6 +117,15 @@ Result<http::Response> discover(const Call& call, const Target& target,
   return json_answer(200, *found);
 }
 
+Result<void> check_may_write(const Call& call) {
+  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  if (call.actor.scope == directory::Scope::kScim && !call.org.settings.automated_provisioning) {
+    return fail(Code::kPermissionDenied,
+                "automated provisioning is switched off in this organization");
+  }
+  return {};
+}
+
 constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,
                                       replace_user,    patch_user,  delete_user};
 constexpr Functions kGroupFunctions = {scim::group_type, create_group, get_group,
@@ -149,6 +158,11 @@ Result<http::Response> ScimService::Impl::answer(const http::Request& request,
   ASSIGN_OR_RETURN(directory::Actor actor, authenticate(directory, request, context));
   if (!target) return std::unexpected(target.error());
   ASSIGN_OR_RETURN(directory::Org org, find_org(directory, actor, target->org));
+  const bool of_client =
+      actor.scope == directory::Scope::kScim || actor.scope == directory::Scope::kRead;
+  if (of_client && !org.settings.scim_api) {
+    return fail(Code::kPermissionDenied, "SCIM is switched off in this organization");
+  }
   ASSIGN_OR_RETURN(std::string base, origin(options, request, context));
   base += "/api/organizations/" + org.slug + "/scim/v2";
   ASSIGN_OR_RETURN(http::Query query, http::Query::parse(request.query));
@@ -194,7 +208,7 @@ Result<http::Response> ScimService::Impl::run(const Call& call, const Target& ta
 
 Result<http::Response> ScimService::Impl::write(const Call& call, const Target& target,
                                                 const Functions& functions) {
-  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  RETURN_IF_ERROR(check_may_write(call));
   const std::string& method = call.request.method;
   if (method == "DELETE") return functions.remove(directory, call, *target.id);
   if (!has_json_type(call.request)) {
@@ -210,7 +224,7 @@ Result<http::Response> ScimService::Impl::write(const Call& call, const Target& 
 }
 
 Result<http::Response> ScimService::Impl::bulk(const Call& call) {
-  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  RETURN_IF_ERROR(check_may_write(call));
   if (!has_json_type(call.request)) {
     return error_answer(415, "", "the body must be application/scim+json");
   }

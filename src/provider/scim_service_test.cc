@@ -322,6 +322,26 @@ TEST_F(Service, TokensOpenOnlyWhatTheyAreFor) {
   expect_error(get("/Users"), 401, "");
 }
 
+TEST_F(Service, TheOrganizationsSwitchesAreHeeded) {
+  const auto set = [this](auto edit) {
+    const auto change = [&edit](directory::OrgSettings settings) -> Result<directory::OrgSettings> {
+      edit(settings);
+      return settings;
+    };
+    ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, change));
+  };
+  set([](directory::OrgSettings& settings) { settings.automated_provisioning = false; });
+  expect_error(post("/Users", R"({"userName":"ada"})"), 403, "", "provisioning");
+  expect_error(post("/Bulk", "{}"), 403, "", "provisioning");
+  EXPECT_EQ(get("/Users").status, 200);
+  EXPECT_EQ(send(admin_, "POST", "/Users", R"({"userName":"ada"})").status, 201);
+  set([](directory::OrgSettings& settings) { settings.scim_api = false; });
+  expect_error(get("/Users"), 403, "", "switched off");
+  expect_error(send(reader_, "GET", "/Users"), 403, "", "switched off");
+  EXPECT_EQ(send(admin_, "GET", "/Users").total(), 1);
+  EXPECT_EQ(send(foreign_, "GET", "/scim/v2/other/Users").status, 200);
+}
+
 TEST_F(Service, GroupsShowTheirPosixIdentityAsAnExtension) {
   const Answer group = get("/Groups/" + make_group("ML Research"));
   const json::object& posix =
