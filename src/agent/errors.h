@@ -14,13 +14,14 @@ inline constexpr std::string_view kInterrupted = "interrupted";
 inline constexpr std::string_view kShrinks = "shrinks";
 inline constexpr std::string_view kClash = "clash";
 inline constexpr std::string_view kGoesBack = "goes_back";
-/// Keyword of what fails on this node's side, such as a full disk.
+/// Keyword of what fails on this node's side, such as a full or damaged disk.
 inline constexpr std::string_view kLocal = "local";
 
-/// A disk of this node that is full is not a hub that cannot be reached.
+/// A disk of this node that is full, read-only or damaged is not a hub that cannot be reached or is
+/// refused: whatever fails was asked of this node alone. A keyword that says more is kept.
 template <typename T>
 [[nodiscard]] Result<T> on_this_node(Result<T> result) {
-  if (!result && result.error().code == Code::kUnavailable) result.error().keyword = kLocal;
+  if (!result && result.error().keyword.empty()) result.error().keyword = kLocal;
   return result;
 }
 

@@ -158,6 +158,18 @@ void Follower::take_position() {
   status_.set_position(position_);
 }
 
+bool Follower::must_start_anew() const {
+  return cache_.generation() == 0 || position_.empty() || position_lost_;
+}
+
+/// What begins may have opened the cache anew, as may have what ended before it: the transfer goes
+/// on from what the cache holds now.
+Result<void> Follower::begin(feed::Kind kind) {
+  auto begun = cache_.begin(kind);
+  take_position();
+  return begun;
+}
+
 void Follower::renew_if_due() {
   const Timestamp now = clock_();
   if (now < half_life(*enrollment_) || now < renew_not_before_) return;
@@ -201,7 +213,7 @@ Result<void> Follower::step(milliseconds wait) {
   renew_if_due();
   take_position();
   took_snapshot_ = false;
-  if (cache_.generation() == 0 || position_.empty() || position_lost_) return follow_snapshot();
+  if (must_start_anew()) return follow_snapshot();
   if (is_recount_due()) {
     if (const auto counted = recount(); !counted) {
       log::warn("cannot take a snapshot to settle the difference; changes are followed",
@@ -213,8 +225,12 @@ Result<void> Follower::step(milliseconds wait) {
 
 Result<void> Follower::follow_delta(milliseconds wait) {
   took_snapshot_ = false;
-  RETURN_IF_ERROR(cache_.begin(feed::Kind::kDelta));
-  const auto begin = steady_clock::now();
+  RETURN_IF_ERROR(begin(feed::Kind::kDelta));
+  if (must_start_anew()) {
+    cache_.abort();
+    return follow_snapshot();
+  }
+  const auto began = steady_clock::now();
   const auto delta = read_delta({"since", position_, cache_.view().epoch}, wait);
   if (!delta) {
     cache_.abort();
@@ -226,7 +242,7 @@ Result<void> Follower::follow_delta(milliseconds wait) {
     position_lost_ = true;
     return follow_snapshot();
   }
-  auto accepted = accept_delta(*delta, wait, since(begin));
+  auto accepted = accept_delta(*delta, wait, since(began));
   if (!accepted) cache_.abort();
   return accepted;
 }
@@ -237,9 +253,12 @@ Result<void> Follower::accept_delta(const Delta& delta, milliseconds wait, milli
   if (delta.records == 0) {
     // Changes outside of the view move the position without a new generation.
     cache_.abort();
+    if (!cache_.touch_contact(openings_, hub_time_)) {
+      return fail(Code::kFailedPrecondition, "the cache was opened anew during the transfer",
+                  kInterrupted);
+    }
     const bool moved = position_ != cursor;
     position_ = cursor;
-    cache_.touch_contact(hub_time_);
     const bool early = wait.count() > 0 && took < std::min(wait / 2, kParkedMin);
     if (wait.count() > 0) early_answers_ = early && !moved ? early_answers_ + 1 : 0;
     // Once is a hub that says goodbye to whom it has parked: the next request tells.
@@ -336,7 +355,7 @@ Result<void> Follower::follow_snapshot() {
                 kShrinks);
   }
   took_snapshot_ = true;
-  RETURN_IF_ERROR(cache_.begin(feed::Kind::kSnapshot));
+  RETURN_IF_ERROR(begin(feed::Kind::kSnapshot));
   Intake intake(cache_, {.org = enrollment_->org,
                          .view = enrollment_->view,
                          .kind = feed::Kind::kSnapshot,
@@ -413,7 +432,7 @@ Result<void> Follower::publish(const std::string& cursor, const std::string& epo
   ASSIGN_OR_RETURN(const nsscache::PublishStats stats, cache_.publish());
   log::debug("published", {{"generation", stats.generation}, {"bytes", stats.bytes_written}});
   position_ = cursor;
-  cache_.touch_contact(hub_time_);
+  cache_.touch_contact(openings_, hub_time_);
   note_success();
   backoff_.reset();
   return {};
@@ -496,7 +515,9 @@ milliseconds Follower::note_failure(const Error& error) {
       .counter("roster_agent_failures_total", "Exchanges that failed",
                {{"reason", std::string(reason)}})
       .add();
-  status_.set_failure(phase, error, clock_());
+  Error shown = error;
+  if (reason == kLocal) shown.keyword = kLocal;
+  status_.set_failure(phase, shown, clock_());
   set_lag();
   milliseconds delay = std::max(backoff_.next(random_), retry_after_.value_or(milliseconds(0)));
   if (reason == kLocal && !took_snapshot_) delay = std::min(delay, kLocalRetryMax);

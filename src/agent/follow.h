@@ -62,6 +62,8 @@ class Follower {
   Result<void> adopt(feed::Enrollment enrollment);
   void renew_if_due();
   void take_position();
+  bool must_start_anew() const;
+  Result<void> begin(feed::Kind kind);
 
   Result<void> follow_delta(milliseconds wait);
   Result<void> accept_delta(const Delta& delta, milliseconds wait, milliseconds took);

@@ -1317,6 +1317,156 @@ TEST(NodeCache, ATransferThatCannotBeForgottenOpensTheCacheAnew) {
   EXPECT_EQ(node.view().counts.users, 20U);
 }
 
+/// Inverts the byte at `text` in a cache file, in place: under the mappings of whoever has it.
+void damage(const Node& node, const std::string& file, std::string_view text) {
+  const std::filesystem::path path = node.config_.cache_dir / file;
+  const std::size_t at = read_file(path, 1 << 20)->find(text);
+  ASSERT_NE(at, std::string::npos) << file;
+  std::fstream bytes(path, std::ios::in | std::ios::out | std::ios::binary);
+  bytes.seekp(static_cast<std::streamoff>(at));
+  bytes.put(static_cast<char>(~text.front()));
+}
+
+// Half of a generation that could not be read back must not be published for the whole: whoever was
+// removed or locked in the other half would be let in again.
+TEST(NodeCache, HalfOfADamagedGenerationIsNeverPublished) {
+  for (const bool rule_first : {true, false}) {
+    FakeHub hub;
+    fill(hub);
+    Node node(hub);
+    ASSERT_TRUE(node.sync());
+    hub.remove_user(101);
+    hub.put_user(102, "user2", 10002, {1}, true);
+    hub.put_user(200, "new", 10200);
+    ASSERT_TRUE(node.sync());
+    damage(node, "delta.1.2", "/home/user2");
+    EXPECT_FALSE(node.cache_->begin(feed::Kind::kSnapshot)) << "as a recount does";
+    nsscache::LocalRules rules;
+    rules.denied_names = {"user3"};
+    if (rule_first) ASSERT_TRUE(node.cache_->set_rules(rules, true));
+    const auto synced = node.sync();
+    ASSERT_TRUE(synced) << synced.error().message;
+    EXPECT_FALSE(node.serves("user1"));
+    EXPECT_TRUE(node.serves("new"));
+    EXPECT_EQ(node.view().counts.users, 20U);
+    node.boot();
+    EXPECT_FALSE(node.serves("user1"));
+    EXPECT_TRUE(node.serves("new")) << "on disk, too";
+  }
+}
+
+// A cache that was opened anew holds an older generation: deltas go on from there, or what came
+// since is lost.
+TEST(Totals, ARecountThatOpensTheCacheAnewLosesNothing) {
+  for (const bool at_begin : {true, false}) {
+    FakeHub hub;
+    fill(hub);
+    Node node(hub);
+    ASSERT_TRUE(node.sync());
+    hub.set_totals(feed::Totals{.users = 77, .groups = 2});
+    bool damages = false;
+    hub.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+      if (!request.path.ends_with("/snapshot")) return std::nullopt;
+      if (request.method == "HEAD" && damages) return std::nullopt;
+      if (damages) damage(node, "delta.1.3", "/home/user2");
+      http::Response busy;
+      busy.status = 503;
+      return busy;
+    });
+    hub.put_user(200, "new", 10200);
+    EXPECT_FALSE(node.sync()) << "a recount is wanted and cannot be had";
+    hub.remove_user(101);
+    hub.put_user(102, "user2", 10002, {2});
+    ASSERT_TRUE(node.sync());
+    ASSERT_EQ(node.view().generation, 3U);
+    hub.set_totals({});
+    node.ahead_ms_ = 3'700'000;
+    if (at_begin) damage(node, "delta.1.3", "/home/user2");
+    damages = !at_begin;
+    if (at_begin) hub.set_intercept({});
+    const auto synced = node.sync();
+    EXPECT_FALSE(node.serves("user1"));
+    EXPECT_TRUE(node.serves("new"));
+    EXPECT_EQ(node.view().counts.users, 20U);
+    EXPECT_GT(node.view().generation, 3U);
+    hub.stop();
+  }
+}
+
+// One record of the base that does not verify must not hold up everybody's changes for ever.
+TEST(NodeCache, ADamagedRecordOfTheBaseIsNotMetAtEveryTry) {
+  for (const bool removed : {true, false}) {
+    FakeHub hub;
+    fill(hub);
+    Node node(hub);
+    ASSERT_TRUE(node.sync());
+    damage(node, "base.1.1", "/home/user10");
+    hub.remove_user(101);
+    if (removed) {
+      hub.remove_user(110);
+    } else {
+      hub.put_user(110, "user10", 10010, {2});
+    }
+    const auto met = node.sync();
+    ASSERT_FALSE(met) << "what does not verify is not taken for what is not there";
+    EXPECT_EQ(met.error().keyword, kLocal) << "the hub is not blamed";
+    const auto synced = node.sync();
+    ASSERT_TRUE(synced) << synced.error().message;
+    EXPECT_FALSE(node.serves("user1"));
+    EXPECT_EQ(node.serves("user10"), !removed);
+    EXPECT_EQ(node.view().counts.users, removed ? 18U : 19U);
+    EXPECT_EQ(hub.count_requests("GET /api/organizations/acme/feed/snapshot"), 2U);
+  }
+}
+
+// The same when it is met by what a rule changes, while a request is parked.
+TEST(NodeCache, ADamagedRecordOfTheBaseHoldsNoRuleUp) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.put_user(110, "user10", 10010, {2});
+  ASSERT_TRUE(node.sync());
+  damage(node, "base.1.1", "/home/user11");
+  ASSERT_TRUE(node.cache_->begin(feed::Kind::kDelta));
+  nsscache::LocalRules rules;
+  rules.denied_names = {"user11"};
+  EXPECT_FALSE(node.cache_->set_rules(rules, true));
+  EXPECT_FALSE(node.cache_->complete("e1.99.aa", "e1", false)) << "of the cache of before";
+  EXPECT_FALSE(node.cache_->touch_contact(1, std::nullopt)) << "nobody confirmed this one";
+  const auto synced = node.sync();
+  ASSERT_TRUE(synced) << synced.error().message;
+  EXPECT_EQ(node.view().counts.denied_users, 1U);
+}
+
+// A cache that is closed is opened without the hub, or a deny file would wait for it.
+TEST(NodeCache, ACacheThatCouldNotBeOpenedIsTriedWithEachRule) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  node.halt();
+  node.follower_.reset();
+  node.cache_ =
+      std::make_unique<NodeCache>(node.config_, system_now, node.metrics_, [](std::uint64_t) {});
+  const std::filesystem::path aside = node.root_ / "aside";
+  std::filesystem::rename(node.config_.cache_dir, aside);
+  ASSERT_TRUE(write_file_atomic(node.config_.cache_dir, "in the way", 0600));
+  ASSERT_TRUE(node.cache_->set_rules({}, true)) << "no cache is wanted yet";
+  EXPECT_FALSE(node.cache_->open("acme", "login"));
+  const auto mended = node.cache_->mend();
+  ASSERT_FALSE(mended) << "so that it is tried again";
+  EXPECT_EQ(mended.error().keyword, kLocal);
+  nsscache::LocalRules rules;
+  rules.denied_names = {"user3"};
+  EXPECT_FALSE(node.cache_->set_rules(rules, true));
+  std::filesystem::remove(node.config_.cache_dir);
+  std::filesystem::rename(aside, node.config_.cache_dir);
+  ASSERT_TRUE(node.cache_->mend());
+  EXPECT_TRUE(node.serves("user1"));
+  EXPECT_EQ(node.view().counts.denied_users, 1U);
+}
+
 // Or a hub that repeats removals of nobody would make a thousand nodes publish in the same instant.
 TEST(NodeCache, OnlyWhatIsServedCanBeTakenAway) {
   FakeHub hub;

@@ -113,17 +113,29 @@ Result<void> NodeCache::open_locked() {
   return {};
 }
 
+/// A cache that was closed because it could not be opened anew: nobody's lockout waits for the hub
+/// to be there.
+Result<void> NodeCache::reopen_closed_locked() {
+  if (publisher_ || org_.empty()) return {};
+  return on_this_node(open_locked());
+}
+
 Result<void> NodeCache::begin(feed::Kind kind) {
   const std::lock_guard lock(mutex_);
   CHECK(!org_.empty());
-  if (!publisher_) RETURN_IF_ERROR(on_this_node(open_locked()));
+  forget_locked();
+  RETURN_IF_ERROR(reopen_closed_locked());
   const bool unknown = !rules_ || rules_->masks_unknown || rules_->denials_unknown;
   if (!rules_ || (unknown && publisher_->generation() == 0)) {
     return fail(Code::kFailedPrecondition,
                 "the local accounts are not known, so nothing is served yet", kLocal);
   }
-  forget_locked();
-  if (kind == feed::Kind::kSnapshot) RETURN_IF_ERROR(on_this_node(publisher_->begin_replace()));
+  if (kind == feed::Kind::kSnapshot) {
+    if (auto begun = publisher_->begin_replace(); !begun) {
+      reopen_damaged_locked(begun.error());
+      return on_this_node(std::move(begun));
+    }
+  }
   kind_ = kind;
   stage_ = Stage::kCollecting;
   takes_access_away_ = false;
@@ -169,7 +181,12 @@ Result<void> NodeCache::apply(feed::Message message) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kCollecting) return interrupted();
   applied_ = true;
-  return on_this_node(apply_record_locked(std::move(message)));
+  auto applied = apply_record_locked(std::move(message));
+  if (applied) return applied;
+  reopen_damaged_locked(applied.error());
+  // A bound that a record breaks is the hub's doing; all else is the cache's.
+  if (applied.error().code == Code::kInvalidArgument) return applied;
+  return on_this_node(std::move(applied));
 }
 
 Result<void> NodeCache::check_shrinkage_locked() const {
@@ -191,6 +208,7 @@ Result<void> NodeCache::complete(std::string cursor, std::string epoch, bool shr
   if (stage_ != Stage::kCollecting) return interrupted();
   if (kind_ == feed::Kind::kSnapshot && !shrink_ok) {
     if (auto checked = check_shrinkage_locked(); !checked) {
+      reopen_damaged_locked(checked.error());
       forget_locked();
       return checked;
     }
@@ -215,10 +233,17 @@ void NodeCache::forget_locked() {
     if (rules_) publisher_->set_local_rules(*rules_);
     return;
   }
-  // What is in memory now is neither what is published nor a transfer: publishing it would lose
-  // records. Files that do not verify are not taken up again.
-  log::error("cannot forget an unfinished transfer: the cache is opened anew",
-             {{"error", discarded.error().message}});
+  reopen_locked(discarded.error());
+}
+
+/// What does not verify under the mapping fails at every try, and files that do not are not taken
+/// up again. Only for errors of the publisher: the hub's data is not damage of this cache.
+void NodeCache::reopen_damaged_locked(const Error& error) {
+  if (error.code == Code::kDataLoss) reopen_locked(error);
+}
+
+void NodeCache::reopen_locked(const Error& error) {
+  log::error("the cache is damaged: it is opened anew", {{"error", error.message}});
   if (auto opened = open_locked(); !opened) {
     log::error("cannot open the cache", {{"error", opened.error().message}});
   }
@@ -272,6 +297,7 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
     if (transfer && full && urgency_locked() == nsscache::Urgency::kRevocation) {
       publish_leavers_locked();
     }
+    reopen_damaged_locked(stats.error());
     forget_locked();
     stage_ = publisher_ && openings == openings_ ? after : Stage::kIdle;
     Error error = std::move(stats.error());
@@ -297,8 +323,10 @@ Result<nsscache::PublishStats> NodeCache::publish_locked() {
 /// Not even the reserve has room for all of a delta: what it takes away must not wait for those who
 /// come with it. With the old position, so that all of it comes again.
 void NodeCache::publish_leavers_locked() {
-  auto forgotten = publisher_->forget_arrivals();
-  if (!forgotten) return;
+  if (auto forgotten = publisher_->forget_arrivals(); !forgotten) {
+    reopen_damaged_locked(forgotten.error());
+    return;
+  }
   const std::string cursor = publisher_->cursor();
   const std::string epoch = publisher_->epoch();
   const auto stats = publisher_->publish(cursor, epoch, clock_(), nsscache::Urgency::kRevocation);
@@ -306,6 +334,7 @@ void NodeCache::publish_leavers_locked() {
   if (!stats) {
     log::error("the disk of the cache is full: cannot lock people out",
                {{"error", stats.error().message}});
+    reopen_damaged_locked(stats.error());
     return;
   }
   rules_unpublished_ = false;
@@ -333,10 +362,11 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
   {
     const std::lock_guard lock(mutex_);
     rules_ = std::move(rules);
-    if (!publisher_) return {};
-    publisher_->set_local_rules(*rules_);
-    if (publisher_->generation() == 0) return {};
-    rules_unpublished_ = true;
+    if (publisher_) {
+      publisher_->set_local_rules(*rules_);
+      if (publisher_->generation() == 0) return {};
+      rules_unpublished_ = true;
+    }
     if (holds_records_locked()) {
       if (!urgent) return {};
       forget_locked();  // the transfer's next step notices
@@ -347,24 +377,28 @@ Result<void> NodeCache::set_rules(nsscache::LocalRules rules, bool urgent) {
 
 Result<void> NodeCache::mend() {
   std::unique_lock lock(mutex_);
+  const std::uint64_t before = publisher_ ? publisher_->generation() : 0;
+  RETURN_IF_ERROR(reopen_closed_locked());
   if (!publisher_ || !rules_ || holds_records_locked()) return {};
-  const std::uint64_t before = publisher_->generation();
+  const std::uint64_t openings = openings_;
   const bool transfer = stage_ == Stage::kComplete;
-  if (!rules_unpublished_ && (transfer || before == 0)) return {};
+  if (!rules_unpublished_ && (transfer || publisher_->generation() == 0)) return {};
   auto published = publish_locked();
-  // Without the transfer, which begins anew.
-  if (!published && transfer && publisher_ && rules_unpublished_) published = publish_locked();
+  // Without the transfer, which begins anew, or into what verified.
+  const bool again = transfer || openings != openings_;
+  if (!published && again && publisher_ && rules_unpublished_) published = publish_locked();
   announce_since(before, std::move(lock));
   if (!published) return std::unexpected(std::move(published.error()));
   return {};
 }
 
-void NodeCache::touch_contact(std::optional<Timestamp> hub_time) {
+bool NodeCache::touch_contact(std::uint64_t openings, std::optional<Timestamp> hub_time) {
   const std::lock_guard lock(mutex_);
-  if (!publisher_ || publisher_->generation() == 0) return;
+  if (!publisher_ || openings != openings_ || publisher_->generation() == 0) return false;
   const Timestamp now = clock_();
   publisher_->touch_contact(now, hub_time);
   contact_gauge_.set(static_cast<double>(to_millis(now)) / 1000);
+  return true;
 }
 
 std::optional<Timestamp> NodeCache::remove_retired() {

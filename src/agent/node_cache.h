@@ -55,7 +55,8 @@ class NodeCache {
   /// Highest uid or gid that is published or came since the start.
   std::uint32_t highest_id() const;
 
-  /// New rules take effect at once when there is a generation. While records of a transfer are
+  /// New rules take effect at once when there is a generation (a cache that could not be opened is
+  /// opened first). While records of a transfer are
   /// being collected, `urgent` ones interrupt it, others take effect with it. A delta of which
   /// nothing has come yet (a parked request) is neither in the way nor interrupted.
   Result<void> set_rules(nsscache::LocalRules rules, bool urgent);
@@ -63,8 +64,9 @@ class NodeCache {
   /// removed from the cache directory. While records of a transfer are held, they bring it along.
   Result<void> mend();
 
-  /// The hub confirmed that what is published is current. `hub_time`: see Publisher.
-  void touch_contact(std::optional<Timestamp> hub_time);
+  /// The hub confirmed that what is published is current. `hub_time`: see Publisher. False, and
+  /// nothing is confirmed, when the cache was opened anew since it was opened `openings` times.
+  bool touch_contact(std::uint64_t openings, std::optional<Timestamp> hub_time);
   /// When the next superseded file may be unlinked; does what is due.
   std::optional<Timestamp> remove_retired();
 
@@ -96,6 +98,9 @@ class NodeCache {
   void publish_leavers_locked();
   void announce_since(std::uint64_t before, std::unique_lock<std::mutex> lock);
   Result<void> open_locked();
+  Result<void> reopen_closed_locked();
+  void reopen_damaged_locked(const Error& error);
+  void reopen_locked(const Error& error);
   nsscache::Urgency urgency_locked() const;
   bool holds_records_locked() const;
   void forget_locked();

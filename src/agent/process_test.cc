@@ -180,7 +180,7 @@ TEST_F(Process, TellsTheTruthFromStartToStop) {
   EXPECT_EQ(cache_number("users"), 20);
   EXPECT_EQ(run({"status", "--config", config()}), kExitOk);
   EXPECT_THAT(output(), ::testing::HasSubstr("20 people"));
-  EXPECT_EQ(run({"sync", "--config", config()}), kExitRefused)
+  EXPECT_EQ(run({"sync", "--config", config()}), kExitFailed)
       << "the running agent has the cache: " << output();
 
   hub_.put_user(200, "late", 10200);

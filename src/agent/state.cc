@@ -28,7 +28,7 @@ Result<StateDir> StateDir::open(std::filesystem::path directory) {
     return std::unexpected(errno_error("stat " + directory.string(), errno));
   }
   if (!S_ISDIR(info.st_mode)) {
-    return fail(Code::kFailedPrecondition, directory.string() + " is not a directory");
+    return fail(Code::kFailedPrecondition, directory.string() + " is not a directory", kLocal);
   }
   if ((info.st_mode & 022) != 0) {
     return fail(Code::kPermissionDenied,

@@ -72,14 +72,14 @@ Result<std::vector<posix::NodeKey>> decode_keys(const KeysRecord& record) {
 namespace {
 
 template <typename Record>
-std::uint32_t ordinal_of(const Image& image, std::uint32_t count, std::uint64_t n,
-                         const Record* (*by_ordinal)(const Image&, std::uint32_t)) {
+Result<std::uint32_t> ordinal_of(const Image& image, std::uint32_t count, std::uint64_t n,
+                                 const Record* (*by_ordinal)(const Image&, std::uint32_t)) {
   std::uint32_t low = 0;
   std::uint32_t high = count;
   while (low < high) {
     const std::uint32_t middle = low + (high - low) / 2;
     const Record* record = by_ordinal(image, middle);
-    if (record == nullptr) return kNone;
+    if (record == nullptr) return damaged("record");
     if (record->n == n) return middle;
     if (record->n < n) {
       low = middle + 1;
@@ -92,11 +92,11 @@ std::uint32_t ordinal_of(const Image& image, std::uint32_t count, std::uint64_t 
 
 }  // namespace
 
-std::uint32_t ordinal_of_user(const Image& image, std::uint64_t n) {
+Result<std::uint32_t> ordinal_of_user(const Image& image, std::uint64_t n) {
   return ordinal_of(image, image.header->user_count, n, user_by_ordinal);
 }
 
-std::uint32_t ordinal_of_group(const Image& image, std::uint64_t n) {
+Result<std::uint32_t> ordinal_of_group(const Image& image, std::uint64_t n) {
   return ordinal_of(image, image.header->group_count, n, group_by_ordinal);
 }
 

@@ -112,9 +112,9 @@ UserHit find_by_number(const Published& published, std::uint64_t n) {
   const Generation view = published.view();
   for (const bool in_delta : {true, false}) {
     const Image& image = in_delta ? view.delta : view.base;
-    const std::uint32_t ordinal = ordinal_of_user(image, n);
-    if (ordinal == kNone) continue;
-    const UserRecord* user = user_by_ordinal(image, ordinal);
+    const auto ordinal = ordinal_of_user(image, n);
+    if (ordinal && *ordinal == kNone) continue;
+    const UserRecord* user = ordinal ? user_by_ordinal(image, *ordinal) : nullptr;
     if (user == nullptr) return {Found::kDamaged, in_delta, nullptr};
     return {in_delta ? Found::kYes : is_current(view, *user), in_delta, user};
   }
@@ -125,9 +125,9 @@ GroupHit find_group_by_number(const Published& published, std::uint64_t n) {
   const Generation view = published.view();
   for (const bool in_delta : {true, false}) {
     const Image& image = in_delta ? view.delta : view.base;
-    const std::uint32_t ordinal = ordinal_of_group(image, n);
-    if (ordinal == kNone) continue;
-    const GroupRecord* group = group_by_ordinal(image, ordinal);
+    const auto ordinal = ordinal_of_group(image, n);
+    if (ordinal && *ordinal == kNone) continue;
+    const GroupRecord* group = ordinal ? group_by_ordinal(image, *ordinal) : nullptr;
     if (group == nullptr) return {Found::kDamaged, in_delta, nullptr, nullptr};
     return {in_delta ? Found::kYes : is_current(view, *group), in_delta, group, nullptr};
   }
@@ -159,6 +159,7 @@ struct Publisher::Impl {
   Result<void> take_up_groups();
   Result<void> take_up_delta();
   Result<void> take_up_keys();
+  Result<void> check_whole() const;
 
   // Changes.
   Result<UserState*> state_of(std::uint64_t n);
@@ -231,7 +232,8 @@ struct Publisher::Impl {
   std::string next_cursor;
   std::string next_epoch;
 
-  // The state that the next publish() will show.
+  // The state that the next publish() will show; nothing to show while it is torn.
+  bool torn = false;  // what is published was not, or not wholly, taken up
   GroupMap groups;
   GroupGraph graph;  // of `groups`, when graph_touched is empty
   Overlay overlay;
@@ -390,6 +392,7 @@ Result<void> Publisher::Impl::take_up_keys() {
 /// Brings the state in memory to what `published` holds.
 Result<void> Publisher::Impl::take_up() {
   forget_changes();
+  torn = true;
   RETURN_IF_ERROR(take_up_groups());
   RETURN_IF_ERROR(take_up_delta());
   RETURN_IF_ERROR(take_up_keys());
@@ -401,10 +404,19 @@ Result<void> Publisher::Impl::take_up() {
   // Rules and options of this process may differ from those that were published.
   rules_dirty = rules.has_value();
   if (!options.publish_keys && header.keys.generation != 0) dirty = true;
+  torn = false;
   return {};
 }
 
+/// A part of a generation must not be published for the whole: who is missing from it would be
+/// gone, and who was removed might be back.
+Result<void> Publisher::Impl::check_whole() const {
+  if (!torn) return {};
+  return fail(Code::kDataLoss, "the published generation cannot be read back: open it anew");
+}
+
 void Publisher::Impl::forget_changes() {
+  torn = false;
   groups.clear();
   graph = GroupGraph();
   overlay = Overlay{};
@@ -416,6 +428,7 @@ void Publisher::Impl::forget_changes() {
 }
 
 Result<void> Publisher::Impl::forget_arrivals() {
+  RETURN_IF_ERROR(check_whole());
   for (auto entry = overlay.users.begin(); entry != overlay.users.end();) {
     const std::uint64_t n = entry->first;
     UserState& state = entry->second;
@@ -476,7 +489,7 @@ Result<UserState*> Publisher::Impl::state_of(std::uint64_t n) {
   }
   UserState state;
   if (published) {
-    const std::uint32_t ordinal = ordinal_of_user(published->base.image(), n);
+    ASSIGN_OR_RETURN(const std::uint32_t ordinal, ordinal_of_user(published->base.image(), n));
     if (ordinal != kNone) {
       ASSIGN_OR_RETURN(state, pull(ordinal));
     }
@@ -505,9 +518,11 @@ Result<bool> Publisher::Impl::equals_current(const posix::NodeUser& user) const 
     current = found->second.user;
   } else if (published) {
     const Image& base = published->base.image();
-    const std::uint32_t ordinal = ordinal_of_user(base, user.n);
+    ASSIGN_OR_RETURN(const std::uint32_t ordinal, ordinal_of_user(base, user.n));
     if (ordinal != kNone) {
-      ASSIGN_OR_RETURN(current, decode_user(base, *user_by_ordinal(base, ordinal)));
+      const UserRecord* record = user_by_ordinal(base, ordinal);
+      if (record == nullptr) return fail(Code::kDataLoss, "a user record does not verify");
+      ASSIGN_OR_RETURN(current, decode_user(base, *record));
     }
   }
   if (!current) return false;
@@ -997,6 +1012,7 @@ Result<PublishStats> Publisher::Impl::publish_once(std::string_view new_cursor,
       new_epoch.find('\0') != std::string_view::npos) {
     return fail(Code::kInvalidArgument, "the cursor or the epoch is too long");
   }
+  RETURN_IF_ERROR(check_whole());
   RETURN_IF_ERROR(restore_place());
   PublishStats stats{.generation = published ? published->generation : 0};
   next_cursor = new_cursor;
@@ -1202,11 +1218,13 @@ bool Publisher::serves_user(std::string_view login) const {
 
 Result<void> Publisher::upsert_user(posix::NodeUser user) {
   RETURN_IF_ERROR(check_user(user));
+  RETURN_IF_ERROR(impl_->check_whole());
   return impl_->replacement ? impl_->replacement->spool.add(user) : impl_->collect(std::move(user));
 }
 
 Result<void> Publisher::upsert_group(posix::NodeGroup group) {
   RETURN_IF_ERROR(check_group(group));
+  RETURN_IF_ERROR(impl_->check_whole());
   if (!impl_->replacement) {
     impl_->collect(std::move(group));
     return {};
@@ -1217,6 +1235,7 @@ Result<void> Publisher::upsert_group(posix::NodeGroup group) {
 }
 
 Result<void> Publisher::remove_user(std::uint64_t n, Seq seq) {
+  RETURN_IF_ERROR(impl_->check_whole());
   if (impl_->replacement) {
     impl_->replacement->spool.remove(n);
     impl_->replacement->removed_users.insert(n);
@@ -1236,6 +1255,7 @@ Result<void> Publisher::remove_user(std::uint64_t n, Seq seq) {
 }
 
 Result<void> Publisher::remove_group(std::uint64_t n, Seq seq) {
+  RETURN_IF_ERROR(impl_->check_whole());
   if (impl_->replacement) {
     impl_->replacement->groups.erase(n);
     impl_->replacement->removed_groups.insert(n);

@@ -85,6 +85,10 @@ struct Shrinkage {
 /// The one writer of a node's identity cache (FORMAT.md). Changes are collected in memory and
 /// become visible together at publish(); readers never see half of them. Memory grows with the
 /// changes since the last base, not with the directory (groups' edges excepted). Not thread-safe.
+///
+/// Every call that returns a Result is kDataLoss when what it needs of the published generation
+/// does not verify (any more), and once that could not be read back after publish() or discard().
+/// It stays so: open() anew finds the newest generation that verifies.
 class Publisher {
  public:
   /// Continues from the newest generation on disk whose checksums all verify, and removes what an

@@ -6,7 +6,9 @@
 #include <time.h>
 
 #include <fstream>
+#include <optional>
 
+#include "base/file.h"
 #include "nsscache/test_support.h"
 
 namespace roster::nsscache {
@@ -596,6 +598,68 @@ TEST_F(PublisherTest, FallsBackToTheNewestGenerationThatVerifies) {
   ASSERT_OK(publisher.upsert_user(make_user(3, "carol", 10003)));
   ASSERT_OK(publisher.publish("c3", "e1", now_));
   EXPECT_EQ(publisher.generation(), 3u) << "a number is never used twice";
+}
+
+/// Inverts the byte at `text` in place: under the mappings of whoever has the file.
+void damage(const std::filesystem::path& file, std::string_view text) {
+  const std::string content = *read_file(file, 1 << 20);
+  const std::size_t at = content.find(text);
+  ASSERT_NE(at, std::string::npos) << file;
+  std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+  bytes.seekp(static_cast<std::streamoff>(at));
+  bytes.put(static_cast<char>(~text.front()));
+}
+
+// A generation that could not be read back lies in memory by halves: none of that may be published.
+TEST_F(PublisherTest, PublishesNoHalfOfADamagedGeneration) {
+  std::optional<Publisher> publisher(open_publisher());
+  for (std::uint64_t n = 1; n <= 4; ++n) {
+    ASSERT_OK(publisher->upsert_user(
+        make_user(n, "u" + std::to_string(n), 10000 + static_cast<std::uint32_t>(n))));
+  }
+  ASSERT_OK(publisher->publish("c1", "e1", now_));
+  ASSERT_OK(publisher->remove_user(1, Seq{2}));
+  ASSERT_OK(publisher->upsert_user(make_user(2, "u2", 10002, {}, 2)));
+  ASSERT_OK(publisher->upsert_user(make_user(5, "new", 10005)));
+  ASSERT_OK(publisher->publish("c2", "e1", now_));
+  damage(directory_ / "delta.1.2", "/home/u2");
+  EXPECT_EQ(publisher->begin_replace().error().code, Code::kDataLoss);
+  EXPECT_FALSE(publisher->replacing());
+  const auto lost = [](const auto& result) {
+    return !result && result.error().code == Code::kDataLoss;
+  };
+  EXPECT_TRUE(lost(publisher->upsert_user(make_user(3, "renamed", 10003, {}, 3))));
+  EXPECT_TRUE(lost(publisher->upsert_group(make_group(7, "physics", 20007))));
+  EXPECT_TRUE(lost(publisher->remove_user(3, Seq{3})));
+  EXPECT_TRUE(lost(publisher->remove_group(7, Seq{3})));
+  EXPECT_TRUE(lost(publisher->forget_arrivals()));
+  publisher->set_local_rules({.denied_names = {"u4"}});
+  EXPECT_TRUE(lost(publisher->publish("c3", "e1", now_)));
+  EXPECT_EQ(passwd_line("u1"), "not found");
+  EXPECT_THAT(passwd_line("new"), ::testing::StartsWith("new:"));
+
+  publisher.reset();
+  publisher.emplace(open_publisher());
+  EXPECT_EQ(publisher->cursor(), "c1") << "the newest that verifies; what is newer comes again";
+  ASSERT_OK(publisher->publish("c1", "e1", now_));
+}
+
+// Somebody's record that does not verify must not make others look as if they were not there: their
+// removal would be no change, and they would stay.
+TEST_F(PublisherTest, ADamagedRecordHidesNobodyFromARemoval) {
+  Publisher publisher = open_publisher();
+  for (std::uint64_t n = 1; n <= 7; ++n) {
+    ASSERT_OK(publisher.upsert_user(
+        make_user(n, "u" + std::to_string(n), 10000 + static_cast<std::uint32_t>(n))));
+  }
+  ASSERT_OK(publisher.publish("c1", "e1", now_));
+  damage(directory_ / "base.1.1", "/home/u4");  // in the middle: on the way to everybody
+  for (const std::uint64_t n : std::vector<std::uint64_t>{1, 4, 6}) {
+    const auto removed = publisher.remove_user(n, Seq{2});
+    ASSERT_FALSE(removed) << n;
+    EXPECT_EQ(removed.error().code, Code::kDataLoss) << n;
+    EXPECT_FALSE(publisher.upsert_user(make_user(n, "twin", 10009, {}, 2))) << n;
+  }
 }
 
 TEST_F(PublisherTest, IsTheOnlyOne) {
