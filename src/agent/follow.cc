@@ -201,7 +201,7 @@ Result<http::ClientResponse> Follower::call(const http::ClientRequest& request) 
   auto response = client->call(request);
   if (!response) return response;
   retry_after_ = retry_after(*response);
-  hub_time_ = hub_time(config_, *response);
+  hub_time_ = hub_time(*response);
   if (response->status == 401) credential_refused_ = true;
   return response;
 }

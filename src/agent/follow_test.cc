@@ -690,14 +690,13 @@ TEST(Follow, TheHubsClockTellsWhatHasEnded) {
     Node node(hub);
     node.ahead_ms_ = 10 * kDay * 1000;
     ASSERT_TRUE(node.sync());
-    const std::int64_t now = to_millis(system_now()) / 1000;
-    const std::int64_t expected = tls ? now : now + 10 * kDay;
-    EXPECT_NEAR(static_cast<double>(latest_s(node)), static_cast<double>(expected), 5);
+    const auto now = static_cast<double>(to_millis(system_now()) / 1000);
+    EXPECT_NEAR(static_cast<double>(latest_s(node)), now, 5)
+        << "or one contact in 2099 would end every bounded account for ever";
     EXPECT_GT(*node.view().contact, system_now() + std::chrono::hours(200));
     node.ahead_ms_ = -10 * kDay * 1000;
     ASSERT_TRUE(node.sync());
-    EXPECT_NEAR(static_cast<double>(latest_s(node)), static_cast<double>(expected), 5)
-        << "anybody on the way can write a date";
+    EXPECT_NEAR(static_cast<double>(latest_s(node)), now, 5);
     EXPECT_LT(*node.view().contact, system_now());
   }
 }
@@ -976,26 +975,29 @@ TEST(Enrolment, OverTlsTheJoinTokenPinsTheHubsCa) {
 }
 
 TEST(Enrolment, ACaOtherThanThePinnedOneIsNotKept) {
-  FakeHub hub(FakeHub::Tls::kOwnCa);
-  FakeHub other(FakeHub::Tls::kOwnCa);
-  Node node(hub);
-  hub.set_intercept([&other](const http::Request&) -> std::optional<http::Response> {
-    feed::Enrollment answer;
-    answer.node_id = "node-1";
-    answer.credential = Secret("rsn_1");
-    answer.org = "acme";
-    answer.view = answer.role = "login";
-    answer.expires = from_millis(1'000);
-    answer.ca_pem = other.ca_pem();
-    http::Response response;
-    response.status = 201;
-    response.body = answer.to_json();
-    return response;
-  });
-  const auto refused = node.sync();
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
-  EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "node.json"));
+  for (const std::string_view scheme : {"https", "HTTPS"}) {
+    FakeHub hub(FakeHub::Tls::kOwnCa);
+    FakeHub other(FakeHub::Tls::kOwnCa);
+    Node node(hub);
+    node.config_.url.replace(0, scheme.size(), scheme);
+    hub.set_intercept([&other](const http::Request&) -> std::optional<http::Response> {
+      feed::Enrollment answer;
+      answer.node_id = "node-1";
+      answer.credential = Secret("rsn_1");
+      answer.org = "acme";
+      answer.view = answer.role = "login";
+      answer.expires = from_millis(1'000);
+      answer.ca_pem = other.ca_pem();
+      http::Response response;
+      response.status = 201;
+      response.body = answer.to_json();
+      return response;
+    });
+    const auto refused = node.sync();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+    EXPECT_FALSE(std::filesystem::exists(node.config_.state_dir / "node.json"));
+  }
 }
 
 // Who holds the hub for an hour must not stay trusted for ever: a renewal changes the CA only to

@@ -139,8 +139,7 @@ std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse&
   return std::chrono::seconds(std::clamp(seconds, 1, 300));
 }
 
-std::optional<Timestamp> hub_time(const Config& config, const http::ClientResponse& response) {
-  if (!config.url.starts_with("https://")) return std::nullopt;
+std::optional<Timestamp> hub_time(const http::ClientResponse& response) {
   const std::string text(response.headers.get("Date"));
   std::tm parts{};
   // The program never leaves the C locale, whose names of days and months these are.
@@ -187,8 +186,9 @@ Result<feed::Enrollment> enroll(const Config& config, std::uint32_t highest_id,
   ASSIGN_OR_RETURN(const http::ClientResponse response, client->call(request));
   ASSIGN_OR_RETURN(feed::Enrollment enrollment, parse_answer(response, "enrolment"));
   RETURN_IF_ERROR(check_wanted(config, enrollment));
-  const bool over_tls = config.url.starts_with("https:");
-  RETURN_IF_ERROR(settle_ca(over_tls ? pin : "", response.server_chain_pem, enrollment));
+  ASSIGN_OR_RETURN(const http::Url url, http::Url::parse(config.url));
+  RETURN_IF_ERROR(
+      settle_ca(url.scheme == "https" ? pin : "", response.server_chain_pem, enrollment));
   return enrollment;
 }
 

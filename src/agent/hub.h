@@ -42,8 +42,8 @@ Error answer_error(std::string_view what, const http::ClientResponse& response);
 /// The Retry-After of an answer, within 1 to 300 seconds; nothing when there is none in seconds.
 std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response);
 
-/// The Date of an answer (IMF-fixdate, RFC 9110 5.6.7); nothing when it was not heard over TLS:
-/// anybody on the way could have written it.
-std::optional<Timestamp> hub_time(const Config& config, const http::ClientResponse& response);
+/// The Date of an answer (IMF-fixdate, RFC 9110 5.6.7); nothing when it has none. Without TLS
+/// anybody on the way could have written it, as they could the records, and the locks in them.
+std::optional<Timestamp> hub_time(const http::ClientResponse& response);
 
 }  // namespace roster::agent
