@@ -30,7 +30,6 @@ constexpr std::string_view kMajorPart = ".1.";
 // Three, because a file system may run out of inodes before it runs out of blocks: a lockout makes
 // a keys file and a delta, and the control file may have to be made anew.
 constexpr std::array<const char*, 3> kReserveNames = {"reserve", "reserve.2", "reserve.3"};
-constexpr std::uint64_t kReserveStep = 4096;
 
 struct RefusedFileSystem {
   std::uint32_t magic;
@@ -180,12 +179,13 @@ void CacheDirectory::reserve_in(const char* name, std::uint64_t bytes) const {
   const UniqueFd fd(::openat(fd_.get(), name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) return;
   // All that there is, in ever smaller pieces: a part of it still serves.
-  for (std::uint64_t more = bytes - have; more >= kReserveStep && have < bytes; more /= 2) {
+  for (std::uint64_t more = bytes - have; have < bytes; more /= 2) {
     if (::posix_fallocate(fd.get(), static_cast<off_t>(have), static_cast<off_t>(more)) == 0) {
       have += more;
     } else if (::ftruncate(fd.get(), static_cast<off_t>(have)) != 0) {
       break;  // what a failed try left behind would count as reserved
     }
+    if (more <= kReserveStep) break;
   }
   if (have == 0) remove(name);
 }

@@ -25,6 +25,8 @@ struct CacheFileName {
 std::string cache_file_name(std::string_view prefix, std::uint64_t generation);
 std::optional<CacheFileName> parse_cache_file_name(std::string_view name);
 
+inline constexpr std::uint64_t kReserveStep = 4096;  // a block of most file systems
+
 /// The cache's directory, held by one process at a time.
 class CacheDirectory {
  public:

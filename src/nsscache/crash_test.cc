@@ -333,6 +333,50 @@ TEST_F(CrashTest, ADiskWithoutInodesStillLocksPeopleOut) {
   EXPECT_LT(publisher.reserve().bytes, publisher.reserve().wanted) << "status can tell";
 }
 
+// A disk with less room than the reserve: the first generation comes first, whatever an earlier
+// process had kept.
+TEST_F(CrashTest, TheReserveLeavesRoomForTheFirstGeneration) {
+  const SmallDisk disk(root_, 512 << 10);
+  if (!disk.mounted()) GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  {
+    const auto directory = CacheDirectory::open(directory_, std::nullopt, true);
+    ASSERT_OK(directory);
+    directory->reserve(1 << 20);
+    EXPECT_GT(directory->reserved_bytes(), std::uint64_t{400} << 10);
+  }
+  Publisher publisher = open_publisher();
+  EXPECT_EQ(publisher.reserve().bytes, 0u);
+  EXPECT_EQ(publisher.reserve().wanted, 0u) << "which is no full disk yet";
+  ASSERT_OK(publisher.upsert_user(make_user(1, "alice", 10001)));
+  ASSERT_OK(publisher.publish("1", "e", now_));
+  EXPECT_GT(publisher.reserve().bytes, std::uint64_t{100} << 10) << "what there is";
+  EXPECT_LT(publisher.reserve().bytes, publisher.reserve().wanted) << "status can tell";
+  ASSERT_OK(publisher.remove_user(1, Seq{2}));
+  ASSERT_OK(publisher.publish("2", "e", now_, Urgency::kRevocation));
+  EXPECT_EQ(passwd_line("alice"), "not found");
+}
+
+// However little is missing, or "the disk is full" would be said for ever.
+TEST_F(CrashTest, TheReserveIsToppedUpToTheLastByte) {
+  {
+    const auto directory = CacheDirectory::open(directory_, std::nullopt, true);
+    ASSERT_OK(directory);
+    for (const std::uint64_t bytes : {1'000'000u, 1'000'001u, 1'003'000u, 1'100'000u}) {
+      directory->reserve(bytes);
+      EXPECT_EQ(directory->reserved_bytes(), bytes);
+    }
+  }
+  PublisherOptions odd = options();
+  odd.reserve_bytes_min = 1'100'001;
+  auto publisher = Publisher::open(odd, now_);
+  ASSERT_OK(publisher);
+  publisher->set_local_rules({});
+  ASSERT_OK(publisher->upsert_user(make_user(1, "alice", 10001)));
+  ASSERT_OK(publisher->publish("1", "e", now_));
+  EXPECT_EQ(publisher->reserve().wanted, 1'101'824u) << "269 blocks";
+  EXPECT_EQ(publisher->reserve().bytes, publisher->reserve().wanted);
+}
+
 // A wiped control file on a full disk: readers have nothing until it is back.
 TEST_F(CrashTest, OpensOnAFullDiskWithoutAControlFile) {
   const SmallDisk disk(root_, 4 << 20);

@@ -216,6 +216,7 @@ struct Publisher::Impl {
                                     bool pressed);
   void merge_if_due(Timestamp now, PublishStats& stats);
   std::uint64_t reserve_wanted() const;
+  void keep_reserve() const;
   void retire(const std::string& name, Timestamp now);
   void retire_left_behind(Timestamp now);
   std::optional<Timestamp> remove_retired(Timestamp now);
@@ -304,14 +305,16 @@ void Publisher::Impl::recover(Timestamp now) {
     published.reset();
     forget_changes();
   }
-  // Without a generation to continue, readers keep the one that the control word names, if any.
-  if (!published) return;
   for (std::string& name : files) {
-    const bool in_use = name == published->base.name() || name == published->delta.name() ||
-                        (published->keys && name == published->keys->name()) ||
-                        (published->keybase && name == published->keybase->name());
+    const bool in_use =
+        published && (name == published->base.name() || name == published->delta.name() ||
+                      (published->keys && name == published->keys->name()) ||
+                      (published->keybase && name == published->keybase->name()));
     if (!in_use) left_behind.push_back(std::move(name));
   }
+  // Without a generation to continue, readers keep the one that the control word names, if any,
+  // until the first publication.
+  if (!published) return;
   // Without room it stays as it was, and is set before the next publication.
   if (control.set_generation(published->generation)) retire_left_behind(now);
 }
@@ -965,17 +968,21 @@ Result<void> Publisher::Impl::restore_place() {
   return {};
 }
 
-/// Twice what a delta and a keys file may grow to before they are merged.
+/// Twice what a delta and a keys file may grow to before they are merged, in whole blocks: disks
+/// give no less. Nothing without a generation.
 std::uint64_t Publisher::Impl::reserve_wanted() const {
+  if (!published) return 0;
   double bytes = 0;
   const auto add = [&](const ImageFile& base, const ImageFile& delta) {
     bytes +=
         std::max({static_cast<double>(options.merge_bytes_min), merge_limit(*base.image().header),
                   static_cast<double>(delta.image().header->file_bytes)});
   };
-  if (published) add(published->base, published->delta);
-  if (published && published->keys) add(*published->keybase, *published->keys);
-  return std::max(options.reserve_bytes_min, static_cast<std::uint64_t>(kReserveRounds * bytes));
+  add(published->base, published->delta);
+  if (published->keys) add(*published->keybase, *published->keys);
+  const std::uint64_t wanted =
+      std::max(options.reserve_bytes_min, static_cast<std::uint64_t>(kReserveRounds * bytes));
+  return (wanted + kReserveStep - 1) / kReserveStep * kReserveStep;
 }
 
 Result<PublishStats> Publisher::Impl::publish(std::string_view new_cursor,
@@ -997,8 +1004,17 @@ Result<PublishStats> Publisher::Impl::publish(std::string_view new_cursor,
     }
     if (stats) stats->from_reserve = true;
   }
-  directory.reserve(reserve_wanted());
+  keep_reserve();
   return stats;
+}
+
+/// Without a generation there is nobody to lock out, and the room is for the first one.
+void Publisher::Impl::keep_reserve() const {
+  if (published) {
+    directory.reserve(reserve_wanted());
+  } else {
+    directory.give_up_reserve();
+  }
 }
 
 /// `pressed`: with as few bytes as can be.
@@ -1102,7 +1118,7 @@ Result<Publisher> Publisher::open(PublisherOptions options, Timestamp now) {
   if (!control) return std::unexpected(std::move(control.error()));
   auto impl = std::make_unique<Impl>(std::move(options), std::move(directory), std::move(*control));
   impl->recover(now);
-  impl->directory.reserve(impl->reserve_wanted());
+  impl->keep_reserve();
   return Publisher(std::move(impl));
 }
 
@@ -1348,7 +1364,7 @@ void Publisher::set_max_stale(std::chrono::seconds max_stale) {
 
 std::optional<Timestamp> Publisher::remove_retired(Timestamp now) {
   const auto next = impl_->remove_retired(now);
-  impl_->directory.reserve(impl_->reserve_wanted());
+  impl_->keep_reserve();
   return next;
 }
 

@@ -112,7 +112,8 @@ class Publisher {
   /// Highest uid or gid of the published generation; 0 before the first. Reads all of it.
   std::uint32_t highest_id() const;
 
-  /// What is kept free for lockouts, and what should be. Less than that: the disk is full.
+  /// What is kept free for lockouts, and what should be. Less than that: the disk is full. Neither
+  /// before the first generation: the room is for that one.
   struct Reserve {
     std::uint64_t bytes = 0;
     std::uint64_t wanted = 0;

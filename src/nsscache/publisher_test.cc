@@ -684,8 +684,13 @@ TEST_F(PublisherTest, AnotherOrganizationStartsOver) {
   EXPECT_EQ(publisher->generation(), 0u);
   EXPECT_EQ(passwd_line("alice"), "alice:x:10001:10001:User alice:/home/alice:/bin/bash");
   ASSERT_OK(publisher->upsert_user(make_user(1, "bob", 10001)));
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "base.1.1")) << "readers have it until then";
   ASSERT_OK(publisher->publish("x1", "f1", now_));
   EXPECT_EQ(passwd_line("alice"), "not found");
+  publisher->remove_retired(now_ + std::chrono::minutes(2));
+  for (const char* file : {"base.1.1", "delta.1.1", "keybase.1.1", "keys.1.1"}) {
+    EXPECT_FALSE(std::filesystem::exists(directory_ / file)) << file << ": not until a restart";
+  }
 }
 
 }  // namespace

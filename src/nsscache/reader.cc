@@ -20,7 +20,8 @@ std::int64_t wall_seconds() {
 std::int64_t not_before_latest(std::int64_t now_s, const Control* control) {
   if (control == nullptr) return now_s;
   std::uint64_t latest_s = __atomic_load_n(&control->latest_s, __ATOMIC_ACQUIRE);
-  // A writer that does not know the word: the last contact, which its clock has reached once.
+  // A writer that does not know the word: the last contact, which its clock has reached once. Only
+  // then: a later contact may be a wrong clock's that the hub has corrected.
   if (latest_s == 0) latest_s = __atomic_load_n(&control->contact_s, __ATOMIC_ACQUIRE);
   if (latest_s > static_cast<std::uint64_t>(INT64_MAX)) return now_s;
   const auto latest = static_cast<std::int64_t>(latest_s);
