@@ -477,14 +477,12 @@ bool Follower::is_recount_due() const {
 
 /// A snapshot because the totals differ. When it cannot be had (the hub is busy, it takes away too
 /// much, this disk has no room for it), lockouts must go on to come by deltas: it is tried again in
-/// an hour.
+/// an hour. What differs after it, too, no other snapshot would settle: the next records tell anew.
 Result<void> Follower::recount() {
   recounted_at_ = clock_();
-  recount_wanted_ = false;
   auto taken = follow_snapshot();
-  if (taken) return taken;
-  recount_wanted_ = true;
-  if (taken.error().keyword == kInterrupted) recounted_at_.reset();
+  recount_wanted_ = !taken;
+  if (!taken && taken.error().keyword == kInterrupted) recounted_at_.reset();
   return taken;
 }
 

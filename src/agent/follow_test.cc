@@ -353,6 +353,46 @@ TEST(Follow, AFullDiskIsNotAnUnreachableHub) {
   EXPECT_EQ(umount2(state.c_str(), MNT_DETACH), 0);
 }
 
+// Nor is it one that refuses: a read-only disk, a directory that is not there or in the way.
+TEST(Follow, WhateverFailsOnThisNodeIsLocal) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  const auto expect_local = [&node](const char* what, std::string_view says) {
+    const auto failed = node.sync();
+    ASSERT_FALSE(failed) << what;
+    EXPECT_EQ(failed.error().keyword, kLocal) << what;
+    EXPECT_EQ(node.phase(), "refused") << what;
+    const json::object told = node.status();
+    const json::object& error = *json::find_object(told, "error");
+    EXPECT_EQ(json::find_string(error, "code"), kLocal) << what;
+    EXPECT_THAT(std::string(*json::find_string(error, "message")), ::testing::HasSubstr(says));
+  };
+  node.config_.cache_dir = node.root_ / "missing" / "cache";
+  node.boot();
+  expect_local("the cache's parent", "No such file");
+  node.config_.cache_dir = node.root_ / "cache";
+  const std::string state = node.config_.state_dir.string();
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", state.c_str(), "tmpfs", 0, "mode=700,size=1m") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  node.boot();
+  EXPECT_EQ(mount(nullptr, state.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  expect_local("the state directory", "Read-only");
+  EXPECT_EQ(mount(nullptr, state.c_str(), nullptr, MS_REMOUNT, nullptr), 0);
+  EXPECT_TRUE(node.sync());
+  hub.restore_to(hub.seq(), "e2");  // for a whole snapshot
+  const std::filesystem::path spool = node.config_.cache_dir / ".new.spool";
+  std::filesystem::create_directory(spool);
+  expect_local("the spool", "File exists");
+  std::filesystem::remove(spool);
+  EXPECT_TRUE(node.sync());
+  EXPECT_EQ(node.phase(), "following");
+  EXPECT_EQ(umount2(state.c_str(), MNT_DETACH), 0);
+}
+
 TEST(Follow, ASnapshotThatShrinksIsRefusedUntilConfirmed) {
   FakeHub hub;
   fill(hub);
@@ -752,6 +792,28 @@ TEST(Follow, ALockoutDoesNotWaitForRoomForArrivals) {
   EXPECT_EQ(umount2(cache.c_str(), MNT_DETACH), 0);
 }
 
+// The reserve is no use to a node that has nobody to lock out yet.
+TEST(Follow, ADiskSmallerThanTheReserveTakesTheFirstSnapshot) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  const std::string cache = node.config_.cache_dir.string();
+  std::filesystem::create_directory(cache);
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", cache.c_str(), "tmpfs", 0, "mode=755,size=512k") != 0) {
+    GTEST_SKIP() << "mounting needs CAP_SYS_ADMIN";
+  }
+  const auto synced = node.sync();
+  EXPECT_TRUE(synced) << synced.error().message;
+  EXPECT_TRUE(node.serves("user1"));
+  EXPECT_EQ(json::find_array(node.status(), "disk_problems")->size(), 1U) << "somebody should look";
+  hub.remove_user(101);
+  EXPECT_TRUE(node.sync());
+  EXPECT_FALSE(node.serves("user1"));
+  EXPECT_EQ(umount2(cache.c_str(), MNT_DETACH), 0);
+}
+
 TEST(Totals, ADifferenceBringsOneSnapshot) {
   FakeHub hub;
   fill(hub);
@@ -803,6 +865,28 @@ TEST(Totals, DeltasGoOnWhenTheSnapshotCannotBeHad) {
   node.ahead_ms_ = 11'100'000;
   ASSERT_TRUE(node.sync());
   EXPECT_EQ(hub.count_requests("HEAD"), asked + 2) << "settled";
+}
+
+// Totals that differ after a snapshot, too, are not settled by another one: an idle node waits for
+// the next change.
+TEST(Totals, ASnapshotThatSettlesNothingIsNotRepeatedWhileNothingChanges) {
+  FakeHub hub;
+  fill(hub);
+  Node node(hub);
+  ASSERT_TRUE(node.sync());
+  hub.set_totals(feed::Totals{.users = 77, .groups = 2});
+  hub.put_user(200, "new", 10200);
+  ASSERT_TRUE(node.sync());
+  const std::size_t asked = hub.count_requests("HEAD");
+  EXPECT_EQ(asked, 2U) << "the first, and one because of the totals";
+  for (int hours = 2; hours < 6; ++hours) {
+    node.ahead_ms_ = hours * 3'600'000;
+    ASSERT_TRUE(node.sync());
+    EXPECT_EQ(hub.count_requests("HEAD"), asked) << hours;
+  }
+  hub.put_user(201, "newer", 10201);
+  ASSERT_TRUE(node.sync());
+  EXPECT_EQ(hub.count_requests("HEAD"), asked + 1) << "with records it is told again";
 }
 
 TEST(Enrolment, TheCredentialIsRenewedAtHalfLife) {
