@@ -105,6 +105,8 @@ class Directory {
                            const IfVersion& if_version);
   /// Finds by login, userName or SCIM id, for people at a terminal.
   Result<User> find_user(OrgN org, std::string_view name_or_id, Load load);
+  /// SCIM id of the person that a token of scope user belongs to. kNotFound for other actors.
+  Result<std::string> own_id(const Actor& actor);
   Result<User> set_user_active(const Actor& actor, OrgN org, std::string_view id, bool active);
   /// New login name; the old one stays reserved for this identity.
   Result<User> rename_user(const Actor& actor, OrgN org, std::string_view id,

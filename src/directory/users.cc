@@ -33,6 +33,7 @@ constexpr Statement kUpdateUser{
     "UPDATE usr SET user_name = $2, user_name_key = $3, active = $4, version = version + 1, "
     "modified = $5, gecos = $6, shell = $7, doc = $8 WHERE n = $1"};
 constexpr Statement kAdoptUser{"user.adopt", "UPDATE usr SET owner_client = $2 WHERE n = $1"};
+constexpr Statement kIdOfUser{"user.id_of", "SELECT id FROM usr WHERE n = $1"};
 constexpr Statement kBumpUser{"user.bump",
                               "UPDATE usr SET version = version + 1, modified = $2 WHERE n = $1"};
 constexpr Statement kSetValidUntil{
@@ -427,6 +428,18 @@ Result<User> Directory::find_user(OrgN org, std::string_view name_or_id, Load lo
     if (!found) return fail(Code::kNotFound, "there is no user with this login, userName or id");
     RETURN_IF_ERROR(load_user_parts(tx, Actor{}, {&*found, 1}, load));
     return std::move(found->user);
+  });
+}
+
+Result<std::string> Directory::own_id(const Actor& actor) {
+  if (!actor.user) return fail(Code::kNotFound, "this token is no person's");
+  return impl_->db.read([&actor](Tx& tx) -> Result<std::string> {
+    ASSIGN_OR_RETURN(
+        auto id,
+        tx.query_one(
+            kIdOfUser, [](const Row& row) { return std::string(row.text(0)); }, *actor.user));
+    if (!id) return fail(Code::kNotFound, "there is no such user");
+    return std::move(*id);
   });
 }
 

@@ -102,9 +102,9 @@ Result<directory::Actor> authenticate(directory::Directory& directory, const htt
     case Scope::kRead:
     case Scope::kAdmin:
     case Scope::kOperator:
+    case Scope::kUser:
       break;
     case Scope::kJoin:
-    case Scope::kUser:
       return fail(Code::kPermissionDenied, "this token is not for SCIM");
   }
   actor.remote = context.remote;

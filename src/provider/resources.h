@@ -21,6 +21,10 @@ Result<http::Response> replace_user(directory::Directory& directory, const Call&
                                     std::string_view id, const json::value& body);
 Result<http::Response> patch_user(directory::Directory& directory, const Call& call,
                                   std::string_view id, const json::value& body);
+/// The same for the person themself, who may change their SSH keys. kPermissionDenied for anything
+/// else.
+Result<http::Response> patch_own_user(directory::Directory& directory, const Call& call,
+                                      std::string_view id, const json::value& body);
 Result<http::Response> delete_user(directory::Directory& directory, const Call& call,
                                    std::string_view id);
 

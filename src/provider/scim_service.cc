@@ -68,6 +68,7 @@ std::string_view allowed_methods(Endpoint endpoint) {
     case Endpoint::kBulk:
       return "POST";
     case Endpoint::kMe:
+      return "GET, HEAD, PATCH";
     case Endpoint::kUnknown:
       break;
   }
@@ -144,6 +145,8 @@ struct ScimService::Impl {
   Result<http::Response> run(const Call& call, const Target& target, Endpoint endpoint);
   Result<http::Response> write(const Call& call, const Target& target, const Functions& functions);
   Result<http::Response> bulk(const Call& call);
+  /// A person's token: their own record, by its id or as /Me (RFC 7644 3.11).
+  Result<http::Response> answer_person(const Call& call, const Target& target, Endpoint endpoint);
 
   Directory& directory;
   ScimOptions options;
@@ -158,8 +161,9 @@ Result<http::Response> ScimService::Impl::answer(const http::Request& request,
   ASSIGN_OR_RETURN(directory::Actor actor, authenticate(directory, request, context));
   if (!target) return std::unexpected(target.error());
   ASSIGN_OR_RETURN(directory::Org org, find_org(directory, actor, target->org));
-  const bool of_client =
-      actor.scope == directory::Scope::kScim || actor.scope == directory::Scope::kRead;
+  const bool of_client = actor.scope == directory::Scope::kScim ||
+                         actor.scope == directory::Scope::kRead ||
+                         actor.scope == directory::Scope::kUser;
   if (of_client && !org.settings.scim_api) {
     return fail(Code::kPermissionDenied, "SCIM is switched off in this organization");
   }
@@ -180,12 +184,14 @@ Result<http::Response> ScimService::Impl::run(const Call& call, const Target& ta
                                               Endpoint endpoint) {
   const std::string& method = call.request.method;
   if (endpoint == Endpoint::kUnknown) return fail(Code::kNotFound, "there is no such endpoint");
-  if (endpoint == Endpoint::kMe) {
-    return fail(Code::kUnsupported, "this server does not offer /" + target.collection);
+  const bool person = call.actor.scope == directory::Scope::kUser;
+  if (endpoint == Endpoint::kMe && !person) {
+    return fail(Code::kUnsupported, "this token is no person's: there is no /Me for it");
   }
   const std::string_view allowed = allowed_methods(endpoint);
   if (!is_allowed(allowed, method)) return method_not_allowed(allowed);
   if (endpoint == Endpoint::kDiscovery) return discover(call, target, options);
+  if (person) return answer_person(call, target, endpoint);
   if (endpoint == Endpoint::kBulk) return bulk(call);
 
   const Functions& functions = target.collection == "Groups" ? kGroupFunctions : kUserFunctions;
@@ -230,6 +236,24 @@ Result<http::Response> ScimService::Impl::bulk(const Call& call) {
   }
   ASSIGN_OR_RETURN(const json::value body, parse_body(call.request, options.group_body_bytes_max));
   return answer_bulk(directory, call, body);
+}
+
+Result<http::Response> ScimService::Impl::answer_person(const Call& call, const Target& target,
+                                                        Endpoint endpoint) {
+  ASSIGN_OR_RETURN(const std::string id, directory.own_id(call.actor));
+  const bool own = endpoint == Endpoint::kMe || (endpoint == Endpoint::kResource &&
+                                                 target.collection == "Users" && *target.id == id);
+  if (!own) return fail(Code::kPermissionDenied, "a person's token is for their own record");
+  const std::string& method = call.request.method;
+  if (method == "GET" || method == "HEAD") return get_user(directory, call, id);
+  if (method != "PATCH") {
+    return fail(Code::kPermissionDenied, "a person may change their SSH keys only, with PATCH");
+  }
+  if (!has_json_type(call.request)) {
+    return error_answer(415, "", "the body must be application/scim+json");
+  }
+  ASSIGN_OR_RETURN(const json::value body, parse_body(call.request, options.user_body_bytes_max));
+  return patch_own_user(directory, call, id, body);
 }
 
 std::optional<http::Response> scim_refusal(std::string_view path, int status,

@@ -37,8 +37,9 @@ std::optional<http::Response> scim_refusal(std::string_view path, int status,
 ///
 /// Tokens of scope scim provision; scope read may only read (writes are 501) and sees the form that
 /// nsscache's configuration for SUNK expects: the CoreWeave extension on request, flat POSIX
-/// attributes in groups, no keys and no login shell of people who may not log in. Scopes admin and
-/// operator may do everything. A token of another organization sees 404, as if there were none.
+/// attributes in groups, no keys and no login shell of people who may not log in. Scope user sees
+/// the person's own record and changes their SSH keys. Scopes admin and operator may do everything.
+/// A token of another organization sees 404, as if there were none.
 ///
 /// Thread-safe.
 class ScimService {

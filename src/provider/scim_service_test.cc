@@ -322,6 +322,51 @@ TEST_F(Service, TokensOpenOnlyWhatTheyAreFor) {
   expect_error(get("/Users"), 401, "");
 }
 
+TEST_F(Service, APersonSeesThemselfAndChangesTheirKeys) {
+  const std::string ada = make_user("ada");
+  const std::string bob = make_user("bob");
+  directory::Directory::TokenRequest request;
+  request.name = "ada's";
+  request.scope = directory::Scope::kUser;
+  request.org = acme_;
+  request.user = directory_->find_user(acme_, "ada", {}).value().n;
+  const std::string own(directory_->create_token(hub_, request).value().secret.expose());
+  const Answer me = send(own, "GET", "/Me");
+  EXPECT_EQ(me.status, 200);
+  EXPECT_EQ(me.id(), ada);
+  EXPECT_EQ(me.headers.get("Location"),
+            "https://hub.example/api/organizations/acme/scim/v2/Users/" + ada);
+  const auto patch = [&](const std::string& path, const std::string& operation) {
+    return send(own, "PATCH", path,
+                R"({"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[)" +
+                    operation + "]}");
+  };
+  const std::string add = R"({"op":"add","path":")" COREWEAVE R"(:sunkSshKeys","value":[")" +
+                          std::string(kKeyA) + "\"]}";
+  const Answer with_key = patch("/Me", add);
+  ASSERT_EQ(with_key.status, 200) << with_key.text("detail");
+  EXPECT_EQ(with_key.extension(COREWEAVE).at("sunkSshKeys").as_array().size(), 1U);
+  EXPECT_EQ(
+      patch("/Users/" + ada, R"({"op":"remove","path":")" COREWEAVE R"(:sunkSshKeys"})").status,
+      200);
+  for (const char* operation : {R"({"op":"replace","path":"title","value":"boss"})",
+                                R"({"op":"replace","path":"active","value":true})",
+                                R"({"op":"replace","value":{"externalId":"x"}})"}) {
+    expect_error(patch("/Me", operation), 403, "", "SSH keys");
+  }
+  expect_error(patch("/Users/" + bob, add), 403, "");
+  expect_error(send(own, "GET", "/Users/" + bob), 403, "");
+  expect_error(send(own, "GET", "/Users"), 403, "");
+  expect_error(send(own, "DELETE", "/Users/" + ada), 403, "");
+  expect_error(send(own, "POST", "/Bulk", "{}"), 403, "");
+  EXPECT_EQ(send(own, "GET", "/Schemas").status, 200);
+  // The token dies with the right to log in.
+  EXPECT_EQ(
+      this->patch("/Users/" + ada, R"([{"op":"replace","path":"active","value":false}])").status,
+      200);
+  expect_error(send(own, "GET", "/Me"), 401, "");
+}
+
 TEST_F(Service, TheOrganizationsSwitchesAreHeeded) {
   const auto set = [this](auto edit) {
     const auto change = [&edit](directory::OrgSettings settings) -> Result<directory::OrgSettings> {

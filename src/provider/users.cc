@@ -229,10 +229,11 @@ Result<http::Response> replace_user(Directory& directory, const Call& call, std:
   return answer_written(directory, call, projection, std::move(user));
 }
 
-Result<http::Response> patch_user(Directory& directory, const Call& call, std::string_view id,
-                                  const json::value& body) {
+namespace {
+
+Result<http::Response> carry_out(Directory& directory, const Call& call, std::string_view id,
+                                 const scim::Patch& patch) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::user_type()));
-  ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::user_type(), body));
   ASSIGN_OR_RETURN(const std::vector<KeyStep> steps, parse_key_steps(patch.keys));
   std::string source;
   if (!steps.empty()) {
@@ -253,6 +254,23 @@ Result<http::Response> patch_user(Directory& directory, const Call& call, std::s
   ASSIGN_OR_RETURN(
       User user, directory.update_user(call.actor, call.org.n, id, if_version(call.request), edit));
   return answer_written(directory, call, projection, std::move(user));
+}
+
+}  // namespace
+
+Result<http::Response> patch_user(Directory& directory, const Call& call, std::string_view id,
+                                  const json::value& body) {
+  ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::user_type(), body));
+  return carry_out(directory, call, id, patch);
+}
+
+Result<http::Response> patch_own_user(Directory& directory, const Call& call, std::string_view id,
+                                      const json::value& body) {
+  ASSIGN_OR_RETURN(const scim::Patch patch, scim::parse_patch(scim::user_type(), body));
+  if (!patch.document.empty() || patch.external_id) {
+    return fail(Code::kPermissionDenied, "a person may change their SSH keys only");
+  }
+  return carry_out(directory, call, id, patch);
 }
 
 Result<http::Response> delete_user(Directory& directory, const Call& call, std::string_view id) {
