@@ -56,6 +56,9 @@ constexpr BodyField kKeys[] = {
     {"name", "string", false, "name for people; default: the key's comment"},
     {"not_before", "string", false, "RFC 3339 time"},
     {"not_after", "string", false, "RFC 3339 time"}};
+constexpr BodyField kKeyEdit[] = {{"name", "string", false, "name for people"},
+                                  {"not_before", "string", false, "RFC 3339 time; \"\": none"},
+                                  {"not_after", "string", false, "RFC 3339 time; \"\": none"}};
 constexpr BodyField kGroup[] = {
     {"displayName", "string", true, "name of the group; the POSIX name is made from it"},
     {"members", "array", false, "logins, userNames or ids"}};
@@ -109,6 +112,12 @@ constexpr Operation kOperations[] = {
     {"POST", "/api/v1/orgs/{org}/users/{user}/rename", "renameUser", "New login", kLogin, {}},
     {"POST", "/api/v1/orgs/{org}/users/{user}/expire", "expireUser", "Set an end", kExpiry, {}},
     {"POST", "/api/v1/orgs/{org}/users/{user}/keys", "addKeys", "Add SSH keys", kKeys, {}},
+    {"PATCH",
+     "/api/v1/orgs/{org}/users/{user}/keys/{fingerprint}",
+     "updateKey",
+     "Name and times of a key",
+     kKeyEdit,
+     {}},
     {"DELETE",
      "/api/v1/orgs/{org}/users/{user}/keys/{fingerprint}",
      "removeKey",
@@ -372,15 +381,16 @@ std::span<const Operation> Api::operations() { return kOperations; }
 
 Api::Handler Api::handler_of(const Operation& operation) {
   static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
-      &Api::describe,       &Api::whoami,       &Api::list_orgs,       &Api::create_org,
-      &Api::get_org,        &Api::update_org,   &Api::list_clients,    &Api::create_client,
-      &Api::list_tokens,    &Api::create_token, &Api::revoke_token,    &Api::list_users,
-      &Api::create_user,    &Api::get_user,     &Api::deactivate_user, &Api::reactivate_user,
-      &Api::rename_user,    &Api::expire_user,  &Api::add_keys,        &Api::remove_key,
-      &Api::list_groups,    &Api::create_group, &Api::get_group,       &Api::rename_group,
-      &Api::change_members, &Api::list_nodes,   &Api::delete_node,     &Api::list_views,
-      &Api::get_view,       &Api::set_view,     &Api::remove_view,     &Api::fuse_status,
-      &Api::fuse_release,   &Api::list_audit,   &Api::verify_audit,    &Api::erase_audit};
+      &Api::describe,     &Api::whoami,         &Api::list_orgs,       &Api::create_org,
+      &Api::get_org,      &Api::update_org,     &Api::list_clients,    &Api::create_client,
+      &Api::list_tokens,  &Api::create_token,   &Api::revoke_token,    &Api::list_users,
+      &Api::create_user,  &Api::get_user,       &Api::deactivate_user, &Api::reactivate_user,
+      &Api::rename_user,  &Api::expire_user,    &Api::add_keys,        &Api::update_key,
+      &Api::remove_key,   &Api::list_groups,    &Api::create_group,    &Api::get_group,
+      &Api::rename_group, &Api::change_members, &Api::list_nodes,      &Api::delete_node,
+      &Api::list_views,   &Api::get_view,       &Api::set_view,        &Api::remove_view,
+      &Api::fuse_status,  &Api::fuse_release,   &Api::list_audit,      &Api::verify_audit,
+      &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -616,6 +626,25 @@ Result<Answer> Api::add_keys(Call& call) {
   ASSIGN_OR_RETURN(const auto keys, body_keys(call));
   ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
   ASSIGN_OR_RETURN(const auto after, directory_.add_keys(call.actor, call.org->n, user.id, keys));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::update_key(Call& call) {
+  directory::KeyEdit edit;
+  if (call.body.contains("name")) edit.name = body_text(call, "name");
+  const auto time =
+      [&call](std::string_view name) -> Result<std::optional<std::optional<Timestamp>>> {
+    const auto text = json::find_string(call.body, name);
+    if (!text) return std::nullopt;
+    if (text->empty()) return std::optional<std::optional<Timestamp>>(std::in_place, std::nullopt);
+    ASSIGN_OR_RETURN(const auto moment, body_time(call, name));
+    return std::optional<std::optional<Timestamp>>(moment);
+  };
+  ASSIGN_OR_RETURN(edit.not_before, time("not_before"));
+  ASSIGN_OR_RETURN(edit.not_after, time("not_after"));
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  ASSIGN_OR_RETURN(const auto after, directory_.update_key(call.actor, call.org->n, user.id,
+                                                           call.param("fingerprint"), edit));
   return Answer{200, render(after)};
 }
 

@@ -101,6 +101,7 @@ class Api {
   Result<Answer> expire_user(Call& call);
   Result<Answer> add_keys(Call& call);
   Result<Answer> remove_key(Call& call);
+  Result<Answer> update_key(Call& call);
   Result<Answer> list_groups(Call& call);
   Result<Answer> create_group(Call& call);
   Result<Answer> get_group(Call& call);

@@ -139,9 +139,19 @@ TEST_F(ApiTest, APersonByHandFromCreationToLeaving) {
   EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/alicia/deactivate").body.at("state"), "locked");
   EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/alicia/reactivate").body.at("state"), "active");
   const std::string fingerprint(json::view(key.at("fingerprint").get_string()));
-  EXPECT_EQ(
-      call(admin_, "DELETE", "/orgs/acme/users/alicia/keys/" + percent_encode(fingerprint)).status,
-      200);
+  const std::string key_path = "/orgs/acme/users/alicia/keys/" + percent_encode(fingerprint);
+  const Answered ending = call(admin_, "PATCH", key_path,
+                               R"({"name":"old laptop","not_after":"2030-01-01T00:00:00Z"})");
+  ASSERT_EQ(ending.status, 200) << json::serialize(ending.body);
+  const json::object& edited = ending.body.at("keys").at(0).get_object();
+  EXPECT_EQ(edited.at("name"), "old laptop");
+  EXPECT_EQ(edited.at("not_after"), "2030-01-01T00:00:00.000Z");
+  const Answered endless = call(admin_, "PATCH", key_path, R"({"not_after":""})");
+  EXPECT_TRUE(endless.body.at("keys").at(0).at("not_after").is_null());
+  EXPECT_EQ(endless.body.at("keys").at(0).at("name"), "old laptop");
+  EXPECT_EQ(call(admin_, "PATCH", key_path, R"({"not_after":"soon"})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/alicia/keys/SHA256:x", "{}").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", key_path).status, 200);
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme/audit/verify").status, 200);
   EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/audit/2/diff").status, 204);
   EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/audit/999/diff").status, 404);

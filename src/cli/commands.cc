@@ -478,6 +478,28 @@ void add_user_keys(CLI::App* user, Session& session) {
       return print_list(session, user, "keys", columns);
     };
   });
+  CLI::App* set = keys->add_subcommand("set", "change the name and the times of a key");
+  auto edit = std::make_shared<std::map<std::string, std::optional<std::string>>>();
+  set->add_option("USER", w->name, "login, userName or id")->required();
+  set->add_option("FINGERPRINT", w->other, "SHA256:...")->required();
+  set->add_option("--name", (*edit)["name"], "name for people");
+  set->add_option("--not-before", (*edit)["not_before"], "RFC 3339 time, or none");
+  set->add_option("--not-after", (*edit)["not_after"], "RFC 3339 time, or none");
+  set->footer("Example: roster user keys set alice SHA256:Eur... --not-after 2027-01-31T00:00:00Z");
+  set->callback([w, edit, columns, &session] {
+    session.action = [w, edit, columns, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [key, value] : *edit) {
+        if (!value) continue;
+        const bool clears = key != "name" && *value == "none";
+        body[key] = json::string(clears ? "" : *value);
+      }
+      ASSIGN_OR_RETURN(
+          const auto user,
+          hub.call_org("PATCH", user_path(w->name) + "/keys/" + percent_encode(w->other), body));
+      return print_list(session, user, "keys", columns);
+    };
+  });
   CLI::App* remove = keys->add_subcommand("remove", "remove a key");
   remove->add_option("USER", w->name, "login, userName or id")->required();
   remove->add_option("FINGERPRINT", w->other, "SHA256:...")->required();

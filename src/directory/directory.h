@@ -118,6 +118,9 @@ class Directory {
   Result<std::optional<Timestamp>> last_moment(OrgN org, Timestamp now);
   Result<User> add_keys(const Actor& actor, OrgN org, std::string_view id,
                         const std::vector<KeyInput>& keys);
+  /// Whoever wrote it. kNotFound.
+  Result<User> update_key(const Actor& actor, OrgN org, std::string_view id,
+                          std::string_view fingerprint, const KeyEdit& edit);
   Result<User> remove_key(const Actor& actor, OrgN org, std::string_view id,
                           std::string_view fingerprint);
 

@@ -190,6 +190,14 @@ struct KeyInput {
   std::string name;
   std::optional<Timestamp> not_before;
   std::optional<Timestamp> not_after;
+  bool operator==(const KeyInput&) const = default;
+};
+
+/// What to change about a stored key. Outer nothing: leave as is; inner nothing: none.
+struct KeyEdit {
+  std::optional<std::string> name;
+  std::optional<std::optional<Timestamp>> not_before;
+  std::optional<std::optional<Timestamp>> not_after;
 };
 
 /// The state a write wants; made from a body (POST, PUT) or from the current user (PATCH).

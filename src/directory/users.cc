@@ -522,17 +522,41 @@ Result<User> Directory::add_keys(const Actor& actor, OrgN org, std::string_view 
                      });
 }
 
+namespace {
+
+Result<const SshKeyRow*> find_key(const User& user, std::string_view fingerprint) {
+  const auto found = std::ranges::find(user.keys, fingerprint, &SshKeyRow::fingerprint);
+  if (found != user.keys.end()) return &*found;
+  return fail(Code::kNotFound, "the user has no key with this fingerprint");
+}
+
+}  // namespace
+
+Result<User> Directory::update_key(const Actor& actor, OrgN org, std::string_view id,
+                                   std::string_view fingerprint, const KeyEdit& edit) {
+  return change_keys(actor, org, id, store::Urgency::kNormal,
+                     [fingerprint, &edit](Tx&, const User& user) -> Result<KeyPlan> {
+                       ASSIGN_OR_RETURN(const SshKeyRow* key, find_key(user, fingerprint));
+                       const KeyInput before{key->key, key->fingerprint, key->name, key->not_before,
+                                             key->not_after};
+                       KeyInput after = before;
+                       after.name = edit.name.value_or(before.name);
+                       after.not_before = edit.not_before.value_or(before.not_before);
+                       after.not_after = edit.not_after.value_or(before.not_after);
+                       KeyPlan plan;
+                       if (after != before) plan.add.push_back(std::move(after));
+                       return plan;
+                     });
+}
+
 Result<User> Directory::remove_key(const Actor& actor, OrgN org, std::string_view id,
                                    std::string_view fingerprint) {
   return change_keys(actor, org, id, store::Urgency::kRevocation,
                      [fingerprint](Tx&, const User& user) -> Result<KeyPlan> {
-                       for (const SshKeyRow& key : user.keys) {
-                         if (key.fingerprint != fingerprint) continue;
-                         KeyPlan plan;
-                         plan.remove.emplace_back(fingerprint);
-                         return plan;
-                       }
-                       return fail(Code::kNotFound, "the user has no key with this fingerprint");
+                       RETURN_IF_ERROR(find_key(user, fingerprint));
+                       KeyPlan plan;
+                       plan.remove.emplace_back(fingerprint);
+                       return plan;
                      });
 }
 
