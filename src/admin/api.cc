@@ -29,6 +29,7 @@ constexpr BodyField kSettings[] = {
     {"admitted_ids", "array", false, "ids that imports may bring, such as \"2000-2999\""},
     {"reserved_names", "array", false, "names that no person and no group gets"},
     {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"},
+    {"nested_groups", "boolean", false, "false: groups cannot be members of groups"},
     {"scim_api", "boolean", false, "false: tokens of scope scim and read are refused"},
     {"automated_provisioning", "boolean", false, "false: tokens of scope scim may only read"}};
 constexpr BodyField kName[] = {{"name", "string", true, "name, unique in the organization"}};
@@ -326,6 +327,7 @@ Result<directory::OrgSettings> edited_settings(const Call& call, directory::OrgS
     value = json::find_bool(call.body, name).value_or(value);
   };
   set("rebind_deleted", settings.rebind_deleted);
+  set("nested_groups", settings.nested_groups);
   set("scim_api", settings.scim_api);
   set("automated_provisioning", settings.automated_provisioning);
   return settings;

@@ -82,6 +82,7 @@ json::object render(const directory::OrgSettings& settings) {
       {"admitted_ids", texts(admitted)},
       {"reserved_names", texts(settings.reserved_names)},
       {"rebind_deleted", settings.rebind_deleted},
+      {"nested_groups", settings.nested_groups},
       {"scim_api", settings.scim_api},
       {"automated_provisioning", settings.automated_provisioning}};
 }

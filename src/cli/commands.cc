@@ -203,6 +203,7 @@ constexpr SwitchSetting kSwitchSettings[] = {
     {"--scim-api", "scim_api", "off: tokens of scope scim and read are refused"},
     {"--automated-provisioning", "automated_provisioning",
      "off: tokens of scope scim may only read"},
+    {"--nested-groups", "nested_groups", "off: groups cannot be members of groups"},
     {"--rebind-deleted", "rebind_deleted",
      "on: a person created again gets the deleted identity back"}};
 

@@ -1,6 +1,7 @@
 #include "directory/group_rows.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 #include "base/unicode.h"
@@ -8,6 +9,7 @@
 #include "directory/impl.h"
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/scope.h"
 #include "directory/stored_doc.h"
 
 namespace roster::directory {
@@ -183,6 +185,35 @@ Result<std::vector<GroupRecord>> groups_after(Tx& tx, OrgN org, std::string_view
   return groups;
 }
 
+namespace {
+
+Reference user_member(const Row& row) {
+  return {.id = std::string(row.text(2)),
+          .display = std::string(row.text(3)),
+          .posix_name = std::string(row.text(4)),
+          .is_group = false,
+          .active = row.integer(5) != 0,
+          .valid_until = time_or_null(row, 6)};
+}
+
+/// The people of nested groups in the place of these. Circles are followed once.
+Result<void> flatten(Tx& tx, Group& group) {
+  if (std::ranges::none_of(group.members, &Reference::is_group)) return {};
+  group.nests = true;
+  ASSIGN_OR_RETURN(const auto all, with_nested_groups(tx, {&group.n, 1}));
+  std::map<std::string, Reference> people;
+  RETURN_IF_ERROR(user_members().query(tx, {}, all, [&people](const Row& row) -> Result<void> {
+    Reference member = user_member(row);
+    people.try_emplace(member.id, std::move(member));
+    return {};
+  }));
+  group.members.clear();
+  for (auto& [id, member] : people) group.members.push_back(std::move(member));
+  return {};
+}
+
+}  // namespace
+
 Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
                               Load load) {
   std::vector<std::int64_t> numbers;
@@ -195,22 +226,21 @@ Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord>
       tx, actor, row::kGroup, numbers,
       [&by_n](GroupN n, std::string&& value) { by_n.at(n)->external_id = std::move(value); }));
   if (!load.members) return {};
-  const auto append = [&by_n](bool is_group) {
-    return [&by_n, is_group](const Row& row) -> Result<void> {
-      Reference member{.id = std::string(row.text(2)),
-                       .display = std::string(row.text(3)),
-                       .posix_name = std::string(row.text(4)),
-                       .is_group = is_group};
-      if (!is_group) {
-        member.active = row.integer(5) != 0;
-        member.valid_until = time_or_null(row, 6);
-      }
-      by_n.at(row.integer(0))->members.push_back(std::move(member));
-      return {};
-    };
-  };
-  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, append(false)));
-  return group_members().query(tx, {}, numbers, append(true));
+  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
+    by_n.at(row.integer(0))->members.push_back(user_member(row));
+    return {};
+  }));
+  RETURN_IF_ERROR(group_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
+    by_n.at(row.integer(0))
+        ->members.push_back({.id = std::string(row.text(2)),
+                             .display = std::string(row.text(3)),
+                             .posix_name = std::string(row.text(4)),
+                             .is_group = true});
+    return {};
+  }));
+  if (!load.flattened) return {};
+  for (GroupRecord& record : groups) RETURN_IF_ERROR(flatten(tx, record.group));
+  return {};
 }
 
 Result<std::vector<MemberRow>> members_of(Tx& tx, GroupN group) {

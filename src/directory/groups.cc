@@ -95,7 +95,8 @@ Result<void> check_member_count(std::size_t ids, std::size_t present = 0) {
 /// Set operations on the members of one group, and what is left of them in the end.
 class MemberEdit {
  public:
-  MemberEdit(Tx& tx, OrgN org, GroupN group) : tx_(tx), org_(org), group_(group) {}
+  MemberEdit(Tx& tx, OrgN org, GroupN group, const OrgSettings& settings)
+      : tx_(tx), org_(org), group_(group), nests_(settings.nested_groups) {}
 
   Result<void> apply(const MemberOp& op) {
     switch (op.kind) {
@@ -148,6 +149,12 @@ class MemberEdit {
     ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx_, org_, id));
     if (!found) {
       return fail(Code::kInvalidArgument, "members: there is no user or group " + std::string(id),
+                  "invalidValue");
+    }
+    if (found->kind == row::kGroup && !nests_) {
+      return fail(Code::kInvalidArgument,
+                  "members: " + std::string(id) +
+                      " is a group, and nested groups are switched off in this organization",
                   "invalidValue");
     }
     if (found->kind == row::kGroup && found->n == group_) {
@@ -212,6 +219,7 @@ class MemberEdit {
   Tx& tx_;
   const OrgN org_;
   const GroupN group_;
+  const bool nests_;
   std::map<Member, Net> net_;
 };
 
@@ -278,7 +286,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
     RETURN_IF_ERROR(tx.execute(kInsertGroup, n, org, id, columns.display_name, columns.name_key,
                                client, 0, to_millis(now), columns.doc_text));
     if (external) RETURN_IF_ERROR(set_external_id(tx, row::kGroup, client, n, external));
-    MemberEdit members(tx, org, n);
+    MemberEdit members(tx, org, n, rules->settings);
     RETURN_IF_ERROR(members.apply({MemberOp::Kind::kAdd, {member_ids.begin(), member_ids.end()}}));
     if (!members.empty()) RETURN_IF_ERROR(tx.execute(kSetMemberCount, n, members.count_change()));
 
@@ -366,7 +374,8 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     GroupChange& change = edited.change;
     Group& group = current.group;
     ASSIGN_OR_RETURN(const GroupPlan plan, plan_update(tx, org, current, std::move(change.input)));
-    MemberEdit members(tx, org, group.n);
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
+    MemberEdit members(tx, org, group.n, rules->settings);
     for (const MemberOp& op : change.members) RETURN_IF_ERROR(members.apply(op));
     if (!plan.doc_changes && !plan.external_id && members.empty()) return std::move(group);
 

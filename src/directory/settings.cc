@@ -98,6 +98,7 @@ std::string settings_to_json(const OrgSettings& settings) {
   o["admitted_ids"] = std::move(admitted);
   o["rebind_deleted"] = settings.rebind_deleted;
   o["reserved_names"] = to_array(settings.reserved_names);
+  o["nested_groups"] = settings.nested_groups;
   o["scim_api"] = settings.scim_api;
   o["automated_provisioning"] = settings.automated_provisioning;
   return json::canonical(o);
@@ -123,6 +124,7 @@ Result<OrgSettings> settings_from_json(std::string_view text) {
   }
   settings.rebind_deleted = json::find_bool(o, "rebind_deleted").value_or(false);
   ASSIGN_OR_RETURN(settings.reserved_names, read_texts(o, "reserved_names", {}));
+  settings.nested_groups = json::find_bool(o, "nested_groups").value_or(true);
   settings.scim_api = json::find_bool(o, "scim_api").value_or(true);
   settings.automated_provisioning = json::find_bool(o, "automated_provisioning").value_or(true);
   return settings;

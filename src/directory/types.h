@@ -59,6 +59,7 @@ struct OrgSettings {
   bool rebind_deleted = false;
   /// Names that no person and no group gets, besides posix::is_reserved_name.
   std::vector<std::string> reserved_names;
+  bool nested_groups = true;           // groups may be members of groups
   bool scim_api = true;                // tokens of scope scim and read are answered
   bool automated_provisioning = true;  // tokens of scope scim may write
 };
@@ -181,6 +182,7 @@ struct Group {
   Timestamp modified;
   std::optional<PosixIdentity> posix;
   std::vector<Reference> members;  // when asked for
+  bool nests = false;              // some of them came from nested groups (Load::flattened)
 };
 
 /// A key to store; `line` was parsed with posix::SshPublicKey.
@@ -271,6 +273,8 @@ struct Load {
   bool keys = false;
   bool groups = false;   // of users
   bool members = false;  // of groups
+  /// With `members`: people alone, those of nested groups included, each once, in order of id.
+  bool flattened = false;
 };
 
 template <typename T>

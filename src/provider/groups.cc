@@ -99,10 +99,13 @@ Result<http::Response> create_group(Directory& directory, const Call& call,
 
 Result<http::Response> get_group(Directory& directory, const Call& call, std::string_view id) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::group_type()));
-  const directory::Load load{
-      .keys = false, .groups = false, .members = projection.wants("", "members")};
+  const directory::Load load{.keys = false,
+                             .groups = false,
+                             .members = projection.wants("", "members"),
+                             .flattened = call.reader()};
   ASSIGN_OR_RETURN(const Group group, directory.get_group(call.actor, call.org.n, id, load));
-  if (if_none_match(call.request, entity_tag(group.version))) {
+  // Members of nested groups come and go under the same version.
+  if (!group.nests && if_none_match(call.request, entity_tag(group.version))) {
     http::Response unchanged{.status = 304, .headers = {}, .body = {}};
     unchanged.headers.set("ETag", entity_tag(group.version));
     return unchanged;

@@ -186,6 +186,7 @@ class KindMatches final : public Matches {
     page_load_ = Kind::load_for([&projection](std::string_view name) {
       return projection.wants(name == "sunkSshKeys" ? scim::kCoreWeaveUserUrn : "", name);
     });
+    page_load_.flattened = call.reader();
     if (query_.filter) conditions_ = conditions_of(Kind::type(), *query_.filter);
     if (std::is_same_v<Item, User> && query_.only_active) {
       conditions_.push_back({.field = Condition::Field::kActive,
@@ -376,7 +377,8 @@ class KindMatches final : public Matches {
   Result<std::optional<json::object>> show(Item& item) {
     const bool loaded = (scan_load_.keys || !page_load_.keys) &&
                         (scan_load_.groups || !page_load_.groups) &&
-                        (scan_load_.members || !page_load_.members);
+                        (scan_load_.members || !page_load_.members) &&
+                        (scan_load_.flattened || !page_load_.flattened);
     if (!loaded) return show(std::string_view(item.id));
     return shown(item);
   }

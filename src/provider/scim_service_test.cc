@@ -322,6 +322,59 @@ TEST_F(Service, TokensOpenOnlyWhatTheyAreFor) {
   expect_error(get("/Users"), 401, "");
 }
 
+TEST_F(Service, ReadersSeeThePeopleOfNestedGroups) {
+  const std::string ada = make_user("ada");
+  const std::string bob = make_user("bob");
+  const std::string inner = make_group("inner", R"([{"value":")" + bob + "\"}]");
+  const std::string middle =
+      make_group("middle", R"([{"value":")" + inner + R"("},{"value":")" + bob + "\"}]");
+  const std::string outer =
+      make_group("outer", R"([{"value":")" + middle + R"("},{"value":")" + ada + "\"}]");
+  const std::string add = R"([{"op":"add","path":"members","value":[{"value":"%"}]}])";
+  const auto with = [&add](const std::string& id) {
+    std::string text = add;
+    return text.replace(text.find('%'), 1, id);
+  };
+  EXPECT_EQ(patch("/Groups/" + inner, with(outer)).status, 204) << "a circle";
+  const auto logins = [](const json::object& group) {
+    std::string out;
+    for (const json::value& member : group.at("members").as_array()) {
+      EXPECT_EQ(member.at("type"), "User");
+      out += json::find_string(member.as_object(), "sunkPosixUsername").value();
+      out += ' ';
+    }
+    return out;
+  };
+  for (const std::string& group : {inner, middle, outer}) {
+    EXPECT_EQ(logins(send(reader_, "GET", "/Groups/" + group).body), "ada bob ");
+  }
+  const Answer all = send(reader_, "GET", "/Groups?filter=" + percent_encode("displayName pr"));
+  for (const json::value& group : all.body.at("Resources").as_array()) {
+    EXPECT_EQ(logins(group.as_object()), "ada bob ");
+  }
+  EXPECT_EQ(logins(send(reader_, "GET", "/Groups").body.at("Resources").at(2).as_object()),
+            "ada bob ");
+  EXPECT_EQ(members(outer), "ada middle") << "clients that provision see what they wrote";
+  // The version of the outer group does not tell that the inner one changed.
+  const std::string tag(send(reader_, "GET", "/Groups/" + outer).headers.get("ETag"));
+  const std::string eve = make_user("eve");
+  EXPECT_EQ(patch("/Groups/" + inner, with(eve)).status, 204);
+  const Answer again = send(reader_, "GET", "/Groups/" + outer, "", {{"If-None-Match", tag}});
+  ASSERT_EQ(again.status, 200);
+  EXPECT_EQ(logins(again.body), "ada bob eve ");
+
+  const auto off = [](directory::OrgSettings settings) -> Result<directory::OrgSettings> {
+    settings.nested_groups = false;
+    return settings;
+  };
+  ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, off));
+  const std::string team = make_group("team");
+  expect_error(patch("/Groups/" + team, with(inner)), 400, "invalidValue", "nested groups");
+  EXPECT_EQ(patch("/Groups/" + team, with(ada)).status, 204);
+  expect_error(post("/Groups", R"({"displayName":"x","members":[{"value":")" + inner + "\"}]}"),
+               400, "invalidValue");
+}
+
 TEST_F(Service, APersonSeesThemselfAndChangesTheirKeys) {
   const std::string ada = make_user("ada");
   const std::string bob = make_user("bob");
