@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "directory/directory.h"
@@ -31,22 +30,6 @@ inline json::value parsed(std::string_view text) {
   if (!value) ADD_FAILURE() << value.error().message << " in " << text.substr(0, 200);
   CHECK(value.has_value());
   return std::move(*value);
-}
-
-/// A body as a vendor's client sends it, with {"ID": id, ...} words replaced.
-inline std::string corpus(const std::string& name,
-                          std::initializer_list<std::pair<std::string, std::string>> words = {}) {
-  std::ifstream file(std::string(ROSTER_CORPORA) + "/" + name);
-  std::stringstream buffer;
-  buffer << file.rdbuf();
-  CHECK(file.good());
-  std::string text = buffer.str();
-  for (const auto& [word, value] : words) {
-    for (std::size_t at; (at = text.find(word)) != std::string::npos;) {
-      text.replace(at, word.size(), value);
-    }
-  }
-  return text;
 }
 
 /// An answer with its body read.
@@ -120,7 +103,7 @@ class ScimTest : public ::testing::Test {
 
   Answer send(const std::string& bearer, const std::string& method, const std::string& target,
               const std::string& body = "",
-              std::initializer_list<std::pair<std::string, std::string>> headers = {}) {
+              const std::vector<std::pair<std::string, std::string>>& headers = {}) {
     http::Request request;
     request.method = method;
     const std::string whole = target.starts_with("/api") || target.starts_with("/scim")

@@ -365,13 +365,13 @@ TEST(PatchCorpora, BothEntraDialectsMeanTheSame) {
   const char* const grace = R"({"userName":"grace","active":true,
       "name":{"givenName":"Grace","familyName":"Hopper"},
       "emails":[{"type":"work","primary":true,"value":"grace@example.org"}]})";
-  const std::string old_form = patched(grace, corpus("entra/patch_active_string.json"));
-  EXPECT_EQ(old_form, patched(grace, corpus("entra/patch_active_flagged.json")));
-  EXPECT_EQ(old_form, patched(grace, corpus("okta/deactivate_user.json")));
+  const std::string old_form = patched(grace, corpus("entra/messages/patch_active_string.json"));
+  EXPECT_EQ(old_form, patched(grace, corpus("entra/messages/patch_active_flagged.json")));
+  EXPECT_EQ(old_form, patched(grace, corpus("okta/messages/deactivate_user.json")));
   EXPECT_NE(old_form.find(R"("active":false)"), std::string::npos);
-  EXPECT_EQ(patched(old_form.c_str(), corpus("entra/reactivate_string.json")),
-            patched(old_form.c_str(), corpus("okta/reactivate_user.json")));
-  EXPECT_EQ(patched(grace, corpus("entra/replace_attributes.json")),
+  EXPECT_EQ(patched(old_form.c_str(), corpus("entra/messages/reactivate_string.json")),
+            patched(old_form.c_str(), corpus("okta/messages/reactivate_user.json")));
+  EXPECT_EQ(patched(grace, corpus("entra/messages/replace_attributes.json")),
             json::canonical(parsed(R"({"userName":"grace","active":true,
       "name":{"givenName":"Grace","familyName":"Murray"},
       "emails":[{"type":"work","primary":true,"value":"updated@example.org"}],
@@ -379,12 +379,12 @@ TEST(PatchCorpora, BothEntraDialectsMeanTheSame) {
       "addresses":[{"type":"work","formatted":"1 Main Street\nArlington"}],
       "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"Research",
         "manager":{"value":"9","$ref":"https://elsewhere.example/Users/9"}}})")));
-  EXPECT_EQ(patched(grace, corpus("entra/replace_attributes_flagged.json")),
+  EXPECT_EQ(patched(grace, corpus("entra/messages/replace_attributes_flagged.json")),
             json::canonical(parsed(R"({"userName":"grace","active":true,
       "displayName":"Grace Murray","name":{"givenName":"Grace","familyName":"Murray"},
       "emails":[{"type":"work","primary":true,"value":"updated@example.org"}],
       "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"Research"}})")));
-  EXPECT_NE(patched(grace, corpus("entra/wrapped_display_name.json"))
+  EXPECT_NE(patched(grace, corpus("entra/messages/wrapped_display_name.json"))
                 .find(R"("displayName":"Wrapped Name")"),
             std::string::npos);
 }
@@ -394,12 +394,12 @@ TEST(PatchCorpora, GroupMessages) {
     const auto patch = parse_patch(group_type(), corpus(name));
     return patch ? listed(patch->members) : outcome(patch);
   };
-  EXPECT_EQ(members("entra/add_member.json"), "add NEW");
-  EXPECT_EQ(members("entra/remove_member.json"), "remove OLD");
-  EXPECT_EQ(members("entra/remove_member_flagged.json"), "remove OLD");
-  EXPECT_EQ(members("okta/group_members.json"), "remove OLD; add NEW");
-  EXPECT_EQ(members("okta/group_push.json"), "replace A B");
-  const auto rename = parse_patch(group_type(), corpus("okta/rename_group.json"));
+  EXPECT_EQ(members("entra/messages/add_member.json"), "add ${joiner}");
+  EXPECT_EQ(members("entra/messages/remove_member.json"), "remove ${leaver}");
+  EXPECT_EQ(members("entra/messages/remove_member_flagged.json"), "remove ${leaver}");
+  EXPECT_EQ(members("okta/messages/group_members.json"), "remove ${leaver}; add ${joiner}");
+  EXPECT_EQ(members("okta/messages/group_push.json"), "replace ${joiner} ${other}");
+  const auto rename = parse_patch(group_type(), corpus("okta/messages/rename_group.json"));
   ASSERT_TRUE(rename) << outcome(rename);
   const auto doc =
       apply(group_type(), parsed(R"({"displayName":"x"})").get_object(), rename->document);

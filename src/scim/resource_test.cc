@@ -160,19 +160,19 @@ TEST(ReplaceDocument, KeepsWhatTheBodyDoesNotSpeakAbout) {
 }
 
 TEST(Normalize, VendorBodies) {
-  auto okta = normalize(user_type(), corpus("okta/create_user.json"));
+  auto okta = normalize(user_type(), corpus("okta/messages/create_user.json"));
   ASSERT_TRUE(okta) << outcome(okta);
   EXPECT_EQ(okta->external_id, "00u1okta0ada");
   EXPECT_EQ(json::serialize(okta->doc).find("S3cret"), std::string::npos);
   EXPECT_EQ(json::find_bool(okta->doc, "active"), true);
-  auto put = normalize(user_type(), corpus("okta/put_user.json"));
+  auto put = normalize(user_type(), corpus("okta/messages/put_user.json"));
   ASSERT_TRUE(put) << outcome(put);
   EXPECT_FALSE(put->doc.contains("meta") || put->doc.contains("id"));
-  auto entra = normalize(user_type(), corpus("entra/create_user.json"));
+  auto entra = normalize(user_type(), corpus("entra/messages/create_user.json"));
   ASSERT_TRUE(entra) << outcome(entra);
   EXPECT_FALSE(entra->doc.contains("roles"));
   EXPECT_EQ(entra->doc.at(kEnterpriseUserUrn).at("manager"), parsed(R"({"value":"2a1d6dc5"})"));
-  auto group = normalize(group_type(), corpus("entra/create_group.json"));
+  auto group = normalize(group_type(), corpus("entra/messages/create_group.json"));
   ASSERT_TRUE(group) << outcome(group);
   EXPECT_EQ(json::value(group->doc), parsed(R"({"displayName":"Compilers"})"));
 }
