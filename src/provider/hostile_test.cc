@@ -123,7 +123,10 @@ TEST_F(Hostile, RemovalByAnotherAttributeWorksOrSaysThatItDoesNot) {
   const std::string group =
       make_group("g", R"([{"value":")" + ada + R"("},{"value":")" + bob + "\"}]");
   const std::string url = "/Groups/" + group;
-  EXPECT_EQ(patch(url, R"([{"op":"remove","path":"members[display eq \"ADA\"]"}])").status, 204);
+  const std::string removal =
+      R"({"Operations":[{"op":"remove","path":"members[display eq \"ADA\"]"}]})";
+  expect_error(send(okta_, "PATCH", url, removal, {{"If-Match", "W/\"2\""}}), 412, "");
+  EXPECT_EQ(send(okta_, "PATCH", url, removal, {{"If-Match", "W/\"1\""}}).status, 204);
   EXPECT_EQ(members(group), "bob");
   expect_error(patch(url, R"([{"op":"remove","path":"members[display eq \"ada\"]"}])"), 400,
                "noTarget");
