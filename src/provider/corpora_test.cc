@@ -162,6 +162,7 @@ class Corpora : public ScimTest, public ::testing::WithParamInterface<std::strin
   /// What holds for every answer to these clients.
   void expect_form(const Answer& answer) {
     EXPECT_EQ(json::serialize(answer.body).find("\"password\""), std::string::npos);
+    EXPECT_EQ(answer.body.empty(), answer.status == 204);
     if (answer.status >= 400) {
       EXPECT_EQ(answer.body.at("schemas"),
                 parsed(R"(["urn:ietf:params:scim:api:messages:2.0:Error"])"));
