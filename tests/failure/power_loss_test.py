@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 
 import replay
 from support import (
@@ -39,7 +40,7 @@ from support import (
 RECORDER = BUILD / "tests" / "libroster_recorder.so"
 HUB_USERS = scaled(100, 400)
 NODE_CHANGES = scaled(30, 150)
-STATES = scaled(900, 6000)  # at most, of each program
+STATES = scaled(900, sys.maxsize)  # at most, of each program; --all: every prefix
 STARTS = scaled(12, 40)  # states in which the real program is started
 PEOPLE = 6
 
