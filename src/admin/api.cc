@@ -39,6 +39,7 @@ constexpr BodyField kToken[] = {
     {"client", "string", false, "owner of what the token provisions; required for scope scim"},
     {"ttl", "string", false, "lifetime such as 90d; absent: does not expire"},
     {"user", "string", false, "login or userName; required for scope user"},
+    {"active_only", "boolean", false, "read: people who may not log in are never shown"},
     {"cluster", "string", false, "join: the cluster of the nodes"},
     {"view", "string", false, "join: name of a view of the organization; absent: default"},
     {"role", "string", false, "join: login, compute, controller, dbd, rest or storage"},
@@ -535,6 +536,7 @@ Result<Answer> Api::create_token(Call& call) {
     if (!lifetime) return fail_in("ttl", lifetime.error());
     wanted.ttl = *lifetime;
   }
+  wanted.active_only = json::find_bool(call.body, "active_only").value_or(false);
   if (call.body.contains("user")) {
     ASSIGN_OR_RETURN(const auto user,
                      directory_.find_user(call.org->n, body_text(call, "user"), {}));

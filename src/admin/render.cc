@@ -106,6 +106,7 @@ json::object render(const directory::TokenInfo& token, Timestamp now) {
   json::object out{{"name", text(token.name)},
                    {"scope", text(directory::scope_name(token.scope))},
                    {"client", text(token.client_name)},
+                   {"active_only", token.active_only},
                    {"state", state},
                    {"created", text(format_rfc3339(token.created))},
                    {"expires", time_or_null(token.expires)},

@@ -319,6 +319,8 @@ void add_token_create(CLI::App* token, Session& session) {
   create->add_option("--client", w->named["client"], "client that owns what it provisions (scim)");
   create->add_option("--ttl", w->named["ttl"], "lifetime such as 90d; default: no end");
   create->add_option("--user", w->named["user"], "person, for scope user");
+  create->add_flag("--active-only", w->flag,
+                   "read: people who may not log in are never shown, whatever the reader asks");
   create->add_option("--cluster", w->named["cluster"], "join: cluster of the nodes");
   create->add_option("--view", w->named["view"], "join: name of a view, see roster view list");
   create->add_option("--role", w->named["role"],
@@ -336,6 +338,7 @@ void add_token_create(CLI::App* token, Session& session) {
         if (!value.empty()) body[key] = json::string(value);
       }
       if (w->number > 0) body["uses"] = w->number;
+      if (w->flag) body["active_only"] = true;
       ASSIGN_OR_RETURN(const auto made, hub.call_org("POST", "/tokens", body));
       if (session.output == Output::kJson) {
         print_json(session, made);

@@ -72,6 +72,9 @@ class Directory {
     std::optional<UserN> user;                     // required for kUser
     std::optional<JoinGrant> join;                 // for kJoin
     std::string ca_sha256;                         // for kJoin: hex, carried inside the token
+    /// For kRead: people who may not log in are never shown, for readers that do not look at
+    /// `active`.
+    bool active_only = false;
   };
   Result<MintedToken> create_token(const Actor& actor, const TokenRequest& request);
   Result<std::vector<TokenInfo>> list_tokens(std::optional<OrgN> org);

@@ -459,10 +459,16 @@ CREATE TABLE org_view_group (
 );
 )sql";
 
+constexpr std::string_view kActiveOnlySqlite =
+    "ALTER TABLE token ADD COLUMN active_only INTEGER NOT NULL DEFAULT 0;";
+constexpr std::string_view kActiveOnlyPostgres =
+    "ALTER TABLE token ADD COLUMN active_only bigint NOT NULL DEFAULT 0;";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
     {2, "indexes of moments", kMoments, kMoments},
     {3, "views", kViewsSqlite, kViewsPostgres},
+    {4, "readers of active people", kActiveOnlySqlite, kActiveOnlyPostgres},
 });
 
 }  // namespace

@@ -16,12 +16,13 @@ using store::Tx;
 constexpr Statement kInsertToken{
     "token.insert",
     "INSERT INTO token (org, client, user_n, name, scope, hash, created, expires, join_cluster, "
-    "join_view, join_role, join_uses) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING n"};
+    "join_view, join_role, join_uses, active_only) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING n"};
 
 #define ROSTER_TOKEN_COLUMNS                                                               \
   "SELECT t.n, t.org, t.client, c.name, t.user_n, t.name, t.scope, t.created, t.expires, " \
-  "t.last_used, t.revoked, t.join_cluster, t.join_view, t.join_role, t.join_uses "         \
+  "t.last_used, t.revoked, t.join_cluster, t.join_view, t.join_role, t.join_uses, "        \
+  "t.active_only "                                                                         \
   "FROM token t LEFT JOIN client c ON c.n = t.client "
 
 constexpr Statement kListOfOrg{"token.list_of_org",
@@ -65,6 +66,7 @@ Result<TokenInfo> read_token(const Row& row) {
     token.join = JoinGrant{std::string(row.text(11)), std::string(row.text(12)),
                            std::string(row.text(13)), row.integer(14)};
   }
+  token.active_only = row.integer(15) != 0;
   return token;
 }
 
@@ -136,6 +138,9 @@ Result<void> check_request(const Actor& actor, const Directory::TokenRequest& re
     }
     if (join.uses_left == 0 || join.uses_left < -1) return wrong("uses: 1 or more, or -1");
   }
+  if (request.active_only && request.scope != Scope::kRead) {
+    return wrong("only a token of scope read can be for active people only");
+  }
   if (request.ttl && request.ttl->count() <= 0) return wrong("ttl: more than nothing");
   return {};
 }
@@ -189,12 +194,14 @@ Result<MintedToken> Directory::create_token(const Actor& actor, const TokenReque
                      scope_name(request.scope), BlobView{minted.hash}, to_millis(now),
                      millis_or_null(expires), join_text(&JoinGrant::cluster),
                      join_text(&JoinGrant::view), join_text(&JoinGrant::role),
-                     join ? std::optional(join->uses_left) : std::nullopt));
+                     join ? std::optional(join->uses_left) : std::nullopt,
+                     request.active_only ? 1 : 0));
     CHECK(n);
     JournalEntry entry = journal_entry(actor, org, now, "token.create", token_target(request.name));
     Diff diff;
     diff.set("scope", nullptr, json::value(std::string(scope_name(request.scope))));
     if (request.client) diff.set("client", nullptr, json::value(*request.client));
+    if (request.active_only) diff.set("active_only", nullptr, true);
     if (expires) diff.set("expires", nullptr, json::value(format_rfc3339(*expires)));
     entry.diff = diff.text();
     impl_->journal->add(std::move(entry));
@@ -205,6 +212,7 @@ Result<MintedToken> Directory::create_token(const Actor& actor, const TokenReque
                                  .user = request.user,
                                  .name = request.name,
                                  .scope = request.scope,
+                                 .active_only = request.active_only,
                                  .created = now,
                                  .expires = expires,
                                  .last_used = std::nullopt,
@@ -267,6 +275,7 @@ Result<Actor> Directory::authenticate(std::string_view bearer) {
     known->actor.client = token->client;
     known->actor.user = token->user;
     known->actor.scope = token->scope;
+    known->actor.active_only = token->active_only;
     known->actor.name = "token:" + token->name;
     impl_->tokens.insert(parsed->hash, *known, generation);
   }

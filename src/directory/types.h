@@ -38,8 +38,9 @@ struct Actor {
       client;                 // owner of externalIds and records; nothing for operator and admin
   std::optional<UserN> user;  // scope user
   Scope scope = Scope::kRead;
-  std::string name;    // "token:okta-2026", "node:login1", "hub": for people and audit
-  std::string remote;  // address
+  bool active_only = false;  // scope read: as TokenRequest
+  std::string name;          // "token:okta-2026", "node:login1", "hub": for people and audit
+  std::string remote;        // address
   std::string request_id;
 };
 
@@ -108,6 +109,7 @@ struct TokenInfo {
   std::optional<UserN> user;
   std::string name;
   Scope scope = Scope::kRead;
+  bool active_only = false;
   Timestamp created;
   std::optional<Timestamp> expires;
   std::optional<Timestamp> last_used;

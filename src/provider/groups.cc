@@ -142,9 +142,11 @@ Result<http::Response> get_group(Directory& directory, const Call& call, std::st
                              .groups = false,
                              .members = projection.wants("", "members"),
                              .flattened = call.reader()};
-  ASSIGN_OR_RETURN(const Group group, directory.get_group(call.actor, call.org.n, id, load));
-  // Members of nested groups come and go under the same version.
-  if (!group.nests && if_none_match(call.request, entity_tag(group.version))) {
+  ASSIGN_OR_RETURN(Group group, directory.get_group(call.actor, call.org.n, id, load));
+  if (call.only_active()) leave_active(group, call.now);
+  // Who may log in, and who is in a nested group, changes under the same version.
+  if (!group.nests && !call.only_active() &&
+      if_none_match(call.request, entity_tag(group.version))) {
     http::Response unchanged{.status = 304, .headers = {}, .body = {}};
     unchanged.headers.set("ETag", entity_tag(group.version));
     return unchanged;

@@ -386,11 +386,7 @@ class KindMatches final : public Matches {
   json::object shown(Item& item) const {
     if constexpr (std::is_same_v<Item, Group>) {
       if (!page_load_.members) item.members.clear();
-      if (query_.only_active) {
-        std::erase_if(item.members, [this](const directory::Reference& member) {
-          return !may_log_in(member, call_.now);
-        });
-      }
+      if (query_.only_active) leave_active(item, call_.now);
     }
     return query_.projection.apply(render(call_, item));
   }

@@ -73,6 +73,12 @@ bool may_log_in(const directory::Reference& member, Timestamp now) {
   return member.active && (!member.valid_until || now < *member.valid_until);
 }
 
+void leave_active(directory::Group& group, Timestamp now) {
+  std::erase_if(group.members, [now](const directory::Reference& member) {
+    return !member.is_group && !may_log_in(member, now);
+  });
+}
+
 std::optional<Timestamp> last_moment(const directory::User& user, Timestamp now) {
   std::optional<Timestamp> last;
   const auto pass = [&last, now](const std::optional<Timestamp>& moment) {

@@ -12,6 +12,8 @@ namespace roster::provider {
 /// Whether the person may log in now.
 bool may_log_in(const directory::User& user, Timestamp now);
 bool may_log_in(const directory::Reference& member, Timestamp now);
+/// Takes those who may not log in out of the members.
+void leave_active(directory::Group& group, Timestamp now);
 /// The last moment up to `now` at which the clock alone changed what readers are shown of a user.
 std::optional<Timestamp> last_moment(const directory::User& user, Timestamp now);
 

@@ -92,6 +92,12 @@ Result<Target> parse_target(std::string_view path) {
 
 std::string_view Call::bearer() const { return bearer_of(request); }
 
+bool Call::only_active() const {
+  const auto value = query.get("excludeInactiveUsers");
+  return (value && ascii_iequals(*value, "true")) || actor.active_only ||
+         (reader() && org.settings.leaver_policy == directory::LeaverPolicy::kHide);
+}
+
 Result<directory::Actor> authenticate(directory::Directory& directory, const http::Request& request,
                                       const http::Context& context) {
   const std::string_view bearer = bearer_of(request);

@@ -41,6 +41,8 @@ struct Call {
   /// The token as presented (authenticate() has judged it).
   std::string_view bearer() const;
   bool reader() const { return actor.scope == directory::Scope::kRead; }
+  /// Whether people who may not log in are left out.
+  bool only_active() const;
   /// Resources on a page when the client does not say.
   std::int64_t page_default() const { return reader() ? scim::kPageMax : scim::kPageDefault; }
   bool privileged() const {

@@ -557,6 +557,42 @@ TEST_F(Service, HiddenLeaversAreNotThereForReaders) {
   EXPECT_EQ(get("/Users").total(), 1) << "the identity provider must find its own record again";
 }
 
+TEST_F(Service, ATokenForActivePeopleShowsNobodyElse) {
+  const std::string ada = make_user("ada");
+  const std::string bob = make_user("bob", R"(,"active":false)");
+  const std::string team =
+      make_group("team", R"([{"value":")" + ada + R"("},{"value":")" + bob + "\"}]");
+  directory::Directory::TokenRequest request;
+  request.name = "nsscache";
+  request.scope = directory::Scope::kRead;
+  request.org = acme_;
+  request.active_only = true;
+  const std::string active(directory_->create_token(hub_, request).value().secret.expose());
+  EXPECT_EQ(send(reader_, "GET", "/Users").total(), 2);
+  EXPECT_EQ(send(active, "GET", "/Users").listed("userName"), "ada");
+  EXPECT_EQ(
+      send(active, "GET", "/Users?excludeInactiveUsers=false&filter=active%20eq%20false").total(),
+      0);
+  EXPECT_EQ(send(active, "GET", "/Users?cursor=").listed("userName"), "ada");
+  expect_error(send(active, "GET", "/Users/" + bob), 404, "");
+  EXPECT_EQ(send(active, "GET", "/Users/" + ada).status, 200);
+  const Answer group = send(active, "GET", "/Groups/" + team);
+  ASSERT_EQ(group.body.at("members").as_array().size(), 1U);
+  EXPECT_EQ(group.body.at("members").at(0).at("display"), "ada");
+  const Answer groups = send(active, "GET", "/Groups");
+  EXPECT_EQ(groups.body.at("Resources").at(0).at("members").as_array().size(), 1U);
+  // The group's version says nothing about who was deactivated.
+  const std::string tag(group.headers.get("ETag"));
+  EXPECT_EQ(patch("/Users/" + ada, R"([{"op":"replace","path":"active","value":false}])").status,
+            200);
+  const Answer after = send(active, "GET", "/Groups/" + team, "", {{"If-None-Match", tag}});
+  EXPECT_EQ(after.status, 200);
+  EXPECT_FALSE(after.body.contains("members"));
+  request.name = "wrong";
+  request.scope = directory::Scope::kAdmin;
+  EXPECT_EQ(directory_->create_token(hub_, request).error().code, Code::kInvalidArgument);
+}
+
 TEST_F(Service, ExpiredPeopleAreLockedForReaders) {
   const std::string ada =
       make_user("ada", std::string(",\"" COREWEAVE "\":{\"sunkSshKeys\":[\"") + kKeyA + "\"]}");

@@ -139,19 +139,13 @@ Result<std::optional<std::vector<std::string>>> scoped_ids(Directory& directory,
   return ids;
 }
 
-bool wants_only_active(const Call& call) {
-  const auto value = call.query.get("excludeInactiveUsers");
-  if (value && ascii_iequals(*value, "true")) return true;
-  return call.reader() && call.org.settings.leaver_policy == directory::LeaverPolicy::kHide;
-}
-
 Result<ListQuery> list_query(Directory& directory, const Call& call, const scim::ResourceType& type,
                              const Search& search) {
   ASSIGN_OR_RETURN(scim::Projection projection,
                    parse_projection(call, type, search.attributes, search.excluded));
   ListQuery query{.filter = std::nullopt,
                   .projection = std::move(projection),
-                  .only_active = wants_only_active(call),
+                  .only_active = call.only_active(),
                   .ids = std::nullopt,
                   .sort = std::nullopt};
   if (search.filter) {
@@ -411,7 +405,7 @@ Result<json::object> by_cursor(const Question& question) {
 /// The organization's position. What readers are shown ends with time, too.
 Result<std::string> list_tag(Directory& directory, const Call& call) {
   std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value);
-  if (call.reader() || wants_only_active(call)) {
+  if (call.reader() || call.only_active()) {
     ASSIGN_OR_RETURN(const auto moment, directory.last_moment(call.org.n, call.now));
     if (moment) tag += "-" + std::to_string(to_millis(*moment));
   }

@@ -196,8 +196,7 @@ Result<http::Response> get_user(Directory& directory, const Call& call, std::str
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::user_type()));
   ASSIGN_OR_RETURN(const User user,
                    directory.get_user(call.actor, call.org.n, id, load_for(projection)));
-  const bool hides = call.org.settings.leaver_policy == directory::LeaverPolicy::kHide;
-  if (call.reader() && hides && !may_log_in(user, call.now)) {
+  if (call.reader() && call.only_active() && !may_log_in(user, call.now)) {
     return fail(Code::kNotFound, "there is no such user");
   }
   // Readers are shown other keys than before, under the same version, when the clock passed an end.
