@@ -39,13 +39,13 @@ struct Model {
 
   std::set<std::uint64_t> effective(const posix::NodeUser& user) const {
     std::set<std::uint64_t> out;
-    std::vector<std::uint64_t> todo(user.groups);
-    while (!todo.empty()) {
-      const std::uint64_t n = todo.back();
-      todo.pop_back();
+    std::vector<std::uint64_t> pending(user.groups);
+    while (!pending.empty()) {
+      const std::uint64_t n = pending.back();
+      pending.pop_back();
       const auto found = groups.find(n);
       if (found == groups.end() || !out.insert(n).second) continue;
-      todo.insert(todo.end(), found->second.parents.begin(), found->second.parents.end());
+      pending.insert(pending.end(), found->second.parents.begin(), found->second.parents.end());
     }
     return out;
   }

@@ -108,6 +108,22 @@ TEST_F(BulkTest, CirclesAreClosedInTheEnd) {
   }
 }
 
+// Each operation waits for the next one: as deep as a request can make it.
+TEST_F(BulkTest, TheLongestChainOfReferencesIsResolved) {
+  std::string operations;
+  for (std::size_t i = 0; i < kBulkOperationsMax; ++i) {
+    const std::string next = std::to_string((i + 1) % kBulkOperationsMax);
+    if (i > 0) operations += ',';
+    operations += user("b" + std::to_string(i), "user" + std::to_string(i),
+                       ",\"" ENTERPRISE R"(":{"manager":{"value":"bulkId:b)" + next + "\"}}");
+  }
+  const Answer answer = bulk(operations);
+  ASSERT_EQ(answer.status, 200) << answer.text("detail");
+  const json::array& results = answer.body.at("Operations").as_array();
+  ASSERT_EQ(results.size(), kBulkOperationsMax);
+  for (const json::value& each : results) EXPECT_EQ(each.at("status"), "201");
+}
+
 TEST_F(BulkTest, WhatIsNoOperationFailsAlone) {
   struct Row {
     const char* operation;

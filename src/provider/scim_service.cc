@@ -6,6 +6,7 @@
 
 #include "provider/bulk.h"
 #include "provider/listing.h"
+#include "provider/render.h"
 #include "provider/request.h"
 #include "provider/resources.h"
 #include "provider/search.h"
@@ -241,6 +242,10 @@ Result<http::Response> ScimService::Impl::bulk(const Call& call) {
 Result<http::Response> ScimService::Impl::answer_person(const Call& call, const Target& target,
                                                         Endpoint endpoint) {
   ASSIGN_OR_RETURN(const std::string id, directory.own_id(call.actor));
+  ASSIGN_OR_RETURN(const directory::User user, directory.get_user(call.actor, call.org.n, id, {}));
+  if (!may_log_in(user, call.now)) {
+    return fail(Code::kUnauthenticated, "the person may not log in any more");
+  }
   const bool own = endpoint == Endpoint::kMe || (endpoint == Endpoint::kResource &&
                                                  target.collection == "Users" && *target.id == id);
   if (!own) return fail(Code::kPermissionDenied, "a person's token is for their own record");

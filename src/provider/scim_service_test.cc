@@ -414,6 +414,10 @@ TEST_F(Service, APersonSeesThemselfAndChangesTheirKeys) {
   expect_error(send(own, "POST", "/Bulk", "{}"), 403, "");
   EXPECT_EQ(send(own, "GET", "/Schemas").status, 200);
   // The token dies with the right to log in.
+  ASSERT_TRUE(directory_->set_valid_until(hub_, acme_, ada, now_));
+  expect_error(send(own, "GET", "/Me"), 401, "");
+  ASSERT_TRUE(directory_->set_valid_until(hub_, acme_, ada, std::nullopt));
+  EXPECT_EQ(send(own, "GET", "/Me").status, 200);
   EXPECT_EQ(
       this->patch("/Users/" + ada, R"([{"op":"replace","path":"active","value":false}])").status,
       200);
