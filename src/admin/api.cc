@@ -19,7 +19,11 @@ using directory::Scope;
 constexpr std::size_t kPageMax = 1000;
 constexpr std::size_t kBodyBytesMax = 1 << 20;
 
-constexpr BodyField kSlug[] = {{"org", "string", true, "short name: [a-z0-9-], 1 to 63"}};
+constexpr BodyField kSlug[] = {
+    {"org", "string", true, "short name: [a-z0-9-], 1 to 63"},
+    {"ids", "string", false,
+     "its first block of ids, such as \"20000-29999\"; absent: the next free"}};
+constexpr BodyField kIds[] = {{"ids", "string", true, "such as \"20000-29999\""}};
 constexpr BodyField kSettings[] = {
     {"leaver_policy", "string", false, "lock or hide: what deactivation does on nodes"},
     {"home_template", "string", false, "e.g. /home/{login}"},
@@ -28,6 +32,14 @@ constexpr BodyField kSettings[] = {
     {"shells", "array", false, "the shells that may be asked for; empty: the built-in list"},
     {"admitted_ids", "array", false, "ids that imports may bring, such as \"2000-2999\""},
     {"reserved_names", "array", false, "names that no person and no group gets"},
+    {"user_provisioning", "boolean", false,
+     "false: new people and groups get no POSIX identity and are on no node, until it is true"},
+    {"login_from", "string", false,
+     "userName, email, nickName or externalId: what logins are made "
+     "from, userName where it is missing"},
+    {"group_prefix", "string", false, "of the POSIX names of new groups, e.g. \"g-\""},
+    {"primary_group", "string", false,
+     "of new people: private (one each), or a group by POSIX name, displayName, id or gid"},
     {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"},
     {"nested_groups", "boolean", false, "false: groups cannot be members of groups"},
     {"scim_api", "boolean", false, "false: tokens of scope scim and read are refused"},
@@ -91,6 +103,19 @@ constexpr Operation kOperations[] = {
     {"POST", "/api/v1/orgs", "createOrg", "Create an organization (operator)", kSlug, {}},
     {"GET", "/api/v1/orgs/{org}", "getOrg", "One organization", {}, {}},
     {"PATCH", "/api/v1/orgs/{org}", "updateOrg", "Change settings", kSettings, {}},
+    {"GET",
+     "/api/v1/orgs/{org}/ids",
+     "listIds",
+     "Blocks that ids are taken from, in order",
+     {},
+     {}},
+    {"POST", "/api/v1/orgs/{org}/ids", "addIds", "Add a block (operator)", kIds, {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/ids/{ids}",
+     "closeIds",
+     "No more ids from a block (operator)",
+     {},
+     {}},
     {"GET", "/api/v1/orgs/{org}/clients", "listClients", "Provisioning clients", {}, {}},
     {"POST", "/api/v1/orgs/{org}/clients", "createClient", "Create a client", kName, {}},
     {"GET", "/api/v1/orgs/{org}/tokens", "listTokens", "Tokens", {}, kScopeQuery},
@@ -297,8 +322,11 @@ Result<std::vector<directory::KeyInput>> body_keys(const Call& call) {
   return keys;
 }
 
-/// The settings that the body names, in the place of present ones.
-Result<directory::OrgSettings> edited_settings(const Call& call, directory::OrgSettings settings) {
+/// The settings that the body names, in the place of present ones. `primary_gid`: what the body's
+/// primary_group stands for.
+Result<directory::OrgSettings> edited_settings(const Call& call,
+                                               std::optional<std::uint32_t> primary_gid,
+                                               directory::OrgSettings settings) {
   if (const auto policy = json::find_string(call.body, "leaver_policy")) {
     if (*policy != "lock" && *policy != "hide") {
       return fail(Code::kInvalidArgument, "leaver_policy must be lock or hide");
@@ -329,9 +357,21 @@ Result<directory::OrgSettings> edited_settings(const Call& call, directory::OrgS
   };
   set("rebind_deleted", settings.rebind_deleted);
   set("nested_groups", settings.nested_groups);
+  set("user_provisioning", settings.user_provisioning);
+  if (const auto source = json::find_string(call.body, "login_from")) {
+    ASSIGN_OR_RETURN(settings.login_from, directory::parse_login_source(*source));
+  }
+  if (call.body.contains("group_prefix")) settings.group_prefix = body_text(call, "group_prefix");
+  settings.primary_gid = primary_gid.value_or(settings.primary_gid);
   set("scim_api", settings.scim_api);
   set("automated_provisioning", settings.automated_provisioning);
   return settings;
+}
+
+Result<posix::IdBlock> parse_ids(std::string_view text) {
+  auto block = posix::parse_block(text);
+  if (!block) return fail_in("ids", block.error());
+  return *block;
 }
 
 Result<std::size_t> page_limit(const Call& call) {
@@ -384,16 +424,16 @@ std::span<const Operation> Api::operations() { return kOperations; }
 
 Api::Handler Api::handler_of(const Operation& operation) {
   static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
-      &Api::describe,     &Api::whoami,         &Api::list_orgs,       &Api::create_org,
-      &Api::get_org,      &Api::update_org,     &Api::list_clients,    &Api::create_client,
-      &Api::list_tokens,  &Api::create_token,   &Api::revoke_token,    &Api::list_users,
-      &Api::create_user,  &Api::get_user,       &Api::deactivate_user, &Api::reactivate_user,
-      &Api::rename_user,  &Api::expire_user,    &Api::add_keys,        &Api::update_key,
-      &Api::remove_key,   &Api::list_groups,    &Api::create_group,    &Api::get_group,
-      &Api::rename_group, &Api::change_members, &Api::list_nodes,      &Api::delete_node,
-      &Api::list_views,   &Api::get_view,       &Api::set_view,        &Api::remove_view,
-      &Api::fuse_status,  &Api::fuse_release,   &Api::list_audit,      &Api::verify_audit,
-      &Api::erase_audit};
+      &Api::describe,       &Api::whoami,          &Api::list_orgs,       &Api::create_org,
+      &Api::get_org,        &Api::update_org,      &Api::list_ids,        &Api::add_ids,
+      &Api::close_ids,      &Api::list_clients,    &Api::create_client,   &Api::list_tokens,
+      &Api::create_token,   &Api::revoke_token,    &Api::list_users,      &Api::create_user,
+      &Api::get_user,       &Api::deactivate_user, &Api::reactivate_user, &Api::rename_user,
+      &Api::expire_user,    &Api::add_keys,        &Api::update_key,      &Api::remove_key,
+      &Api::list_groups,    &Api::create_group,    &Api::get_group,       &Api::rename_group,
+      &Api::change_members, &Api::list_nodes,      &Api::delete_node,     &Api::list_views,
+      &Api::get_view,       &Api::set_view,        &Api::remove_view,     &Api::fuse_status,
+      &Api::fuse_release,   &Api::list_audit,      &Api::verify_audit,    &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -482,19 +522,60 @@ Result<Answer> Api::create_org(Call& call) {
   if (call.actor.scope != Scope::kOperator) {
     return fail(Code::kPermissionDenied, "only an operator's token can create organizations");
   }
-  ASSIGN_OR_RETURN(const auto org, directory_.create_org(call.actor, body_text(call, "org")));
+  std::optional<posix::IdBlock> ids;
+  if (call.body.contains("ids")) {
+    ASSIGN_OR_RETURN(ids, parse_ids(body_text(call, "ids")));
+  }
+  ASSIGN_OR_RETURN(const auto org, directory_.create_org(call.actor, body_text(call, "org"), ids));
   return Answer{201, render(org)};
 }
 
 Result<Answer> Api::get_org(Call& call) { return Answer{200, render(*call.org)}; }
 
+Result<std::optional<std::uint32_t>> Api::primary_gid(const Call& call) {
+  const auto wanted = json::find_string(call.body, "primary_group");
+  if (!wanted) return std::nullopt;
+  if (*wanted == kPrivateGroups) return 0;
+  std::uint32_t gid = 0;
+  const char* const last = wanted->data() + wanted->size();
+  const auto [end, problem] = std::from_chars(wanted->data(), last, gid);
+  if (problem == std::errc{} && end == last && gid != 0) return gid;
+  const auto group = directory_.find_group(call.org->n, *wanted, {});
+  if (!group && group.error().code == Code::kNotFound) {
+    return fail(Code::kInvalidArgument, "primary_group: " + group.error().message);
+  }
+  if (!group) return std::unexpected(group.error());
+  if (!group->posix) {
+    return fail(Code::kInvalidArgument, "primary_group: the group has no POSIX identity");
+  }
+  return group->posix->number;
+}
+
 Result<Answer> Api::update_org(Call& call) {
-  ASSIGN_OR_RETURN(const auto org,
-                   directory_.update_org_settings(call.actor, call.org->n,
-                                                  [&call](const directory::OrgSettings& current) {
-                                                    return edited_settings(call, current);
-                                                  }));
+  ASSIGN_OR_RETURN(const auto gid, primary_gid(call));
+  ASSIGN_OR_RETURN(const auto org, directory_.update_org_settings(
+                                       call.actor, call.org->n,
+                                       [&call, gid](const directory::OrgSettings& current) {
+                                         return edited_settings(call, gid, current);
+                                       }));
   return Answer{200, render(org)};
+}
+
+Result<Answer> Api::list_ids(Call& call) {
+  ASSIGN_OR_RETURN(const auto blocks, directory_.id_blocks(call.org->n));
+  return Answer{200, json::object{{"blocks", render_all(blocks)}}};
+}
+
+Result<Answer> Api::add_ids(Call& call) {
+  ASSIGN_OR_RETURN(const posix::IdBlock ids, parse_ids(body_text(call, "ids")));
+  RETURN_IF_ERROR(directory_.add_id_block(call.actor, call.org->n, ids));
+  return list_ids(call);
+}
+
+Result<Answer> Api::close_ids(Call& call) {
+  ASSIGN_OR_RETURN(const posix::IdBlock ids, parse_ids(call.param("ids")));
+  RETURN_IF_ERROR(directory_.close_id_block(call.actor, call.org->n, ids));
+  return list_ids(call);
 }
 
 Result<Answer> Api::list_clients(Call& call) {

@@ -87,6 +87,10 @@ class Api {
   Result<Answer> create_org(Call& call);
   Result<Answer> get_org(Call& call);
   Result<Answer> update_org(Call& call);
+  Result<std::optional<std::uint32_t>> primary_gid(const Call& call);
+  Result<Answer> list_ids(Call& call);
+  Result<Answer> add_ids(Call& call);
+  Result<Answer> close_ids(Call& call);
   Result<Answer> list_clients(Call& call);
   Result<Answer> create_client(Call& call);
   Result<Answer> list_tokens(Call& call);

@@ -281,9 +281,59 @@ TEST_F(ApiTest, SettingsAreCheckedAndKept) {
   EXPECT_EQ(made.body.at("login"), "ops2");
   EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users/ops2/rename", R"({"login":"ops"})").status, 400);
   for (const char* wrong : {R"({"reserved_names":["Not A Name"]})", R"({"admitted_ids":["0-10"]})",
-                            R"({"admitted_ids":["x"]})", R"({"scim_api":"off"})"}) {
+                            R"({"admitted_ids":["x"]})", R"({"scim_api":"off"})",
+                            R"({"login_from":"title"})", R"({"group_prefix":"G"})",
+                            R"({"primary_group":"nobody-knows"})", R"({"primary_group":"99"})"}) {
     EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme", wrong).status, 400) << wrong;
   }
+}
+
+TEST_F(ApiTest, RulesForIdentities) {
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"People"})").status, 201);
+  const Answered set =
+      call(admin_, "PATCH", "/orgs/acme",
+           R"({"primary_group":"People","login_from":"email","group_prefix":"g-"})");
+  ASSERT_EQ(set.status, 200) << detail(set);
+  const json::object& settings = set.body.at("settings").as_object();
+  const std::string gid(json::view(settings.at("primary_group").as_string()));
+  EXPECT_EQ(settings.at("login_from"), "email");
+  EXPECT_EQ(settings.at("group_prefix"), "g-");
+  Answered made =
+      call(admin_, "POST", "/orgs/acme/users", R"({"userName":"007","email":"bond@example.org"})");
+  EXPECT_EQ(made.body.at("login"), "bond");
+  EXPECT_EQ(std::to_string(made.body.at("gid").as_int64()), gid);
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"Lab"})").body.at("name"),
+            "g-lab");
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme",
+                 R"({"primary_group":"private","user_provisioning":false})")
+                .status,
+            200);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme").body.at("settings").at("primary_group"), "private");
+  made = call(admin_, "POST", "/orgs/acme/users", R"({"userName":"q"})");
+  EXPECT_EQ(made.status, 201);
+  EXPECT_TRUE(made.body.at("login").is_null());
+  EXPECT_TRUE(made.body.at("uid").is_null());
+  const Answered renamed =
+      call(admin_, "POST", "/orgs/acme/users/q/rename", R"({"login":"quartermaster"})");
+  EXPECT_EQ(renamed.status, 409);
+  EXPECT_NE(detail(renamed).find("user provisioning"), std::string::npos) << detail(renamed);
+}
+
+TEST_F(ApiTest, OnlyOperatorsChooseIds) {
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/ids").body.at("blocks").as_array().size(), 1U);
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/ids", R"({"ids":"2000-2999"})").status, 403);
+  EXPECT_EQ(call(operator_, "POST", "/orgs/acme/ids", R"({"ids":"2000-"})").status, 400);
+  EXPECT_EQ(call(operator_, "POST", "/orgs/acme/ids", R"({"ids":"100-200"})").status, 400);
+  EXPECT_EQ(call(operator_, "POST", "/orgs/acme/ids", R"({"ids":"2000-2999"})").status, 200);
+  EXPECT_EQ(call(operator_, "POST", "/orgs/acme/ids", R"({"ids":"2500-3500"})").status, 409);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/ids/2000-2999").status, 403);
+  const Answered closed = call(operator_, "DELETE", "/orgs/acme/ids/10000-59999");
+  ASSERT_EQ(closed.status, 200) << detail(closed);
+  EXPECT_EQ(closed.body.at("blocks").as_array().back().at("ids"), "2000-2999");
+  EXPECT_EQ(call(operator_, "DELETE", "/orgs/acme/ids/10000-59998").status, 404);
+  const Answered made = call(operator_, "POST", "/orgs", R"({"org":"beta","ids":"3000-3999"})");
+  EXPECT_EQ(made.status, 201) << detail(made);
+  EXPECT_EQ(call(operator_, "POST", "/orgs", R"({"org":"gamma","ids":"3000-3999"})").status, 409);
 }
 
 // The page that programs are generated from must cover exactly what is served.

@@ -29,20 +29,6 @@ std::string display_name(const json::object& doc) {
   return given.empty() || family.empty() ? given + family : given + ' ' + family;
 }
 
-std::string primary_email(const json::object& doc) {
-  const json::array* emails = json::find_array(doc, "emails");
-  if (emails == nullptr) return {};
-  std::string first;
-  for (const json::value& item : *emails) {
-    const json::object* email = item.if_object();
-    if (email == nullptr) continue;
-    const std::string value(json::find_string(*email, "value").value_or(""));
-    if (json::find_bool(*email, "primary").value_or(false)) return value;
-    if (first.empty()) first = value;
-  }
-  return first;
-}
-
 json::array render_references(const std::vector<directory::Reference>& references) {
   json::array out;
   for (const directory::Reference& r : references) {
@@ -83,6 +69,11 @@ json::object render(const directory::OrgSettings& settings) {
       {"reserved_names", texts(settings.reserved_names)},
       {"rebind_deleted", settings.rebind_deleted},
       {"nested_groups", settings.nested_groups},
+      {"user_provisioning", settings.user_provisioning},
+      {"login_from", text(directory::login_source_name(settings.login_from))},
+      {"group_prefix", text(settings.group_prefix)},
+      {"primary_group", text(settings.primary_gid == 0 ? std::string(kPrivateGroups)
+                                                       : std::to_string(settings.primary_gid))},
       {"scim_api", settings.scim_api},
       {"automated_provisioning", settings.automated_provisioning}};
 }
@@ -95,6 +86,10 @@ json::object render(const directory::Org& org) {
           {"groups", org.groups},
           {"created", text(format_rfc3339(org.created))},
           {"settings", render(org.settings)}};
+}
+
+json::object render(const directory::OrgIdBlock& block) {
+  return {{"ids", text(posix::format_block(block.ids))}, {"left", block.left}};
 }
 
 json::object render(const directory::Client& client) { return {{"name", text(client.name)}}; }
@@ -124,13 +119,14 @@ json::object render(const directory::User& user) {
   json::object out{{"id", text(user.id)},
                    {"userName", text(json::find_string(user.doc, "userName").value_or(""))},
                    {"displayName", text(display_name(user.doc))},
-                   {"email", text(primary_email(user.doc))},
+                   {"email", text(directory::primary_email(user.doc))},
                    {"active", user.active},
                    {"managed_by", text(user.owner)},
                    {"created", text(format_rfc3339(user.created))},
                    {"modified", text(format_rfc3339(user.modified))},
                    {"valid_until", time_or_null(user.valid_until)}};
   add_identity(out, user.posix, "login", "uid");
+  if (user.posix) out["gid"] = user.posix->gid;
   out["groups"] = render_references(user.groups);
   json::array keys;
   for (const directory::SshKeyRow& key : user.keys) {

@@ -5,10 +5,14 @@
 
 namespace roster::admin {
 
+/// The setting `primary_group` when each person has a private one.
+inline constexpr std::string_view kPrivateGroups = "private";
+
 /// The admin API's JSON form of what the directory holds. Times are RFC 3339; absent means null or
 /// empty. No secret is ever among the members.
 json::object render(const directory::Org& org);
 json::object render(const directory::OrgSettings& settings);
+json::object render(const directory::OrgIdBlock& block);
 json::object render(const directory::Client& client);
 json::object render(const directory::TokenInfo& token, Timestamp now);
 json::object render(const directory::User& user);

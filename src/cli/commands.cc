@@ -203,6 +203,8 @@ constexpr SwitchSetting kSwitchSettings[] = {
     {"--scim-api", "scim_api", "off: tokens of scope scim and read are refused"},
     {"--automated-provisioning", "automated_provisioning",
      "off: tokens of scope scim may only read"},
+    {"--user-provisioning", "user_provisioning",
+     "off: new people and groups get no POSIX identity, until it is on"},
     {"--nested-groups", "nested_groups", "off: groups cannot be members of groups"},
     {"--rebind-deleted", "rebind_deleted",
      "on: a person created again gets the deleted identity back"}};
@@ -212,10 +214,16 @@ void add_org_set(CLI::App& org, Session& session) {
   auto w = words();
   auto lists = std::make_shared<std::map<std::string, std::vector<std::string>>>();
   auto switches = std::make_shared<std::map<std::string, std::string>>();
+  auto group_prefix = std::make_shared<std::optional<std::string>>();
   set->add_option("--leaver-policy", w->named["leaver_policy"],
                   "lock (name still resolves) or hide (vanishes)")
       ->check(CLI::IsMember({"lock", "hide"}));
   set->add_option("--home-template", w->named["home_template"], "e.g. /home/{login}");
+  set->add_option("--login-from", w->named["login_from"], "what new logins are made from")
+      ->check(CLI::IsMember({"userName", "email", "nickName", "externalId"}));
+  set->add_option("--primary-group", w->named["primary_group"],
+                  "of new people: private (one each), or the name or gid of a group");
+  set->add_option("--group-prefix", *group_prefix, "of POSIX names of new groups; \"\": none");
   set->add_option("--default-shell", w->named["default_shell"], "for people without one");
   for (const ListSetting& each : kListSettings) {
     set->add_option(each.option, (*lists)[each.member],
@@ -231,12 +239,13 @@ void add_org_set(CLI::App& org, Session& session) {
       "  roster --org acme org set --leaver-policy hide\n"
       "  roster --org acme org set --automated-provisioning off --reserve-name ops --reserve-name "
       "web");
-  set->callback([w, lists, switches, &session] {
-    session.action = [w, lists, switches, &session](Hub& hub) -> Result<void> {
+  set->callback([w, lists, switches, group_prefix, &session] {
+    session.action = [w, lists, switches, group_prefix, &session](Hub& hub) -> Result<void> {
       json::object body;
       for (const auto& [key, value] : w->named) {
         if (!value.empty()) body[key] = json::string(value);
       }
+      if (*group_prefix) body["group_prefix"] = json::string(**group_prefix);
       for (const auto& [key, values] : *lists) {
         if (!values.empty()) body[key] = as_array(values);
       }
@@ -249,6 +258,44 @@ void add_org_set(CLI::App& org, Session& session) {
   });
 }
 
+void add_org_ids(CLI::App& org, Session& session) {
+  CLI::App* ids = org.add_subcommand("ids", "blocks that uids and gids are taken from, in order");
+  ids->require_subcommand(1);
+  const std::vector<Column> columns{{"IDS", "ids"}, {"LEFT", "left"}};
+  CLI::App* list = ids->add_subcommand("list", "list blocks, and how many ids each has left");
+  list->footer("Example: roster --org acme org ids list");
+  list->callback([columns, &session] {
+    session.action = [columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer, hub.call_org("GET", "/ids"));
+      return print_list(session, answer, "blocks", columns);
+    };
+  });
+  auto w = words();
+  CLI::App* add = ids->add_subcommand(
+      "add", "add a block, used once those before it are full or closed (operator)");
+  add->add_option("IDS", w->name, "first and last, e.g. 20000-29999")->required();
+  add->footer("Example: roster --org acme org ids add 20000-29999");
+  add->callback([w, columns, &session] {
+    session.action = [w, columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       hub.call_org("POST", "/ids", {{"ids", json::string(w->name)}}));
+      return print_list(session, answer, "blocks", columns);
+    };
+  });
+  CLI::App* close = ids->add_subcommand("close", "take no more ids from a block (operator)");
+  close->add_option("IDS", w->name, "a block as listed")->required();
+  close->footer(
+      "Those given stay. A block that nobody ever had an id of is given back.\n"
+      "Example: roster --org acme org ids close 10000-59999");
+  close->callback([w, columns, &session] {
+    session.action = [w, columns, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto answer,
+                       hub.call_org("DELETE", "/ids/" + percent_encode(w->name)));
+      return print_list(session, answer, "blocks", columns);
+    };
+  });
+}
+
 }  // namespace
 
 void add_org_commands(CLI::App& app, Session& session) {
@@ -256,11 +303,14 @@ void add_org_commands(CLI::App& app, Session& session) {
   auto w = words();
   CLI::App* create = org->add_subcommand("create", "create an organization (operator)");
   create->add_option("NAME", w->name, "short name, [a-z0-9-]")->required();
-  create->footer("Example: roster org create acme");
+  create->add_option("--ids", w->named["ids"],
+                     "its first block of ids, e.g. 20000-29999; default: the next free block");
+  create->footer("Example: roster org create acme --ids 20000-29999");
   create->callback([w, &session] {
     session.action = [w, &session](Hub& hub) -> Result<void> {
-      ASSIGN_OR_RETURN(const auto made,
-                       hub.call("POST", "/orgs", {{"org", json::string(w->name)}}));
+      json::object body{{"org", json::string(w->name)}};
+      if (!w->named["ids"].empty()) body["ids"] = json::string(w->named["ids"]);
+      ASSIGN_OR_RETURN(const auto made, hub.call("POST", "/orgs", body));
       return print_one(session, made, org_columns());
     };
   });
@@ -281,6 +331,7 @@ void add_org_commands(CLI::App& app, Session& session) {
     };
   });
   add_org_set(*org, session);
+  add_org_ids(*org, session);
 }
 
 void add_client_commands(CLI::App& app, Session& session) {

@@ -3,6 +3,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "directory/identity.h"
 #include "directory/impl.h"
 #include "directory/keys.h"
 #include "directory/query.h"
@@ -18,6 +19,9 @@ using store::Tx;
 
 constexpr std::size_t kScanMax = 1000;
 constexpr std::size_t kChangesMax = 10'000;
+
+/// Stands in records of those without an identity, who are nobody on nodes.
+constexpr std::string_view kNoName = "_";
 
 constexpr Statement kHead{"change.head", "SELECT seq, min_seq FROM org WHERE n = $1"};
 constexpr Statement kChanges{
@@ -40,7 +44,8 @@ constexpr Statement kTombstones{
 const SetStatement& node_users() {
   static const SetStatement statement(
       "change.node_users",
-      "SELECT p.n, p.seq, p.name, p.number, p.state, p.home, u.gecos, u.shell, u.valid_until, u.n "
+      "SELECT p.n, p.seq, p.name, p.number, p.state, p.home, u.gecos, u.shell, u.valid_until, u.n, "
+      "p.gid "
       "FROM posix_id p LEFT JOIN usr u ON u.n = p.n WHERE p.n IN ",
       0, "");
   return statement;
@@ -78,13 +83,14 @@ posix::UnixSeconds seconds_or_zero(const std::optional<Timestamp>& t) {
 }
 
 Result<Directory::FeedUser> read_feed_user(const Row& row, const Rules& rules) {
-  ASSIGN_OR_RETURN(posix::LoginName name, posix::LoginName::parse(row.text(2)));
+  const bool bare = row.is_null(3);
+  ASSIGN_OR_RETURN(posix::LoginName name, posix::LoginName::parse(bare ? kNoName : row.text(2)));
   Directory::FeedUser user{
       .record = {.n = number_at(row, 0),
                  .seq = Seq{number_at(row, 1)},
                  .name = std::move(name),
-                 .uid = static_cast<std::uint32_t>(row.integer(3)),
-                 .gid = static_cast<std::uint32_t>(row.integer(3)),
+                 .uid = bare ? 0 : static_cast<std::uint32_t>(row.integer(3)),
+                 .gid = bare ? 0 : primary_gid(row, 10, 3),
                  .gecos = row.text_or_null(6).value_or(""),
                  .home = row.text_or_null(5).value_or(""),
                  .shell = row.text_or_null(7).value_or(rules.settings.default_shell),
@@ -93,7 +99,7 @@ Result<Directory::FeedUser> read_feed_user(const Row& row, const Rules& rules) {
                  .groups = {},
                  .keys = {}}};
   const bool hidden = user.record.locked && rules.settings.leaver_policy == LeaverPolicy::kHide;
-  user.gone = row.is_null(9) || hidden;
+  user.gone = row.is_null(9) || bare || hidden;
   return user;
 }
 
@@ -133,13 +139,14 @@ Result<std::vector<Directory::FeedGroup>> load_feed_groups(Tx& tx,
   std::vector<Directory::FeedGroup> groups;
   groups.reserve(numbers.size());
   RETURN_IF_ERROR(node_groups().query(tx, {}, numbers, [&groups](const Row& row) -> Result<void> {
-    ASSIGN_OR_RETURN(posix::GroupName name, posix::GroupName::parse(row.text(2)));
+    const bool bare = row.is_null(3);
+    ASSIGN_OR_RETURN(posix::GroupName name, posix::GroupName::parse(bare ? kNoName : row.text(2)));
     groups.push_back({.record = {.n = number_at(row, 0),
                                  .seq = Seq{number_at(row, 1)},
                                  .name = std::move(name),
-                                 .gid = static_cast<std::uint32_t>(row.integer(3)),
+                                 .gid = bare ? 0 : static_cast<std::uint32_t>(row.integer(3)),
                                  .parents = {}},
-                      .gone = row.is_null(4)});
+                      .gone = row.is_null(4) || bare});
     return {};
   }));
   std::ranges::sort(groups, {}, [](const Directory::FeedGroup& g) { return g.record.n; });

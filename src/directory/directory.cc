@@ -116,6 +116,16 @@ JournalEntry journal_entry(const Actor& actor, OrgN org, Timestamp at, std::stri
   return entry;
 }
 
+json::object posix_json(const PosixIdentity& posix) {
+  return {{"name", posix.name}, {"number", posix.number}};
+}
+
+std::unexpected<Error> not_provisioned(std::string_view what) {
+  return fail(Code::kFailedPrecondition,
+              "the " + std::string(what) +
+                  " has no POSIX identity: user provisioning is switched off in the organization");
+}
+
 ClientN acting_client(const Actor& actor, ClientN owner) { return actor.client.value_or(owner); }
 
 Result<void> check_owner(const Actor& actor, ClientN owner) {

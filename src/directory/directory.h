@@ -49,15 +49,29 @@ class Directory {
   void on_commit(std::function<void(const Commit&)> listener);
 
   // --- organizations (operator) -------------------------------------------------------------
-  /// kInvalidArgument for a bad slug ([a-z0-9-]{1,63}), kAlreadyExists when taken. Gets the next
-  /// free block of ids. Built-in views need no rows.
-  Result<Org> create_org(const Actor& actor, std::string_view slug);
+  /// kInvalidArgument for a bad slug ([a-z0-9-]{1,63}), kAlreadyExists when taken. Gets the
+  /// block `ids`, or the next free one; for `ids` also the errors of add_id_block().
+  Result<Org> create_org(const Actor& actor, std::string_view slug,
+                         std::optional<posix::IdBlock> ids = std::nullopt);
   Result<std::vector<Org>> list_orgs();
   Result<Org> find_org(std::string_view slug);
   /// Read, modify, write in one closure; `edit` may run more than once. Nothing is written when the
-  /// settings stay the same.
+  /// settings stay the same. kInvalidArgument naming the setting that cannot be.
   using SettingsEdit = std::function<Result<OrgSettings>(const OrgSettings& current)>;
   Result<Org> update_org_settings(const Actor& actor, OrgN org, const SettingsEdit& edit);
+
+  /// Gives identities to some of those who came while the organization gave none, when it does so
+  /// again; how many. Until it is 0. kUnavailable as for a creation.
+  Result<std::size_t> provision(OrgN org);
+
+  /// In the order in which ids are taken from them.
+  Result<std::vector<OrgIdBlock>> id_blocks(OrgN org);
+  /// Operators only. Used once the present blocks are full or closed. kInvalidArgument when ids may
+  /// not be allocated from it, kAlreadyExists when it meets a block of any organization.
+  Result<void> add_id_block(const Actor& actor, OrgN org, posix::IdBlock ids);
+  /// Operators only. No more ids from it; the organization keeps it unless nobody ever had one of
+  /// its ids. kNotFound.
+  Result<void> close_id_block(const Actor& actor, OrgN org, posix::IdBlock ids);
 
   // --- clients and tokens -------------------------------------------------------------------
   Result<Client> create_client(const Actor& actor, OrgN org, std::string_view name);
@@ -87,9 +101,10 @@ class Directory {
   Result<Actor> authenticate(std::string_view bearer);
 
   // --- users --------------------------------------------------------------------------------
-  /// Allocates the POSIX identity (login from userName, number, private group). `input.doc.active`
-  /// false: allocated and locked. kAlreadyExists (keyword "uniqueness") when userName is taken;
-  /// kInvalidArgument naming the attribute for a home, shell or key that is not allowed.
+  /// Allocates the POSIX identity (login, number, primary group), as the settings say.
+  /// `input.doc.active` false: allocated and locked. kAlreadyExists (keyword "uniqueness") when
+  /// userName is taken; kInvalidArgument naming the attribute for a home, shell or key that is not
+  /// allowed.
   Result<User> create_user(const Actor& actor, OrgN org, const UserInput& input);
   Result<User> get_user(const Actor& actor, OrgN org, std::string_view id, Load load);
   /// One page in order of id, of 1 to 1,000. Users that match the conditions, and possibly others:
@@ -145,6 +160,7 @@ class Directory {
   using GroupEdit = std::function<Result<GroupChange>(const Group& current)>;
   Result<Group> update_group(const Actor& actor, OrgN org, std::string_view id,
                              const IfVersion& if_version, const GroupEdit& edit);
+  /// kFailedPrecondition when it is the primary group of people.
   Result<void> delete_group(const Actor& actor, OrgN org, std::string_view id,
                             const IfVersion& if_version);
   Result<Group> find_group(OrgN org, std::string_view name_or_id, Load load);
@@ -211,7 +227,8 @@ class Directory {
   /// last change within the page. `next` continues; `head` is the organization's head at the read.
   struct FeedUser {
     posix::NodeUser record;
-    bool gone = false;  // tombstone, hidden or outside of the scope: only n and seq count
+    bool gone = false;  // tombstone, hidden, outside of the scope or without identity: only n and
+                        // seq count
   };
   struct FeedGroup {
     posix::NodeGroup record;

@@ -39,6 +39,9 @@ constexpr Statement kByPosixName{
 constexpr Statement kAfter{"group.after", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES
                            "WHERE g.org = $1 AND g.id > $2 ORDER BY g.id LIMIT $3"};
 
+constexpr Statement kBump{"group.bump",
+                          "UPDATE grp SET version = version + 1, modified = $2 WHERE n = $1"};
+
 const SetStatement& by_number() {
   static const SetStatement statement(
       "group.by_number", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES "WHERE g.n IN ", 0, "");
@@ -84,9 +87,11 @@ GroupRecord read_group(const Row& row) {
   group.modified = from_millis(row.integer(6));
   record.name_key = row.text(7);
   record.doc_text = row.text(8);
-  group.posix =
-      PosixIdentity{static_cast<std::uint64_t>(group.n), static_cast<std::uint32_t>(row.integer(9)),
-                    std::string(row.text(10)), static_cast<IdentityState>(row.integer(11))};
+  if (!row.is_null(9)) {
+    const auto gid = static_cast<std::uint32_t>(row.integer(9));
+    group.posix = PosixIdentity{static_cast<std::uint64_t>(group.n), gid, std::string(row.text(10)),
+                                static_cast<IdentityState>(row.integer(11)), gid};
+  }
   group.owner = row.text_or_null(12).value_or("");
   return record;
 }
@@ -141,6 +146,11 @@ Result<GroupColumns> group_columns(json::object doc, std::size_t bytes_before) {
   return columns;
 }
 
+Result<void> bump_group(Tx& tx, GroupN n, Timestamp now) {
+  RETURN_IF_ERROR(tx.execute(kBump, n, to_millis(now)));
+  return {};
+}
+
 Result<GroupRecord> group_by_id(Tx& tx, OrgN org, std::string_view id) {
   ASSIGN_OR_RETURN(std::optional<GroupRecord> found, load_one(tx, kById, org, id));
   if (!found) return fail(Code::kNotFound, "there is no group with this id");
@@ -190,7 +200,7 @@ namespace {
 Reference user_member(const Row& row) {
   return {.id = std::string(row.text(2)),
           .display = std::string(row.text(3)),
-          .posix_name = std::string(row.text(4)),
+          .posix_name = std::string(row::name_or_empty(row.text(4))),
           .is_group = false,
           .active = row.integer(5) != 0,
           .valid_until = time_or_null(row, 6)};
@@ -234,7 +244,7 @@ Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord>
     by_n.at(row.integer(0))
         ->members.push_back({.id = std::string(row.text(2)),
                              .display = std::string(row.text(3)),
-                             .posix_name = std::string(row.text(4)),
+                             .posix_name = std::string(row::name_or_empty(row.text(4))),
                              .is_group = true});
     return {};
   }));

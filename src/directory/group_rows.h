@@ -47,6 +47,9 @@ Result<std::vector<GroupRecord>> groups_by_number(store::Tx& tx,
 Result<std::vector<GroupRecord>> groups_after(store::Tx& tx, OrgN org, std::string_view after_id,
                                               std::size_t limit);
 
+/// One version more.
+Result<void> bump_group(store::Tx& tx, GroupN n, Timestamp now);
+
 /// Fills in externalIds as `actor` sees them, and the members when asked for.
 Result<void> load_group_parts(store::Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
                               Load load);

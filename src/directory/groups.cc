@@ -33,8 +33,6 @@ constexpr Statement kUpdateGroup{
     "WHERE n = $1"};
 constexpr Statement kSetMemberCount{"group.set_member_count",
                                     "UPDATE grp SET member_count = $2 WHERE n = $1"};
-constexpr Statement kBumpGroup{"group.bump",
-                               "UPDATE grp SET version = version + 1, modified = $2 WHERE n = $1"};
 constexpr Statement kDeleteGroup{"group.delete", "DELETE FROM grp WHERE n = $1"};
 constexpr Statement kDeleteMembers{"group.delete_members", "DELETE FROM member WHERE group_n = $1"};
 constexpr Statement kLeaveParents{
@@ -72,6 +70,17 @@ Result<void> check_version(const Group& group, const IfVersion& if_version) {
   if (if_version.holds(group.version)) return {};
   return fail(Code::kVersionMismatch,
               "the group has version " + std::to_string(group.version) + " by now");
+}
+
+/// Files would belong to a gid without a name, and so would people.
+Result<void> check_not_primary(Tx& tx, OrgN org, Directory::Impl& impl, const Group& group) {
+  if (!group.posix) return {};
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl.rules.get(tx, org));
+  ASSIGN_OR_RETURN(bool primary, is_primary_group(tx, org, group.posix->number));
+  primary = primary || rules->settings.primary_gid == group.posix->number;
+  if (!primary) return {};
+  return fail(Code::kFailedPrecondition,
+              "the group " + group.posix->name + " is the primary group of people");
 }
 
 /// Whether members leave and the list gets no longer: access is taken from somebody.
@@ -269,20 +278,21 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
     if (taken) return name_taken();
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
     const ClientN client = actor.client.value_or(row::kNoClient);
-    ASSIGN_OR_RETURN(const Identity identity,
-                     allocate_identity(tx, *rules,
-                                       {.org = org,
-                                        .kind = row::kGroup,
-                                        .wanted = columns.display_name,
-                                        .key = columns.name_key,
-                                        .external_id = external,
-                                        .client = client,
-                                        .active = true,
-                                        .home = std::nullopt,
-                                        .numbers_held = impl_->ids_are_held(org),
-                                        .now = now}));
-    const auto n = static_cast<GroupN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
+    ASSIGN_OR_RETURN(const NewIdentity identity,
+                     identity_for(tx, *rules,
+                                  {.org = org,
+                                   .kind = row::kGroup,
+                                   .wanted = columns.display_name,
+                                   .key = columns.name_key,
+                                   .external_id = external,
+                                   .client = client,
+                                   .active = true,
+                                   .home = std::nullopt,
+                                   .numbers_held = impl_->ids_are_held(org),
+                                   .now = now},
+                                  id));
+    const GroupN n = identity.n;
     RETURN_IF_ERROR(tx.execute(kInsertGroup, n, org, id, columns.display_name, columns.name_key,
                                client, 0, to_millis(now), columns.doc_text));
     if (external) RETURN_IF_ERROR(set_external_id(tx, row::kGroup, client, n, external));
@@ -294,8 +304,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
     JournalEntry entry = journal_entry(actor, org, now, "group.create", group_target(record.group));
     Diff diff;
     diff.compare({}, columns.doc);
-    diff.set("posix", nullptr,
-             json::object{{"name", identity.posix.name}, {"number", identity.posix.number}});
+    if (identity.posix) diff.set("posix", nullptr, posix_json(*identity.posix));
     if (external) diff.set("externalId", nullptr, json::value(*external));
     members.describe(diff);
     entry.diff = diff.text();
@@ -421,6 +430,7 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         const Group& group = current.group;
         RETURN_IF_ERROR(check_version(group, if_version));
         RETURN_IF_ERROR(check_owner(actor, current.owner));
+        RETURN_IF_ERROR(check_not_primary(tx, org, *impl_, group));
         const ClientN client = acting_client(actor, current.owner);
         ASSIGN_OR_RETURN(const std::optional<std::string> external,
                          external_id(tx, row::kGroup, client, group.n));
@@ -431,8 +441,8 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
         RETURN_IF_ERROR(tx.execute(kDeleteMembers, group.n));
         RETURN_IF_ERROR(remove_external_ids(tx, org, row::kGroup, group.n));
         RETURN_IF_ERROR(tx.execute(kDeleteGroup, group.n));
-        RETURN_IF_ERROR(bury_identity(tx, group.posix->n,
-                                      {group.id, current.name_key, client, external}, false, now));
+        RETURN_IF_ERROR(
+            bury_identity(tx, group.n, {group.id, current.name_key, client, external}, false, now));
         JournalEntry entry = journal_entry(actor, org, now, "group.delete", group_target(group));
         Diff diff;
         diff.compare(group.doc, {});
@@ -462,11 +472,12 @@ Result<Group> Directory::rename_group(const Actor& actor, OrgN org, std::string_
   return impl_->db.write([this, &actor, org, id, &name](Tx& tx) -> Result<Group> {
     ASSIGN_OR_RETURN(GroupRecord current, load_current(tx, actor, org, id));
     const Group& group = current.group;
+    if (!group.posix) return not_provisioned("group");
     if (group.posix->name == name.str()) return std::move(current.group);
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const auto rules, impl_->rules.get(tx, org));
     RETURN_IF_ERROR(rename_identity(tx, org, *rules, *group.posix, name.str(), now));
-    RETURN_IF_ERROR(tx.execute(kBumpGroup, group.n, to_millis(now)));
+    RETURN_IF_ERROR(bump_group(tx, group.n, now));
     JournalEntry entry = journal_entry(actor, org, now, "group.rename", group_target(group));
     Diff diff;
     diff.set("posix.name", json::value(group.posix->name), json::value(name.str()));

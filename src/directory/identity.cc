@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "directory/id_blocks.h"
+#include "directory/impl.h"
 #include "directory/schema.h"
 #include "posix/id_ranges.h"
 #include "posix/names.h"
@@ -17,30 +19,36 @@ using store::Tx;
 
 constexpr std::uint32_t kHomeSuffixesMax = 1000;
 
-constexpr Statement kTakeNumber{
-    "identity.take_number",
-    "UPDATE id_block SET next = next + 1 WHERE n = "
-    "(SELECT n FROM id_block WHERE org = $1 AND next <= last ORDER BY n LIMIT 1) "
-    "RETURNING next - 1"};
-constexpr Statement kAllBlocks{"identity.all_blocks",
-                               "SELECT n, org, first, last, next FROM id_block ORDER BY n"};
-constexpr Statement kInsertBlock{
-    "identity.insert_block",
-    "INSERT INTO id_block (org, first, last, next) VALUES ($1, $2, $3, $4)"};
-constexpr Statement kSetNext{"identity.set_next", "UPDATE id_block SET next = $2 WHERE n = $1"};
-constexpr Statement kNumberTaken{"identity.number_taken",
-                                 "SELECT n FROM posix_id WHERE org = $1 AND number = $2"};
-constexpr Statement kNumberBetween{
-    "identity.number_between",
-    "SELECT n FROM posix_id WHERE org = $1 AND number >= $2 AND number <= $3 LIMIT 1"};
 constexpr Statement kByName{
     "identity.by_name",
     "SELECT n, next_suffix, kind, holder FROM posix_id WHERE org = $1 AND name = $2"};
 constexpr Statement kSetNextSuffix{"identity.set_next_suffix",
                                    "UPDATE posix_id SET next_suffix = $2 WHERE n = $1"};
-constexpr Statement kInsert{"identity.insert",
-                            "INSERT INTO posix_id (org, kind, number, name, state, home, created) "
-                            "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING n"};
+constexpr Statement kInsert{
+    "identity.insert",
+    "INSERT INTO posix_id (org, kind, number, name, state, home, gid, created) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING n"};
+// Without a number the name is a path with the resource's id, which is nobody's login or home.
+constexpr Statement kInsertBare{"identity.insert_bare",
+                                "INSERT INTO posix_id (org, kind, name, state, created) "
+                                "VALUES ($1, $2, '//' || $3, $4, $5) RETURNING n"};
+constexpr Statement kFill{
+    "identity.fill",
+    "UPDATE posix_id SET number = $2, name = $3, home = $4, gid = $5 WHERE n = $1"};
+// What waited gives all it had to the resource's row and is nobody from then on.
+constexpr Statement kEmptyReserved{
+    "identity.empty_reserved",
+    "UPDATE posix_id SET number = NULL, name = '//' || n, home = NULL, gid = NULL, kind = 3, "
+    "state = 3, bound_client = NULL, bound_external = NULL, bound_key = NULL WHERE n = $1"};
+constexpr Statement kBare{"identity.bare",
+                          "SELECT n, kind FROM posix_id WHERE org = $1 AND number IS NULL "
+                          "AND kind <= 2 AND state <> 3 ORDER BY n LIMIT $2"};
+constexpr Statement kLivingGroup{
+    "identity.living_group",
+    "SELECT n FROM posix_id WHERE org = $1 AND number = $2 AND kind = 2 AND state <> 3"};
+constexpr Statement kWithPrimaryGroup{
+    "identity.with_primary_group",
+    "SELECT n FROM posix_id WHERE org = $1 AND gid = $2 AND state <> 3 LIMIT 1"};
 constexpr Statement kInsertReserved{
     "identity.insert_reserved",
     "INSERT INTO posix_id (org, kind, number, name, state, home, bound_client, bound_external, "
@@ -50,14 +58,16 @@ constexpr Statement kInsertFormerName{
     "INSERT INTO posix_id (org, kind, name, state, holder, created) "
     "VALUES ($1, 3, $2, 3, $3, $4)"};
 constexpr Statement kSetName{"identity.set_name", "UPDATE posix_id SET name = $2 WHERE n = $1"};
-constexpr Statement kWaitingExternal{
-    "identity.waiting_external",
-    "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external "
-    "FROM posix_id WHERE org = $1 AND bound_external = $2 AND kind = $3"};
-constexpr Statement kWaitingKey{
-    "identity.waiting_key",
-    "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external "
-    "FROM posix_id WHERE org = $1 AND bound_key = $2 AND kind = $3"};
+#define ROSTER_WAITING_COLUMNS                                                              \
+  "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external, " \
+  "gid FROM posix_id "
+constexpr Statement kWaitingExternal{"identity.waiting_external", ROSTER_WAITING_COLUMNS
+                                     "WHERE org = $1 AND bound_external = $2 AND kind = $3 "
+                                     "AND number IS NOT NULL"};
+constexpr Statement kWaitingKey{"identity.waiting_key", ROSTER_WAITING_COLUMNS
+                                "WHERE org = $1 AND bound_key = $2 AND kind = $3 "
+                                "AND number IS NOT NULL"};
+#undef ROSTER_WAITING_COLUMNS
 constexpr Statement kBind{
     "identity.bind",
     "UPDATE posix_id SET state = $2, bound_client = NULL, bound_external = NULL, "
@@ -96,41 +106,6 @@ constexpr Statement kBury{
     "UPDATE posix_id SET state = 3, bound_id = $2, bound_key = $3, bound_client = $4, "
     "bound_external = $5, freed = $6, left_at = COALESCE(left_at, $7) WHERE n = $1"};
 
-struct Block {
-  std::int64_t n;
-  OrgN org;
-  std::uint32_t first;
-  std::uint32_t last;
-  std::uint32_t next;
-};
-
-Result<std::vector<Block>> all_blocks(Tx& tx) {
-  std::vector<Block> blocks;
-  RETURN_IF_ERROR(tx.query(kAllBlocks, [&blocks](const Row& row) -> Result<void> {
-    blocks.push_back({row.integer(0), row.integer(1), static_cast<std::uint32_t>(row.integer(2)),
-                      static_cast<std::uint32_t>(row.integer(3)),
-                      static_cast<std::uint32_t>(row.integer(4))});
-    return {};
-  }));
-  return blocks;
-}
-
-std::int64_t integer_at_0(const Row& row) { return row.integer(0); }
-
-/// The next number of the organization that nobody has, not even an import.
-Result<std::uint32_t> take_number(Tx& tx, OrgN org) {
-  for (;;) {
-    ASSIGN_OR_RETURN(const std::optional<std::int64_t> number,
-                     tx.query_one(kTakeNumber, integer_at_0, org));
-    if (!number) {
-      RETURN_IF_ERROR(add_id_block(tx, org));
-      continue;
-    }
-    ASSIGN_OR_RETURN(const auto taken, tx.query_one(kNumberTaken, integer_at_0, org, *number));
-    if (!taken) return static_cast<std::uint32_t>(*number);
-  }
-}
-
 struct NameRow {
   std::int64_t n;
   std::uint32_t next_suffix;
@@ -153,13 +128,15 @@ Result<std::optional<NameRow>> find_name(Tx& tx, OrgN org, std::string_view name
 /// costs no more than the second.
 Result<std::string> allocate_name(Tx& tx, OrgN org, const Rules& rules, int kind,
                                   std::string_view wanted, std::uint32_t number, Timestamp now) {
+  const bool group = kind == row::kGroup;
   std::string base = posix::propose_name(wanted);
-  if (base.empty()) base = (kind == row::kUser ? 'u' : 'g') + std::to_string(number);
+  if (base.empty()) base = (group ? 'g' : 'u') + std::to_string(number);
+  if (group) base = (rules.settings.group_prefix + base).substr(0, posix::kNameBytesMax);
   ASSIGN_OR_RETURN(std::optional<NameRow> holder, find_name(tx, org, base));
   if (!holder && !rules.reserves(base)) return base;
   if (!holder) {
     ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
-                     tx.query_one(kInsertReservedName, integer_at_0, org, base, to_millis(now)));
+                     tx.query_one(kInsertReservedName, integer_column, org, base, to_millis(now)));
     CHECK(n);
     holder = NameRow{*n, 2, row::kFormerName, std::nullopt};
   }
@@ -192,7 +169,7 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
       [&](const Row& row) -> Result<void> {
         Waiting found{{{static_cast<std::uint64_t>(row.integer(0)),
                         static_cast<std::uint32_t>(row.integer(1)), std::string(row.text(2)),
-                        IdentityState::kActive},
+                        IdentityState::kActive, primary_gid(row, 8, 1)},
                        row.text_or_null(3).value_or("")},
                       row.integer(4),
                       row.integer_or_null(5),
@@ -230,14 +207,14 @@ Result<bool> home_is_free(Tx& tx, OrgN org, std::uint64_t n, std::string_view ho
   for (std::size_t end = home.size(); end > 0 && end != std::string_view::npos;
        end = home.rfind('/', end - 1)) {
     ASSIGN_OR_RETURN(const auto owner,
-                     tx.query_one(kHomeOwner, integer_at_0, org, home.substr(0, end), n));
+                     tx.query_one(kHomeOwner, integer_column, org, home.substr(0, end), n));
     if (owner) return false;
   }
   // '0' is the character after '/': all paths inside.
   const std::string inside = std::string(home) + '/';
   const std::string beyond = std::string(home) + '0';
   ASSIGN_OR_RETURN(const auto inner,
-                   tx.query_one(kHomeInside, integer_at_0, org, inside, beyond, n));
+                   tx.query_one(kHomeInside, integer_column, org, inside, beyond, n));
   return !inner;
 }
 
@@ -257,7 +234,7 @@ Result<void> move_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
   CHECK(row);
   const std::optional<std::string>& present = *row;
   if (present == home) return {};
-  ASSIGN_OR_RETURN(const auto former, tx.query_one(kFindFormerHome, integer_at_0, org, home, n));
+  ASSIGN_OR_RETURN(const auto former, tx.query_one(kFindFormerHome, integer_column, org, home, n));
   if (former) RETURN_IF_ERROR(tx.execute(kEmptyFormerHome, *former));
   RETURN_IF_ERROR(tx.execute(kSetHome, n, home));
   if (!present) return {};
@@ -267,6 +244,10 @@ Result<void> move_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
     RETURN_IF_ERROR(tx.execute(kInsertFormerHome, org, *present, n, to_millis(now)));
   }
   return {};
+}
+
+IdentityState living_state(const IdentityRequest& request) {
+  return request.active ? IdentityState::kActive : IdentityState::kLocked;
 }
 
 Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest& request,
@@ -282,12 +263,50 @@ Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest&
                                                    identity.posix.number));
     }
   }
-  identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
+  identity.posix.state = living_state(request);
   if (!identity.home.empty()) {
     RETURN_IF_ERROR(move_home(tx, request.org, n, identity.home, request.now));
   }
   RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked));
   return identity;
+}
+
+/// With the next number and a free name. `n`: the row that it is for; 0: none yet.
+Result<Identity> new_identity(Tx& tx, const Rules& rules, const IdentityRequest& request,
+                              std::uint64_t n) {
+  if (request.numbers_held) {
+    return fail(Code::kUnavailable,
+                "the hub was just started on a store that may be a restored one: no new ids until "
+                "its nodes were heard");
+  }
+  Identity identity;
+  PosixIdentity& posix = identity.posix;
+  posix.state = living_state(request);
+  ASSIGN_OR_RETURN(posix.number, take_number(tx, request.org));
+  ASSIGN_OR_RETURN(posix.name, allocate_name(tx, request.org, rules, request.kind, request.wanted,
+                                             posix.number, request.now));
+  posix.gid = posix.number;
+  if (request.kind != row::kUser) return identity;
+  if (rules.settings.primary_gid != 0) posix.gid = rules.settings.primary_gid;
+  if (request.home) {
+    ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, n, *request.home));
+    if (!free) return std::unexpected(home_taken(*request.home));
+    identity.home = *request.home;
+  } else {
+    ASSIGN_OR_RETURN(identity.home,
+                     default_home(tx, request.org, rules, n, posix.name, posix.number));
+  }
+  return identity;
+}
+
+/// As columns: NULL for a group's home and for a private group's gid.
+std::optional<std::string_view> home_column(const Identity& identity) {
+  if (identity.home.empty()) return std::nullopt;
+  return identity.home;
+}
+std::optional<std::int64_t> gid_column(const PosixIdentity& posix) {
+  if (posix.gid == posix.number) return std::nullopt;
+  return posix.gid;
 }
 
 }  // namespace
@@ -296,45 +315,96 @@ Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityReq
   ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
   if (waiting) return bind_waiting(tx, rules, request, std::move(waiting->identity));
 
-  if (request.numbers_held) {
-    return fail(Code::kUnavailable,
-                "the hub was just started on a store that may be a restored one: no new ids until "
-                "its nodes were heard");
-  }
-  Identity identity;
-  identity.posix.state = request.active ? IdentityState::kActive : IdentityState::kLocked;
-  ASSIGN_OR_RETURN(identity.posix.number, take_number(tx, request.org));
-  ASSIGN_OR_RETURN(identity.posix.name,
-                   allocate_name(tx, request.org, rules, request.kind, request.wanted,
-                                 identity.posix.number, request.now));
-  std::optional<std::string_view> home;
-  if (request.kind == row::kUser) {
-    if (request.home) {
-      ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, 0, *request.home));
-      if (!free) return std::unexpected(home_taken(*request.home));
-      identity.home = *request.home;
-    } else {
-      ASSIGN_OR_RETURN(identity.home, default_home(tx, request.org, rules, 0, identity.posix.name,
-                                                   identity.posix.number));
-    }
-    home = identity.home;
-  }
+  ASSIGN_OR_RETURN(Identity identity, new_identity(tx, rules, request, 0));
   ASSIGN_OR_RETURN(
       const std::optional<std::int64_t> n,
-      tx.query_one(kInsert, integer_at_0, request.org, request.kind, identity.posix.number,
-                   identity.posix.name, request.active ? row::kActive : row::kLocked, home,
-                   to_millis(request.now)));
+      tx.query_one(kInsert, integer_column, request.org, request.kind, identity.posix.number,
+                   identity.posix.name, request.active ? row::kActive : row::kLocked,
+                   home_column(identity), gid_column(identity.posix), to_millis(request.now)));
   CHECK(n);
   identity.posix.n = static_cast<std::uint64_t>(*n);
   return identity;
 }
 
+Result<NewIdentity> identity_for(Tx& tx, const Rules& rules, const IdentityRequest& request,
+                                 std::string_view id) {
+  NewIdentity made;
+  if (rules.settings.user_provisioning) {
+    ASSIGN_OR_RETURN(Identity identity, allocate_identity(tx, rules, request));
+    made.n = static_cast<std::int64_t>(identity.posix.n);
+    made.posix = std::move(identity.posix);
+    made.home = std::move(identity.home);
+  } else {
+    ASSIGN_OR_RETURN(
+        const std::optional<std::int64_t> n,
+        tx.query_one(kInsertBare, integer_column, request.org, request.kind, id,
+                     request.active ? row::kActive : row::kLocked, to_millis(request.now)));
+    CHECK(n);
+    made.n = *n;
+  }
+  return made;
+}
+
+Result<Identity> fill_identity(Tx& tx, const Rules& rules, IdentityRequest request,
+                               std::uint64_t n) {
+  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
+  Identity identity;
+  if (waiting && waiting->state == row::kReserved) {
+    identity = std::move(waiting->identity);
+    RETURN_IF_ERROR(tx.execute(kEmptyReserved, identity.posix.n));
+  }
+  if (request.home) {
+    ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, n, *request.home));
+    if (!free) request.home = std::nullopt;
+  }
+  if (identity.posix.number == 0) {
+    ASSIGN_OR_RETURN(identity, new_identity(tx, rules, request, n));
+  } else if (request.kind == row::kUser && request.home) {
+    identity.home = *request.home;
+  } else if (request.kind == row::kUser && identity.home.empty()) {
+    ASSIGN_OR_RETURN(identity.home, default_home(tx, request.org, rules, n, identity.posix.name,
+                                                 identity.posix.number));
+  }
+  identity.posix.n = n;
+  identity.posix.state = living_state(request);
+  RETURN_IF_ERROR(tx.execute(kFill, n, identity.posix.number, identity.posix.name,
+                             home_column(identity), gid_column(identity.posix)));
+  return identity;
+}
+
+Result<std::vector<BareIdentity>> bare_identities(Tx& tx, OrgN org, std::size_t limit) {
+  std::vector<BareIdentity> found;
+  RETURN_IF_ERROR(tx.query(
+      kBare,
+      [&found](const Row& row) -> Result<void> {
+        found.push_back({row.integer(0), static_cast<int>(row.integer(1))});
+        return {};
+      },
+      org, limit));
+  return found;
+}
+
+Result<bool> is_living_group(Tx& tx, OrgN org, std::uint32_t gid) {
+  ASSIGN_OR_RETURN(const auto n, tx.query_one(kLivingGroup, integer_column, org, gid));
+  return n.has_value();
+}
+
+Result<bool> is_primary_group(Tx& tx, OrgN org, std::uint32_t gid) {
+  ASSIGN_OR_RETURN(const auto n, tx.query_one(kWithPrimaryGroup, integer_column, org, gid));
+  return n.has_value();
+}
+
+std::uint32_t primary_gid(const Row& row, int gid_column, int number_column) {
+  return static_cast<std::uint32_t>(
+      row.integer_or_null(gid_column).value_or(row.integer(number_column)));
+}
+
 Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const Rules& rules,
                                        const ReservedIdentity& reserved, Timestamp now) {
-  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
+  ASSIGN_OR_RETURN(const std::vector<IdBlockRow> blocks, all_id_blocks(tx));
   const std::uint32_t number = reserved.number;
-  const auto of_org = [org, number](const Block& block) {
-    return block.org == org && posix::IdBlock{block.first, block.last}.contains(number);
+  const auto of_org = [org, number](const IdBlockRow& block) {
+    return block.org == org && block.ids.contains(number);
   };
   const auto admits = [number](const posix::IdBlock& block) { return block.contains(number); };
   if (posix::is_never_served(number) ||
@@ -353,98 +423,11 @@ Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const Rules& rules,
     if (!free) return std::unexpected(home_taken(*reserved.home));
   }
   ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
-                   tx.query_one(kInsertReserved, integer_at_0, org, reserved.kind, number,
+                   tx.query_one(kInsertReserved, integer_column, org, reserved.kind, number,
                                 reserved.name, reserved.home, reserved.client, reserved.external_id,
                                 reserved.key, to_millis(now)));
   CHECK(n);
   return static_cast<std::uint64_t>(*n);
-}
-
-Result<void> add_id_block(Tx& tx, OrgN org) {
-  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
-  std::vector<posix::IdBlock> taken;
-  for (const Block& block : blocks) taken.push_back({block.first, block.last});
-  ASSIGN_OR_RETURN(const posix::IdBlock next, posix::next_block(taken));
-  RETURN_IF_ERROR(tx.execute(kInsertBlock, org, next.first, next.last, next.first));
-  return {};
-}
-
-namespace {
-
-/// How far beyond the slices in use an id may lie and still be believed to come from a slice that
-/// this hub gave out and forgot when it was restored. Keeps a lying node from taking slices far
-/// off.
-constexpr std::size_t kSlicesAhead = 8;
-
-struct Lift {
-  bool believed = false;
-  std::vector<std::pair<std::int64_t, std::uint32_t>> next;  // block -> new next
-  std::optional<posix::IdBlock> claim;
-};
-
-Lift plan_lift(const std::vector<Block>& blocks, OrgN org, std::uint32_t highest) {
-  Lift lift;
-  const Block* holder = nullptr;
-  std::size_t slices = 0;
-  for (const Block& block : blocks) {
-    if (block.first >= posix::kSliceSpace.first) ++slices;
-    if (posix::IdBlock{block.first, block.last}.contains(highest)) holder = &block;
-  }
-  if (holder == nullptr) {
-    if (!posix::kSliceSpace.contains(highest)) return lift;
-    const std::uint32_t index = (highest - posix::kSliceSpace.first) / posix::kSliceSize;
-    if (index >= slices + kSlicesAhead) return lift;
-    const std::uint32_t first = posix::kSliceSpace.first + index * posix::kSliceSize;
-    lift.claim = posix::IdBlock{first, first + posix::kSliceSize - 1};
-  } else if (holder->org != org) {
-    return lift;
-  }
-  lift.believed = true;
-  for (const Block& block : blocks) {
-    if (block.org != org || (holder != nullptr && block.n > holder->n)) continue;
-    const std::uint32_t next = &block == holder ? highest + 1 : block.last + 1;
-    if (block.next < next) lift.next.emplace_back(block.n, next);
-  }
-  return lift;
-}
-
-}  // namespace
-
-/// Whether somebody has an id of the organization's newest block. If nobody does, the block may
-/// itself be such a claim, and a second one in a row is not believed.
-Result<bool> newest_block_in_use(Tx& tx, const std::vector<Block>& blocks, OrgN org) {
-  const Block* newest = nullptr;
-  for (const Block& block : blocks) {
-    if (block.org == org) newest = &block;
-  }
-  if (newest == nullptr) return false;
-  ASSIGN_OR_RETURN(const auto somebody,
-                   tx.query_one(kNumberBetween, integer_at_0, org, newest->first, newest->last));
-  return somebody.has_value();
-}
-
-Result<LiftNeed> judge_highest_id(Tx& tx, OrgN org, std::uint32_t highest) {
-  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
-  const Lift lift = plan_lift(blocks, org, highest);
-  if (lift.claim) {
-    ASSIGN_OR_RETURN(const bool in_use, newest_block_in_use(tx, blocks, org));
-    return in_use ? LiftNeed::kLift : LiftNeed::kNotOurs;
-  }
-  if (!lift.believed) return LiftNeed::kNotOurs;
-  return lift.next.empty() ? LiftNeed::kNone : LiftNeed::kLift;
-}
-
-Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
-  ASSIGN_OR_RETURN(const LiftNeed need, judge_highest_id(tx, org, highest));
-  if (need != LiftNeed::kLift) return need == LiftNeed::kNone;
-  ASSIGN_OR_RETURN(const std::vector<Block> blocks, all_blocks(tx));
-  const Lift lift = plan_lift(blocks, org, highest);
-  for (const auto& [block, next] : lift.next) RETURN_IF_ERROR(tx.execute(kSetNext, block, next));
-  if (lift.claim) {
-    RETURN_IF_ERROR(
-        tx.execute(kInsertBlock, org, lift.claim->first, lift.claim->last, highest + 1));
-  }
-  return true;
 }
 
 Result<void> rename_identity(Tx& tx, OrgN org, const Rules& rules, const PosixIdentity& identity,
@@ -491,17 +474,17 @@ Result<std::string> default_home(Tx& tx, OrgN org, const Rules& rules, std::uint
               "every home like " + base + " is, or was, another person's, or lies inside one");
 }
 
-Result<void> lock_identity(Tx& tx, std::uint64_t n, Timestamp now) {
+Result<void> lock_identity(Tx& tx, std::int64_t n, Timestamp now) {
   RETURN_IF_ERROR(tx.execute(kLock, n, to_millis(now)));
   return {};
 }
 
-Result<void> unlock_identity(Tx& tx, std::uint64_t n) {
+Result<void> unlock_identity(Tx& tx, std::int64_t n) {
   RETURN_IF_ERROR(tx.execute(kUnlock, n));
   return {};
 }
 
-Result<void> bury_identity(Tx& tx, std::uint64_t n, const Binding& binding, bool left_now,
+Result<void> bury_identity(Tx& tx, std::int64_t n, const Binding& binding, bool left_now,
                            Timestamp now) {
   const std::optional<std::int64_t> left = left_now ? std::optional(to_millis(now)) : std::nullopt;
   RETURN_IF_ERROR(tx.execute(kBury, n, binding.id, binding.key, binding.client, binding.external_id,

@@ -39,6 +39,36 @@ struct Identity {
 Result<Identity> allocate_identity(store::Tx& tx, const Rules& rules,
                                    const IdentityRequest& request);
 
+/// The row of a new resource in posix_id.
+struct NewIdentity {
+  std::int64_t n = 0;
+  std::optional<PosixIdentity> posix;  // nothing: a bare row
+  std::string home;                    // of users
+};
+/// With or without an identity, as the organization wants it; `id` is the resource's.
+Result<NewIdentity> identity_for(store::Tx& tx, const Rules& rules, const IdentityRequest& request,
+                                 std::string_view id);
+
+/// Gives the bare row `n` the identity that allocate_identity() would give the resource today, but
+/// no tombstone's; a home that it asked for and that is another's by now gives way to the default.
+Result<Identity> fill_identity(store::Tx& tx, const Rules& rules, IdentityRequest request,
+                               std::uint64_t n);
+
+struct BareIdentity {
+  std::int64_t n = 0;
+  int kind = 0;
+};
+/// Living ones, in order of n.
+Result<std::vector<BareIdentity>> bare_identities(store::Tx& tx, OrgN org, std::size_t limit);
+
+/// Whether a group that is not deleted has the gid.
+Result<bool> is_living_group(store::Tx& tx, OrgN org, std::uint32_t gid);
+/// Whether it is the primary group of somebody who is not deleted.
+Result<bool> is_primary_group(store::Tx& tx, OrgN org, std::uint32_t gid);
+
+/// Of columns `gid` and `number` of posix_id: the gid of one's own is not stored.
+std::uint32_t primary_gid(const store::Row& row, int gid_column, int number_column);
+
 /// An identity that exists elsewhere and waits for its resource: state reserved.
 struct ReservedIdentity {
   int kind = 0;
@@ -55,23 +85,6 @@ struct ReservedIdentity {
 Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const Rules& rules,
                                        const ReservedIdentity& reserved, Timestamp now);
 
-/// Gives an organization its first or next block of ids.
-Result<void> add_id_block(store::Tx& tx, OrgN org);
-
-/// What an id that a node has seen asks for.
-enum class LiftNeed {
-  kNone,     // no id up to it would be given out anyway
-  kLift,     // lift_ids()
-  kNotOurs,  // it does not come from this organization
-};
-Result<LiftNeed> judge_highest_id(store::Tx& tx, OrgN org, std::uint32_t highest);
-
-/// Makes sure that no id up to `highest` is given out (again) in this organization: `highest` was
-/// seen on a node. A block that holds it goes on above it, and blocks filled before that one count
-/// as full. An id of a slice that nobody has, close to those in use, takes that slice; anything
-/// else does not come from here and changes nothing: false.
-Result<bool> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
-
 /// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
 /// has or had it, kInvalidArgument when it is reserved.
 Result<void> rename_identity(store::Tx& tx, OrgN org, const Rules& rules,
@@ -86,8 +99,8 @@ Result<void> set_home(store::Tx& tx, OrgN org, std::uint64_t n, std::string_view
 Result<std::string> default_home(store::Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,
                                  std::string_view login, std::uint32_t number);
 
-Result<void> lock_identity(store::Tx& tx, std::uint64_t n, Timestamp now);
-Result<void> unlock_identity(store::Tx& tx, std::uint64_t n);
+Result<void> lock_identity(store::Tx& tx, std::int64_t n, Timestamp now);
+Result<void> unlock_identity(store::Tx& tx, std::int64_t n);
 
 /// What a deleted resource was bound to, for those who come back.
 struct Binding {
@@ -97,7 +110,7 @@ struct Binding {
   std::optional<std::string_view> external_id;
 };
 /// `left_now`: an active person, who counts as a leaver.
-Result<void> bury_identity(store::Tx& tx, std::uint64_t n, const Binding& binding, bool left_now,
+Result<void> bury_identity(store::Tx& tx, std::int64_t n, const Binding& binding, bool left_now,
                            Timestamp now);
 
 }  // namespace roster::directory

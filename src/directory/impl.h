@@ -85,6 +85,12 @@ ClientN acting_client(const Actor& actor, ClientN owner);
 /// kAlreadyExists (keyword "uniqueness") when the record is another client's.
 Result<void> check_owner(const Actor& actor, ClientN owner);
 
+/// {"name", "number"} of an audit row's diff.
+json::object posix_json(const PosixIdentity& posix);
+
+/// kFailedPrecondition: what is asked for needs a POSIX identity.
+std::unexpected<Error> not_provisioned(std::string_view what);
+
 /// Names of tokens, clients: 1 to 100 bytes of UTF-8 without control characters.
 Result<void> check_label(std::string_view what, std::string_view name);
 

@@ -105,7 +105,8 @@ Result<Journal::Finished> Journal::finish_org(store::Tx& tx, OrgN org,
   std::vector<std::uint8_t> random(numbers * sizeof(std::int64_t));
   random_(random);
   const std::uint8_t* next_tag = random.data();
-  Finished finished{{org, head->slug, Seq{head->seq}, 0}, false};
+  Finished finished{
+      {.org = org, .slug = head->slug, .head = Seq{head->seq}, .tag = 0, .settings = false}, false};
   std::map<std::int64_t, std::uint64_t> touched;
   std::string chain = head->audit_hash;
   std::uint64_t seq = head->seq - numbers;
@@ -125,7 +126,8 @@ Result<Journal::Finished> Journal::finish_org(store::Tx& tx, OrgN org,
       if (change.kind == row::kScopeUser || change.kind == row::kScopeGroup) continue;
       touched[change.a] = seq;
     }
-    if (entry->wakes) finished.wakes = true;
+    if (entry->wakes || entry->settings) finished.wakes = true;
+    if (entry->settings) finished.commit.settings = true;
     const std::string diff_hash = crypto::sha256(entry->diff);
     chain = audit_hash(chain, org, Seq{seq}, entry->at, entry->actor, entry->remote, entry->action,
                        entry->target, diff_hash);

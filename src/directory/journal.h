@@ -28,8 +28,9 @@ struct JournalEntry {
   std::string remote;
   std::string action;
   std::string target;
-  std::string diff;    // JSON
-  bool wakes = false;  // tells listeners even without changes: a new epoch
+  std::string diff;       // JSON
+  bool wakes = false;     // tells listeners even without changes: a new epoch
+  bool settings = false;  // likewise: Commit::settings
   // What the write adds to the counts of the organization.
   std::int64_t users = 0;
   std::int64_t active_users = 0;

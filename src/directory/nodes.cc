@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "crypto/token.h"
-#include "directory/identity.h"
+#include "directory/id_blocks.h"
 #include "directory/impl.h"
 #include "directory/orgs.h"
 #include "directory/schema.h"

@@ -1,6 +1,7 @@
 #include <array>
 
 #include "base/encoding.h"
+#include "directory/id_blocks.h"
 #include "directory/identity.h"
 #include "directory/impl.h"
 #include "directory/keys.h"
@@ -85,17 +86,35 @@ bool changes_records(const OrgSettings& before, const OrgSettings& after) {
   return before.leaver_policy != after.leaver_policy || before.default_shell != after.default_shell;
 }
 
+/// Blocks are disjoint over all organizations, so only who sees all of them deals in them.
+Result<void> check_operator(const Actor& actor) {
+  if (!actor.org) return {};
+  return fail(Code::kPermissionDenied,
+              "only an operator makes organizations and chooses their ids");
+}
+
+Result<void> check_primary_group(Tx& tx, OrgN org, const OrgSettings& before,
+                                 const OrgSettings& after) {
+  const std::uint32_t gid = after.primary_gid;
+  if (gid == 0 || gid == before.primary_gid) return {};
+  ASSIGN_OR_RETURN(const bool living, is_living_group(tx, org, gid));
+  if (living) return {};
+  return fail(Code::kInvalidArgument,
+              "primary_group: there is no group with the gid " + std::to_string(gid));
+}
+
 }  // namespace
 
 Result<Org> load_org(Tx& tx, OrgN org) { return load_org_by(tx, kOrgByNumber, org); }
 
-Result<Org> Directory::create_org(const Actor& actor, std::string_view slug) {
-  if (actor.org) return fail(Code::kPermissionDenied, "only the operator makes organizations");
+Result<Org> Directory::create_org(const Actor& actor, std::string_view slug,
+                                  std::optional<posix::IdBlock> ids) {
+  RETURN_IF_ERROR(check_operator(actor));
   if (!is_slug(slug)) {
     return fail(Code::kInvalidArgument, "an organization's slug has 1 to 63 of a-z, 0-9 and '-'");
   }
   const std::string settings = settings_to_json({});
-  return impl_->db.write([this, &actor, slug, &settings](Tx& tx) -> Result<Org> {
+  return impl_->db.write([this, &actor, slug, ids, &settings](Tx& tx) -> Result<Org> {
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
                      tx.query_one(kInsertOrg, integer_column, slug,
@@ -104,7 +123,8 @@ Result<Org> Directory::create_org(const Actor& actor, std::string_view slug) {
       return fail(Code::kAlreadyExists, "the organization " + std::string(slug) + " exists already",
                   "uniqueness");
     }
-    RETURN_IF_ERROR(add_id_block(tx, *n));
+    RETURN_IF_ERROR(ids ? roster::directory::add_id_block(tx, *n, *ids)
+                        : roster::directory::add_id_block(tx, *n));
     impl_->journal->add(journal_entry(actor, *n, now, "org.create", "org/" + std::string(slug)));
     return load_org(tx, *n);
   });
@@ -132,6 +152,7 @@ Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const S
     ASSIGN_OR_RETURN(Org current, load_org(tx, org));
     ASSIGN_OR_RETURN(const OrgSettings settings, edit(current.settings));
     RETURN_IF_ERROR(check_settings(settings));
+    RETURN_IF_ERROR(check_primary_group(tx, org, current.settings, settings));
     const std::string text = settings_to_json(settings);
     const std::string before = settings_to_json(current.settings);
     if (before == text) return current;
@@ -147,8 +168,49 @@ Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const S
     diff.compare(old_settings.get_object(), new_settings.get_object());
     entry.diff = diff.text();
     entry.wakes = epoch != current.epoch;
+    entry.settings = true;
     impl_->journal->add(std::move(entry));
     return load_org(tx, org);
+  });
+}
+
+Result<std::vector<OrgIdBlock>> Directory::id_blocks(OrgN org) {
+  return impl_->db.read([org](Tx& tx) -> Result<std::vector<OrgIdBlock>> {
+    ASSIGN_OR_RETURN(const std::vector<IdBlockRow> rows, all_id_blocks(tx));
+    std::vector<OrgIdBlock> blocks;
+    for (const IdBlockRow& row : rows) {
+      if (row.org == org) blocks.push_back({row.ids, row.ids.last + 1 - row.next});
+    }
+    return blocks;
+  });
+}
+
+Result<void> Directory::add_id_block(const Actor& actor, OrgN org, posix::IdBlock ids) {
+  RETURN_IF_ERROR(check_operator(actor));
+  return impl_->db.write([this, &actor, org, ids](Tx& tx) -> Result<void> {
+    ASSIGN_OR_RETURN(const Org home, load_org(tx, org));
+    RETURN_IF_ERROR(roster::directory::add_id_block(tx, org, ids));
+    JournalEntry entry = journal_entry(actor, org, impl_->now(), "org.ids.add", "org/" + home.slug);
+    Diff diff;
+    diff.set("ids", nullptr, json::value(posix::format_block(ids)));
+    entry.diff = diff.text();
+    impl_->journal->add(std::move(entry));
+    return {};
+  });
+}
+
+Result<void> Directory::close_id_block(const Actor& actor, OrgN org, posix::IdBlock ids) {
+  RETURN_IF_ERROR(check_operator(actor));
+  return impl_->db.write([this, &actor, org, ids](Tx& tx) -> Result<void> {
+    ASSIGN_OR_RETURN(const Org home, load_org(tx, org));
+    RETURN_IF_ERROR(roster::directory::close_id_block(tx, org, ids));
+    JournalEntry entry =
+        journal_entry(actor, org, impl_->now(), "org.ids.close", "org/" + home.slug);
+    Diff diff;
+    diff.set("ids", json::value(posix::format_block(ids)), nullptr);
+    entry.diff = diff.text();
+    impl_->journal->add(std::move(entry));
+    return {};
   });
 }
 

@@ -464,11 +464,23 @@ constexpr std::string_view kActiveOnlySqlite =
 constexpr std::string_view kActiveOnlyPostgres =
     "ALTER TABLE token ADD COLUMN active_only bigint NOT NULL DEFAULT 0;";
 
+constexpr std::string_view kPrimaryGroupSqlite = R"sql(
+ALTER TABLE posix_id ADD COLUMN gid INTEGER;
+CREATE INDEX posix_id_gid ON posix_id (org, gid) WHERE gid IS NOT NULL;
+CREATE INDEX posix_id_bare ON posix_id (org, n) WHERE number IS NULL AND kind <= 2 AND state <> 3;
+)sql";
+constexpr std::string_view kPrimaryGroupPostgres = R"sql(
+ALTER TABLE posix_id ADD COLUMN gid bigint;
+CREATE INDEX posix_id_gid ON posix_id (org, gid) WHERE gid IS NOT NULL;
+CREATE INDEX posix_id_bare ON posix_id (org, n) WHERE number IS NULL AND kind <= 2 AND state <> 3;
+)sql";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
     {2, "indexes of moments", kMoments, kMoments},
     {3, "views", kViewsSqlite, kViewsPostgres},
     {4, "readers of active people", kActiveOnlySqlite, kActiveOnlyPostgres},
+    {5, "primary groups, resources without identity", kPrimaryGroupSqlite, kPrimaryGroupPostgres},
 });
 
 }  // namespace

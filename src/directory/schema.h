@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "store/database.h"
 
@@ -20,6 +21,12 @@ inline constexpr int kGroup = 2;
 inline constexpr int kFormerName = 3;
 /// posix_id only: a home that its holder had, and nobody else gets.
 inline constexpr int kFormerHome = 4;
+
+/// A person or group without POSIX identity has a row of posix_id without number, whose name begins
+/// with '/', as no login's does.
+inline std::string_view name_or_empty(std::string_view posix_id_name) {
+  return posix_id_name.starts_with('/') ? std::string_view() : posix_id_name;
+}
 
 /// change.kind. `a` is the entity whose record on nodes is another now; `b` the group it joined or
 /// left, else 0. Every sequence number has a row, so that every position has a tag:

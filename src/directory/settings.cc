@@ -1,6 +1,8 @@
 #include "directory/settings.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "posix/id_ranges.h"
 #include "posix/names.h"
@@ -14,6 +16,14 @@ constexpr store::Statement kSettings{"org.settings", "SELECT settings FROM org W
 
 constexpr std::size_t kListMax = 64;
 constexpr std::size_t kReservedNamesMax = 1000;
+constexpr std::size_t kGroupPrefixBytesMax = 16;
+
+constexpr std::array kLoginSources = std::to_array<std::pair<LoginSource, std::string_view>>({
+    {LoginSource::kUserName, "userName"},
+    {LoginSource::kEmail, "email"},
+    {LoginSource::kNickName, "nickName"},
+    {LoginSource::kExternalId, "externalId"},
+});
 
 json::array to_array(const std::vector<std::string>& texts) {
   json::array out;
@@ -74,6 +84,14 @@ Result<Rules> check_settings(const OrgSettings& settings) {
     return fail(Code::kInvalidArgument,
                 "reserved_names: more than " + std::to_string(kReservedNamesMax));
   }
+  if (!settings.group_prefix.empty()) {
+    const auto valid = posix::GroupName::parse(settings.group_prefix);
+    if (!valid) return fail_in("group_prefix", valid.error());
+    if (settings.group_prefix.size() > kGroupPrefixBytesMax) {
+      return fail(Code::kInvalidArgument,
+                  "group_prefix: longer than " + std::to_string(kGroupPrefixBytesMax) + " bytes");
+    }
+  }
   std::set<std::string, std::less<>> reserved;
   for (const std::string& name : settings.reserved_names) {
     if (auto valid = posix::LoginName::parse(name); !valid) {
@@ -101,6 +119,10 @@ std::string settings_to_json(const OrgSettings& settings) {
   o["nested_groups"] = settings.nested_groups;
   o["scim_api"] = settings.scim_api;
   o["automated_provisioning"] = settings.automated_provisioning;
+  o["user_provisioning"] = settings.user_provisioning;
+  o["login_from"] = login_source_name(settings.login_from);
+  o["group_prefix"] = settings.group_prefix;
+  o["primary_gid"] = settings.primary_gid;
   return json::canonical(o);
 }
 
@@ -127,7 +149,27 @@ Result<OrgSettings> settings_from_json(std::string_view text) {
   settings.nested_groups = json::find_bool(o, "nested_groups").value_or(true);
   settings.scim_api = json::find_bool(o, "scim_api").value_or(true);
   settings.automated_provisioning = json::find_bool(o, "automated_provisioning").value_or(true);
+  settings.user_provisioning = json::find_bool(o, "user_provisioning").value_or(true);
+  const auto login_from = parse_login_source(read_text(o, "login_from", "userName"));
+  if (!login_from) return fail(Code::kDataLoss, login_from.error().message);
+  settings.login_from = *login_from;
+  settings.group_prefix = read_text(o, "group_prefix", "");
+  if (const auto gid = json::find_int(o, "primary_gid")) {
+    settings.primary_gid = static_cast<std::uint32_t>(*gid);
+  }
   return settings;
+}
+
+std::string_view login_source_name(LoginSource source) {
+  return std::ranges::find(kLoginSources, source, &decltype(kLoginSources)::value_type::first)
+      ->second;
+}
+
+Result<LoginSource> parse_login_source(std::string_view text) {
+  const auto found =
+      std::ranges::find(kLoginSources, text, &decltype(kLoginSources)::value_type::second);
+  if (found != kLoginSources.end()) return found->first;
+  return fail(Code::kInvalidArgument, "login_from must be userName, email, nickName or externalId");
 }
 
 bool Rules::reserves(std::string_view name) const {

@@ -44,6 +44,11 @@ struct Actor {
   std::string request_id;
 };
 
+/// What a person's login is made from; userName where it is missing.
+enum class LoginSource { kUserName, kEmail, kNickName, kExternalId };
+std::string_view login_source_name(LoginSource source);
+Result<LoginSource> parse_login_source(std::string_view text);
+
 /// What becomes of a person who is deactivated, on nodes.
 enum class LeaverPolicy { kLock, kHide };
 
@@ -60,6 +65,13 @@ struct OrgSettings {
   bool rebind_deleted = false;
   /// Names that no person and no group gets, besides posix::is_reserved_name.
   std::vector<std::string> reserved_names;
+  /// Off: new people and groups are in the directory but on no node, until it is on (again); those
+  /// who have an identity keep it.
+  bool user_provisioning = true;
+  // For identities that are given from now on:
+  LoginSource login_from = LoginSource::kUserName;
+  std::string group_prefix;            // of the POSIX names of groups
+  std::uint32_t primary_gid = 0;       // the primary group of people; 0: each has a private one
   bool nested_groups = true;           // groups may be members of groups
   bool scim_api = true;                // tokens of scope scim and read are answered
   bool automated_provisioning = true;  // tokens of scope scim may write
@@ -78,12 +90,19 @@ struct Org {
   Timestamp created;
 };
 
+/// Ids that an organization gives out.
+struct OrgIdBlock {
+  posix::IdBlock ids;
+  std::uint32_t left = 0;  // that it may still give out
+};
+
 /// An organization's head after a commit, and the random tag of the change with that number.
 struct Commit {
   OrgN org = 0;
   std::string slug;
   Seq head;
   std::uint64_t tag = 0;
+  bool settings = false;  // settings are among what changed
 };
 
 struct Client {
@@ -131,6 +150,7 @@ struct PosixIdentity {
   std::uint32_t number = 0;  // uid and gid, or gid
   std::string name;
   IdentityState state = IdentityState::kActive;
+  std::uint32_t gid = 0;  // primary group; == number: a private one. Of a group itself: number
 };
 
 struct SshKeyRow {
@@ -143,11 +163,14 @@ struct SshKeyRow {
   std::optional<Timestamp> not_after;
 };
 
+/// The primary e-mail address of a user's document, else the first; else empty.
+std::string primary_email(const json::object& doc);
+
 /// A reference to a group or user as SCIM shows it.
 struct Reference {
   std::string id;
   std::string display;     // userName or displayName
-  std::string posix_name;  // login or POSIX group name; empty without identity
+  std::string posix_name;  // login or POSIX group name; empty without an identity
   bool is_group = false;
   bool active = true;  // users; groups always
   std::optional<Timestamp> valid_until = {};
@@ -164,9 +187,9 @@ struct User {
   std::int64_t version = 1;
   Timestamp created;
   Timestamp modified;
-  std::optional<PosixIdentity> posix;
-  std::string home;   // in effect, whether asked for or made from the template
-  std::string shell;  // asked for; empty: the organization's default
+  std::optional<PosixIdentity> posix;  // nothing: not provisioned (OrgSettings)
+  std::string home;                    // in effect, whether asked for or made from the template
+  std::string shell;                   // asked for; empty: the organization's default
   std::optional<Timestamp> valid_until;
   std::vector<SshKeyRow> keys;    // when asked for
   std::vector<Reference> groups;  // direct groups, when asked for

@@ -5,12 +5,14 @@
 
 #include "base/unicode.h"
 #include "directory/external_ids.h"
+#include "directory/identity.h"
 #include "directory/impl.h"
 #include "directory/keys.h"
 #include "directory/query.h"
 #include "directory/schema.h"
 #include "directory/stored_doc.h"
 #include "posix/gecos.h"
+#include "posix/names.h"
 #include "posix/shell.h"
 
 namespace roster::directory {
@@ -30,7 +32,7 @@ constexpr std::size_t kKeyBytesMax = 1024;
 
 #define ROSTER_USER_COLUMNS                                                                       \
   "SELECT u.n, u.id, u.active, u.owner_client, u.version, u.created, u.modified, u.valid_until, " \
-  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name, u.shell "
+  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name, u.shell, p.gid "
 #define ROSTER_USER_TABLES \
   "FROM usr u JOIN posix_id p ON p.n = u.n LEFT JOIN client c ON c.n = u.owner_client "
 
@@ -44,6 +46,9 @@ constexpr Statement kByLogin{
     "WHERE p.org = $1 AND p.name = $2"};
 constexpr Statement kAfter{"user.after", ROSTER_USER_COLUMNS ROSTER_USER_TABLES
                            "WHERE u.org = $1 AND u.id > $2 ORDER BY u.id LIMIT $3"};
+
+constexpr Statement kBump{"user.bump",
+                          "UPDATE usr SET version = version + 1, modified = $2 WHERE n = $1"};
 
 const SetStatement& by_number() {
   static const SetStatement statement(
@@ -77,9 +82,12 @@ UserRecord read_user(const Row& row) {
   user.valid_until = time_or_null(row, 7);
   record.user_name_key = row.text(8);
   record.doc_text = row.text(9);
-  user.posix =
-      PosixIdentity{static_cast<std::uint64_t>(user.n), static_cast<std::uint32_t>(row.integer(10)),
-                    std::string(row.text(11)), static_cast<IdentityState>(row.integer(12))};
+  if (!row.is_null(10)) {
+    user.posix =
+        PosixIdentity{static_cast<std::uint64_t>(user.n),
+                      static_cast<std::uint32_t>(row.integer(10)), std::string(row.text(11)),
+                      static_cast<IdentityState>(row.integer(12)), primary_gid(row, 16, 10)};
+  }
   user.home = row.text_or_null(13).value_or("");
   user.owner = row.text_or_null(14).value_or("");
   user.shell = row.text_or_null(15).value_or("");
@@ -190,6 +198,49 @@ Result<UserColumns> user_columns(json::object doc, const json::object* before, c
   return columns;
 }
 
+std::optional<std::string_view> asked_home(const json::object& doc) {
+  return in_extension(&doc, kHomeAttribute);
+}
+
+std::string primary_email(const json::object& doc) {
+  const json::array* emails = json::find_array(doc, "emails");
+  if (emails == nullptr) return {};
+  std::string first;
+  for (const json::value& item : *emails) {
+    const json::object* email = item.if_object();
+    if (email == nullptr) continue;
+    const std::string value(json::find_string(*email, "value").value_or(""));
+    if (json::find_bool(*email, "primary").value_or(false)) return value;
+    if (first.empty()) first = value;
+  }
+  return first;
+}
+
+std::string wanted_login(const json::object& doc, const std::optional<std::string>& external_id,
+                         const OrgSettings& settings) {
+  std::string wanted;
+  switch (settings.login_from) {
+    case LoginSource::kUserName:
+      break;
+    case LoginSource::kEmail:
+      wanted = primary_email(doc);
+      break;
+    case LoginSource::kNickName:
+      wanted = json::find_string(doc, "nickName").value_or("");
+      break;
+    case LoginSource::kExternalId:
+      wanted = external_id.value_or("");
+      break;
+  }
+  if (!posix::propose_name(wanted).empty()) return wanted;
+  return std::string(json::find_string(doc, "userName").value_or(""));
+}
+
+Result<void> bump_user(Tx& tx, UserN n, Timestamp now) {
+  RETURN_IF_ERROR(tx.execute(kBump, n, to_millis(now)));
+  return {};
+}
+
 Result<UserRecord> user_by_id(Tx& tx, OrgN org, std::string_view id) {
   ASSIGN_OR_RETURN(std::optional<UserRecord> found, load_one(tx, kById, org, id));
   if (!found) return fail(Code::kNotFound, "there is no user with this id");
@@ -247,8 +298,8 @@ Result<void> load_user_parts(Tx& tx, const Actor& actor, std::span<UserRecord> u
   if (load.groups) {
     RETURN_IF_ERROR(groups_of().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
       by_n.at(row.integer(0))
-          ->groups.push_back(
-              {std::string(row.text(1)), std::string(row.text(2)), std::string(row.text(3)), true});
+          ->groups.push_back({std::string(row.text(1)), std::string(row.text(2)),
+                              std::string(row::name_or_empty(row.text(3))), true});
       return {};
     }));
     for (UserRecord& record : users) {

@@ -31,6 +31,13 @@ struct UserColumns {
 /// kTooLarge beyond kDocBytesMax when the document grows.
 Result<UserColumns> user_columns(json::object doc, const json::object* before, const Rules& rules);
 
+/// The home that a document asks for, as it stands there.
+std::optional<std::string_view> asked_home(const json::object& doc);
+
+/// The text that the login is made from (OrgSettings::login_from).
+std::string wanted_login(const json::object& doc, const std::optional<std::string>& external_id,
+                         const OrgSettings& settings);
+
 /// A user with what only the directory needs.
 struct UserRecord {
   User user;
@@ -48,6 +55,9 @@ Result<std::vector<UserRecord>> users_by_number(store::Tx& tx,
                                                 std::span<const std::int64_t> numbers);
 Result<std::vector<UserRecord>> users_after(store::Tx& tx, OrgN org, std::string_view after_id,
                                             std::size_t limit);
+
+/// One version more.
+Result<void> bump_user(store::Tx& tx, UserN n, Timestamp now);
 
 /// Fills in externalIds as `actor` sees them, and what `load` asks for: one query each.
 Result<void> load_user_parts(store::Tx& tx, const Actor& actor, std::span<UserRecord> users,

@@ -34,8 +34,6 @@ constexpr Statement kUpdateUser{
     "modified = $5, gecos = $6, shell = $7, doc = $8 WHERE n = $1"};
 constexpr Statement kAdoptUser{"user.adopt", "UPDATE usr SET owner_client = $2 WHERE n = $1"};
 constexpr Statement kIdOfUser{"user.id_of", "SELECT id FROM usr WHERE n = $1"};
-constexpr Statement kBumpUser{"user.bump",
-                              "UPDATE usr SET version = version + 1, modified = $2 WHERE n = $1"};
 constexpr Statement kSetValidUntil{
     "user.set_valid_until",
     "UPDATE usr SET valid_until = $2, version = version + 1, modified = $3 WHERE n = $1"};
@@ -139,6 +137,9 @@ Result<void> apply_columns(Tx& tx, const Rules& rules, const UserRecord& current
   RETURN_IF_ERROR(tx.execute(kUpdateUser, n, next.user_name, next.user_name_key,
                              next.active ? 1 : 0, to_millis(now), next.gecos, next.shell,
                              next.doc_text));
+  if (plan.deactivates) RETURN_IF_ERROR(lock_identity(tx, current.user.n, now));
+  if (plan.activates) RETURN_IF_ERROR(unlock_identity(tx, current.user.n));
+  if (!current.user.posix) return {};
   const PosixIdentity& identity = *current.user.posix;
   if (next.home_changes && next.home) {
     RETURN_IF_ERROR(set_home(tx, org, identity.n, *next.home, now));
@@ -147,8 +148,6 @@ Result<void> apply_columns(Tx& tx, const Rules& rules, const UserRecord& current
                      default_home(tx, org, rules, identity.n, identity.name, identity.number));
     RETURN_IF_ERROR(set_home(tx, org, identity.n, home, now));
   }
-  if (plan.deactivates) RETURN_IF_ERROR(lock_identity(tx, identity.n, now));
-  if (plan.activates) RETURN_IF_ERROR(unlock_identity(tx, identity.n));
   return {};
 }
 
@@ -172,9 +171,9 @@ Result<Prepared> prepare(RulesCache& cache, Tx& tx, OrgN org, const json::object
 }
 
 /// What reading the row back would give.
-User new_user(const UserColumns& columns, Identity identity, std::string id, Timestamp now) {
+User new_user(const UserColumns& columns, NewIdentity identity, std::string id, Timestamp now) {
   User user;
-  user.n = static_cast<UserN>(identity.posix.n);
+  user.n = identity.n;
   user.id = std::move(id);
   user.doc = columns.doc;
   user.active = columns.active;
@@ -200,8 +199,7 @@ JournalEntry creation_entry(const Actor& actor, OrgN org, const User& user, Time
   JournalEntry entry = journal_entry(actor, org, now, "user.create", user_target(user));
   Diff diff;
   diff.compare({}, user.doc);
-  diff.set("posix", nullptr,
-           json::object{{"name", user.posix->name}, {"number", user.posix->number}});
+  if (user.posix) diff.set("posix", nullptr, posix_json(*user.posix));
   if (user.external_id) diff.set("externalId", nullptr, json::value(*user.external_id));
   std::vector<std::string> fingerprints;
   for (const SshKeyRow& key : user.keys) fingerprints.push_back(key.fingerprint);
@@ -238,19 +236,21 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
     ASSIGN_OR_RETURN(const std::string source, source_name(tx, actor));
     ASSIGN_OR_RETURN(const KeyPlan keys,
                      plan_keys({}, source, input.keys.value_or(std::vector<KeyInput>{})));
-    ASSIGN_OR_RETURN(Identity identity, allocate_identity(tx, *rules,
-                                                          {.org = org,
-                                                           .kind = row::kUser,
-                                                           .wanted = columns.user_name,
-                                                           .key = columns.user_name_key,
-                                                           .external_id = external,
-                                                           .client = client,
-                                                           .active = columns.active,
-                                                           .home = columns.home,
-                                                           .numbers_held = impl_->ids_are_held(org),
-                                                           .now = now}));
-    const auto n = static_cast<UserN>(identity.posix.n);
     const std::string id = impl_->uuids.next();
+    const std::string wanted = wanted_login(columns.doc, external, rules->settings);
+    ASSIGN_OR_RETURN(NewIdentity identity, identity_for(tx, *rules,
+                                                        {.org = org,
+                                                         .kind = row::kUser,
+                                                         .wanted = wanted,
+                                                         .key = columns.user_name_key,
+                                                         .external_id = external,
+                                                         .client = client,
+                                                         .active = columns.active,
+                                                         .home = columns.home,
+                                                         .numbers_held = impl_->ids_are_held(org),
+                                                         .now = now},
+                                                        id));
+    const UserN n = identity.n;
     RETURN_IF_ERROR(tx.execute(kInsertUser, n, org, id, columns.user_name, columns.user_name_key,
                                columns.active ? 1 : 0, client, to_millis(now), columns.gecos,
                                columns.shell, columns.doc_text));
@@ -336,7 +336,7 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         if (plan.doc_changes) {
           RETURN_IF_ERROR(apply_columns(tx, *planned.rules, planned.current, plan, org, now));
         } else {
-          RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
+          RETURN_IF_ERROR(bump_user(tx, user.n, now));
         }
         if (planned.current.owner == row::kNoClient && actor.client) {
           RETURN_IF_ERROR(tx.execute(kAdoptUser, user.n, *actor.client));
@@ -389,9 +389,8 @@ Result<void> Directory::delete_user(const Actor& actor, OrgN org, std::string_vi
         RETURN_IF_ERROR(remove_external_ids(tx, org, row::kUser, user.n));
         ASSIGN_OR_RETURN(had_tokens, revoke_user_tokens(tx, user.n, now));
         RETURN_IF_ERROR(tx.execute(kDeleteUser, user.n));
-        RETURN_IF_ERROR(bury_identity(tx, user.posix->n,
-                                      {user.id, current.user_name_key, client, external},
-                                      user.active, now));
+        RETURN_IF_ERROR(bury_identity(
+            tx, user.n, {user.id, current.user_name_key, client, external}, user.active, now));
         JournalEntry entry = journal_entry(actor, org, now, "user.delete", user_target(user));
         Diff diff;
         diff.compare(user.doc, {});
@@ -459,11 +458,12 @@ Result<User> Directory::rename_user(const Actor& actor, OrgN org, std::string_vi
   return impl_->db.write([this, &actor, org, id, &login](Tx& tx) -> Result<User> {
     ASSIGN_OR_RETURN(UserRecord current, load_current(tx, actor, org, id));
     const User& user = current.user;
+    if (!user.posix) return not_provisioned("user");
     if (user.posix->name == login.str()) return std::move(current.user);
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const auto rules, impl_->rules.get(tx, org));
     RETURN_IF_ERROR(rename_identity(tx, org, *rules, *user.posix, login.str(), now));
-    RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
+    RETURN_IF_ERROR(bump_user(tx, user.n, now));
     JournalEntry entry = journal_entry(actor, org, now, "user.rename", user_target(user));
     Diff diff;
     diff.set("posix.name", json::value(user.posix->name), json::value(login.str()));
@@ -572,7 +572,7 @@ Result<User> Directory::change_keys(
         if (plan.empty()) return std::move(current.user);
         const Timestamp now = impl_->now();
         RETURN_IF_ERROR(apply_keys(tx, user.n, actor.client.value_or(row::kNoClient), plan, now));
-        RETURN_IF_ERROR(tx.execute(kBumpUser, user.n, to_millis(now)));
+        RETURN_IF_ERROR(bump_user(tx, user.n, now));
         JournalEntry entry = journal_entry(actor, org, now, "user.keys", user_target(user));
         Diff diff;
         diff.sets("keys", plan.put(), plan.remove);

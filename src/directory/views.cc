@@ -112,7 +112,7 @@ ViewGroup read_group(const Row& row) {
   return {static_cast<std::uint64_t>(row.integer(1)),
           {.id = std::string(row.text_or_null(2).value_or("")),
            .display = std::string(row.text_or_null(3).value_or("")),
-           .posix_name = std::string(row.text(4)),
+           .posix_name = std::string(row::name_or_empty(row.text(4))),
            .is_group = true}};
 }
 
@@ -178,7 +178,8 @@ Result<std::vector<ViewGroup>> resolve_groups(Tx& tx, OrgN org,
     const auto n = static_cast<std::uint64_t>(found->group.n);
     const std::string_view display =
         json::find_string(found->group.doc, "displayName").value_or("");
-    groups[n] = {n, {found->group.id, std::string(display), found->group.posix->name, true}};
+    const auto& posix = found->group.posix;
+    groups[n] = {n, {found->group.id, std::string(display), posix ? posix->name : "", true}};
   }
   std::vector<ViewGroup> out;
   for (auto& [n, group] : groups) out.push_back(std::move(group));

@@ -53,7 +53,8 @@ Hub::Hub(directory::Directory& directory, Metrics& metrics, const HubOptions& op
       guard_(std::move(guard)),
       feed_(directory, metrics, *guard_, feed_options(options)),
       enrollment_(directory, metrics, options.clock, options.ca_pem),
-      health_(directory, metrics, health_options(options)) {}
+      health_(directory, metrics, health_options(options)),
+      provisioner_(directory) {}
 
 void Hub::add_routes(http::Router& router) {
   using http::Context;
@@ -98,6 +99,7 @@ void Hub::committed(const directory::Commit& commit) {
                {{"org", commit.slug}})
       .add();
   notify(feed_wait_key(commit.slug), commit.head.value);
+  if (commit.settings) provisioner_.wake();
 }
 
 void Hub::notify(const std::string& key, std::uint64_t value) {
@@ -107,6 +109,7 @@ void Hub::notify(const std::string& key, std::uint64_t value) {
 
 void Hub::tick() {
   snapshots_->forget_removed_views();
+  provisioner_.wake();
   const auto orgs = directory_.list_orgs();
   if (!orgs) return;
   for (const directory::Org& org : *orgs) {

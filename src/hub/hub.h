@@ -14,6 +14,7 @@
 #include "hub/enrollment.h"
 #include "hub/feed_server.h"
 #include "hub/health.h"
+#include "hub/provisioner.h"
 #include "hub/restore_guard.h"
 #include "hub/snapshots.h"
 
@@ -50,7 +51,7 @@ class Hub {
   void committed(const directory::Commit& commit);
 
   /// Once a minute or so, by one thread: tells the log about fuses, removes old changes and
-  /// snapshots of views that are gone.
+  /// snapshots of views that are gone, gives those a second chance who could get no identity.
   void tick();
 
  private:
@@ -70,7 +71,9 @@ class Hub {
   Snapshots::Notify notify_;
   std::map<directory::OrgN, bool> held_;  // as last said; tick only
 
-  std::unique_ptr<Snapshots> snapshots_;  // last: its thread notifies
+  // Last: their threads use the rest.
+  std::unique_ptr<Snapshots> snapshots_;
+  Provisioner provisioner_;
 };
 
 }  // namespace roster::hub

@@ -17,6 +17,8 @@ using directory::Load;
 using directory::User;
 
 constexpr std::size_t kRowsPerRead = 1000;
+/// Groups with all their members: each may have thousands.
+constexpr std::size_t kGroupsPerRead = 10;
 
 std::optional<Condition::Op> condition_op(scim::Op op) {
   switch (op) {
@@ -220,7 +222,7 @@ class KindMatches final : public Matches {
 
   Result<Stretch> after(std::string_view id, std::int64_t take) override {
     Stretch stretch{.resources = {}, .last_id = std::string(id), .more = false};
-    const auto rows = is_everything() ? static_cast<std::size_t>(take) : kRowsPerRead;
+    const auto rows = is_everything() ? static_cast<std::size_t>(take) : rows_per_read();
     if (take == 0) return stretch;
     const auto visit = [this, &stretch, take](Item& item) -> Result<bool> {
       // Whoever stands behind the page ends it: what comes is known to be there.
@@ -264,6 +266,8 @@ class KindMatches final : public Matches {
   bool is_everything() const {
     return !query_.ids && !query_.filter && !query_.sort && conditions_.empty();
   }
+
+  std::size_t rows_per_read() const { return scan_load_.members ? kGroupsPerRead : kRowsPerRead; }
 
   Load load_to_judge() {
     Load load = Kind::load_for([this](std::string_view name) {
@@ -344,7 +348,7 @@ class KindMatches final : public Matches {
       visit(item);
       return true;
     };
-    ASSIGN_OR_RETURN(const End end, walk("", kRowsPerRead, every, [] { return false; }));
+    ASSIGN_OR_RETURN(const End end, walk("", rows_per_read(), every, [] { return false; }));
     if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
     return {};
   }
@@ -359,7 +363,7 @@ class KindMatches final : public Matches {
       if (resource) listing.resources.emplace_back(std::move(*resource));
       return true;
     };
-    ASSIGN_OR_RETURN(const End end, walk("", kRowsPerRead, visit, [] { return false; }));
+    ASSIGN_OR_RETURN(const End end, walk("", rows_per_read(), visit, [] { return false; }));
     if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
     return listing;
   }

@@ -39,9 +39,9 @@ void add_posix(const Call& call, const directory::User& user, json::object& out)
   if (user.posix) {
     target["sunkPosixUsername"] = user.posix->name;
     target["sunkPosixUserId"] = user.posix->number;
-    target["sunkPosixGroupId"] = user.posix->number;
+    target["sunkPosixGroupId"] = user.posix->gid;
   }
-  if (call.reader()) {
+  if (call.reader() && user.posix) {
     // What a node gives the person, asked for or not.
     const std::string& default_shell = call.org.settings.default_shell;
     if (!user.home.empty()) target["sunkPreferredHomeDirectory"] = user.home;

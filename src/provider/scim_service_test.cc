@@ -444,6 +444,47 @@ TEST_F(Service, TheOrganizationsSwitchesAreHeeded) {
   EXPECT_EQ(send(foreign_, "GET", "/scim/v2/other/Users").status, 200);
 }
 
+TEST_F(Service, WithoutUserProvisioningThereAreNoPosixAttributes) {
+  const auto off = [](directory::OrgSettings settings) -> Result<directory::OrgSettings> {
+    settings.user_provisioning = false;
+    return settings;
+  };
+  ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, off));
+  const std::string ada = make_user("ada");
+  const std::string team = make_group("team", R"([{"value":")" + ada + "\"}]");
+  for (const std::string& token : {okta_, reader_}) {
+    const Answer user = send(token, "GET", "/Users/" + ada);
+    ASSERT_EQ(user.status, 200);
+    EXPECT_EQ(json::serialize(user.body).find("sunkPosix"), std::string::npos);
+    const Answer group = send(token, "GET", "/Groups/" + team);
+    EXPECT_EQ(json::serialize(group.body).find("sunkPosix"), std::string::npos);
+    EXPECT_EQ(group.body.at("members").as_array().size(), 1U);
+  }
+  EXPECT_EQ(
+      this->patch("/Users/" + ada, R"([{"op":"replace","path":"active","value":false}])").status,
+      200);
+  EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ada).status, 204);
+  EXPECT_EQ(send(okta_, "DELETE", "/Groups/" + team).status, 204);
+}
+
+TEST_F(Service, ReadersSeeThePrimaryGroup) {
+  const std::string team = make_group("people");
+  const std::int64_t gid =
+      send(reader_, "GET", "/Groups/" + team).body.at("sunkPosixGroupId").as_int64();
+  const auto shared = [gid](directory::OrgSettings settings) -> Result<directory::OrgSettings> {
+    settings.primary_gid = static_cast<std::uint32_t>(gid);
+    return settings;
+  };
+  ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, shared));
+  const std::string urn = "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";
+  const Answer user = send(reader_, "GET", "/Users/" + make_user("ada") + "?attributes=" + urn);
+  const json::object& posix = user.extension(urn);
+  EXPECT_EQ(posix.at("sunkPosixGroupId"), gid);
+  EXPECT_NE(posix.at("sunkPosixUserId"), gid);
+  const Answer refused = send(okta_, "DELETE", "/Groups/" + team);
+  expect_error(refused, 409, "", "primary group");
+}
+
 TEST_F(Service, GroupsShowTheirPosixIdentityAsAnExtension) {
   const Answer group = get("/Groups/" + make_group("ML Research"));
   const json::object& posix =

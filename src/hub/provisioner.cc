@@ -1,0 +1,46 @@
+#include "hub/provisioner.h"
+
+#include "base/log.h"
+
+namespace roster::hub {
+
+Provisioner::Provisioner(directory::Directory& directory)
+    : directory_(directory), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+void Provisioner::wake() {
+  const std::lock_guard lock(mutex_);
+  wanted_ = true;
+  work_.notify_one();
+}
+
+void Provisioner::run(const std::stop_token& stop) {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (!work_.wait(lock, stop, [this] { return wanted_; })) return;
+      wanted_ = false;
+    }
+    const auto orgs = directory_.list_orgs();
+    if (!orgs) continue;  // the next wake
+    for (const directory::Org& org : *orgs) provision(stop, org);
+  }
+}
+
+void Provisioner::provision(const std::stop_token& stop, const directory::Org& org) {
+  std::size_t sum = 0;
+  while (!stop.stop_requested()) {
+    const auto given = directory_.provision(org.n);
+    if (!given) {
+      log::warn("people and groups still wait for their identities",
+                {{"org", org.slug}, {"error", given.error().message}});
+      return;
+    }
+    if (*given == 0) break;
+    sum += *given;
+  }
+  if (sum > 0) {
+    log::info("people and groups got their identities", {{"org", org.slug}, {"count", sum}});
+  }
+}
+
+}  // namespace roster::hub
