@@ -42,7 +42,7 @@ constexpr BodyField kSettings[] = {
      "of new people: private (one each), or a group by POSIX name, displayName, id or gid"},
     {"rebind_deleted", "boolean", false, "a person created again gets the deleted identity back"},
     {"nested_groups", "boolean", false, "false: groups cannot be members of groups"},
-    {"scim_api", "boolean", false, "false: tokens of scope scim and read are refused"},
+    {"scim_api", "boolean", false, "false: tokens of scope scim, read and user are refused"},
     {"automated_provisioning", "boolean", false, "false: tokens of scope scim may only read"}};
 constexpr BodyField kName[] = {{"name", "string", true, "name, unique in the organization"}};
 constexpr BodyField kToken[] = {

@@ -193,7 +193,8 @@ json::object render(const directory::View& view) {
 
 json::object render(const directory::AuditRow& row) {
   json::value diff = nullptr;
-  if (auto parsed = json::parse(row.diff, {.bytes_max = 64 << 20}); parsed) diff = *parsed;
+  if (auto parsed = json::parse(row.diff, {.bytes_max = 64 << 20, .values_max = 64 << 20}); parsed)
+    diff = *parsed;
   return {{"seq", row.seq.value},       {"at", text(format_rfc3339(row.at))},
           {"actor", text(row.actor)},   {"remote", text(row.remote)},
           {"action", text(row.action)}, {"target", text(row.target)},

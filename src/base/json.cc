@@ -48,6 +48,26 @@ void write_canonical(const value& v, std::string& out) {
   }
 }
 
+/// Commas and openings outside of strings: at least as many as there are values below the first.
+std::size_t count_values(std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    switch (text[at]) {
+      case '"':
+        for (++at; at < text.size() && text[at] != '"'; ++at) at += text[at] == '\\' ? 1 : 0;
+        break;
+      case ',':
+      case '[':
+      case '{':
+        ++count;
+        break;
+      default:
+        break;
+    }
+  }
+  return count;
+}
+
 }  // namespace
 
 Result<value> parse(std::string_view text, const Limits& limits) {
@@ -55,6 +75,10 @@ Result<value> parse(std::string_view text, const Limits& limits) {
     return fail(Code::kTooLarge, "JSON text of " + std::to_string(text.size()) +
                                      " bytes is larger than the " +
                                      std::to_string(limits.bytes_max) + " allowed");
+  }
+  if (text.size() > limits.values_max && count_values(text) > limits.values_max) {
+    return fail(Code::kTooLarge, "JSON text with more than the " +
+                                     std::to_string(limits.values_max) + " values allowed");
   }
   boost::json::parse_options options;
   options.max_depth = limits.depth_max;

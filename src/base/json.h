@@ -23,11 +23,14 @@ using boost::json::value;
 struct Limits {
   std::size_t bytes_max = 1 << 20;
   std::size_t depth_max = 32;
+  /// Elements and members of all arrays and objects: each takes some hundred bytes of memory, also
+  /// when it is two bytes of the text.
+  std::size_t values_max = 500'000;
 };
 
-/// RFC 8259, strict, UTF-8 checked. kTooLarge beyond bytes_max; kInvalidArgument (with the byte
-/// offset) for anything that is not one JSON text, too deep, or holds U+0000 in a string or name
-/// (neither C strings nor PostgreSQL can carry it).
+/// RFC 8259, strict, UTF-8 checked. kTooLarge beyond bytes_max or values_max; kInvalidArgument
+/// (with the byte offset) for anything that is not one JSON text, too deep, or holds U+0000 in a
+/// string or name (neither C strings nor PostgreSQL can carry it).
 Result<value> parse(std::string_view text, const Limits& limits = {});
 
 std::string serialize(const value& v);

@@ -23,6 +23,20 @@ TEST(Json, LimitsDepthAndSize) {
   EXPECT_EQ(parse(std::string(100, ' ') + "1", {.bytes_max = 100}).error().code, Code::kTooLarge);
 }
 
+// An empty string of two bytes becomes a value of many.
+TEST(Json, LimitsTheNumberOfValues) {
+  const auto parses = [](std::string_view text) {
+    return parse(text, {.values_max = 4}).has_value();
+  };
+  EXPECT_TRUE(parses(R"(["a","b","c","d"])"));
+  EXPECT_FALSE(parses(R"(["a","b","c","d","e"])"));
+  EXPECT_FALSE(parses(R"([[],[],[]])"));
+  EXPECT_FALSE(parses(R"({"a":1,"b":{"c":1,"d":2,"e":3}})"));
+  EXPECT_TRUE(parses(R"(["a,b,[{,,,,,","\\",",\",,,,"])")) << "not what stands in strings";
+  EXPECT_EQ(parse("[" + std::string(600'000, ',') + "]").error().code, Code::kTooLarge);
+  EXPECT_FALSE(parses("\"unfinished,,,,,,,"));
+}
+
 TEST(Json, CanonicalSortsAtEveryLevel) {
   EXPECT_EQ(canonical(*parse(R"({"b":[{"z":1,"a":null}],"a":"é\n"})")),
             "{\"a\":\"é\\n\",\"b\":[{\"a\":null,\"z\":1}]}");

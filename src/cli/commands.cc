@@ -200,7 +200,7 @@ struct SwitchSetting {
   const char* help;
 };
 constexpr SwitchSetting kSwitchSettings[] = {
-    {"--scim-api", "scim_api", "off: tokens of scope scim and read are refused"},
+    {"--scim-api", "scim_api", "off: tokens of scope scim, read and user are refused"},
     {"--automated-provisioning", "automated_provisioning",
      "off: tokens of scope scim may only read"},
     {"--user-provisioning", "user_provisioning",

@@ -78,7 +78,7 @@ Result<json::object> Hub::call(std::string_view method, std::string_view path,
   ASSIGN_OR_RETURN(const http::ClientResponse response, client_->call(request));
   json::object parsed;
   if (!response.body.empty()) {
-    auto value = json::parse(response.body, {.bytes_max = 64 << 20});
+    auto value = json::parse(response.body, {.bytes_max = 64 << 20, .values_max = 64 << 20});
     if (!value || !value->is_object()) {
       return fail(Code::kInternal, "HTTP status " + std::to_string(response.status) +
                                        " with a body that is not the admin API's; is --url right?");

@@ -8,6 +8,7 @@
 #include "directory/group_rows.h"
 #include "directory/identity.h"
 #include "directory/impl.h"
+#include "directory/member_edit.h"
 #include "directory/schema.h"
 #include "directory/scope.h"
 
@@ -18,7 +19,6 @@ using store::Statement;
 using store::Tx;
 
 constexpr std::size_t kPageMax = 1000;
-constexpr std::size_t kMembersPerRequestMax = 100'000;
 
 constexpr Statement kInsertGroup{
     "group.insert",
@@ -41,12 +41,6 @@ constexpr Statement kLeaveParents{
     "WHERE n IN (SELECT group_n FROM member WHERE member_n = $1 AND kind = 2)"};
 constexpr Statement kDeleteMemberships{"group.delete_memberships",
                                        "DELETE FROM member WHERE member_n = $1 AND kind = 2"};
-constexpr Statement kInsertMember{
-    "member.insert",
-    "INSERT INTO member (group_n, kind, member_n) VALUES ($1, $2, $3) "
-    "ON CONFLICT (group_n, kind, member_n) DO NOTHING"};
-constexpr Statement kDeleteMember{
-    "member.delete", "DELETE FROM member WHERE group_n = $1 AND kind = $2 AND member_n = $3"};
 constexpr Statement kUserMemberByName{
     "member.user_by_name",
     "SELECT u.id FROM usr u JOIN member m ON m.group_n = $3 AND m.kind = 1 AND m.member_n = u.n "
@@ -94,144 +88,6 @@ bool takes_access(const std::vector<MemberOp>& operations, std::int64_t members)
          });
 }
 
-/// Each id is looked up on the writer's thread, which all organizations share.
-Result<void> check_member_count(std::size_t ids, std::size_t present = 0) {
-  if (ids <= std::max(kMembersPerRequestMax, present)) return {};
-  return fail(Code::kTooLarge,
-              "members: more than " + std::to_string(kMembersPerRequestMax) + " in one request");
-}
-
-/// Set operations on the members of one group, and what is left of them in the end.
-class MemberEdit {
- public:
-  MemberEdit(Tx& tx, OrgN org, GroupN group, const OrgSettings& settings)
-      : tx_(tx), org_(org), group_(group), nests_(settings.nested_groups) {}
-
-  Result<void> apply(const MemberOp& op) {
-    switch (op.kind) {
-      case MemberOp::Kind::kAdd:
-        return add_all(op.ids);
-      case MemberOp::Kind::kRemove:
-        return remove_all(op.ids);
-      case MemberOp::Kind::kReplaceAll:
-        return replace_all(op.ids);
-      case MemberOp::Kind::kRemoveAll:
-        return replace_all({});
-    }
-    check_failed("an unknown operation on members", std::source_location::current());
-  }
-
-  bool empty() const { return net_.empty(); }
-
-  std::int64_t count_change() const {
-    std::int64_t change = 0;
-    for (const auto& [member, net] : net_) change += net.joined ? 1 : -1;
-    return change;
-  }
-
-  std::vector<ChangeRow> changes() const {
-    std::vector<ChangeRow> rows;
-    for (const auto& [member, net] : net_) {
-      const bool user = member.first == row::kUser;
-      const int kind = net.joined ? (user ? row::kUserJoined : row::kGroupJoined)
-                                  : (user ? row::kUserLeft : row::kGroupLeft);
-      rows.push_back({kind, member.second, group_});
-    }
-    return rows;
-  }
-
-  void describe(Diff& diff) const {
-    std::vector<std::string> joined;
-    std::vector<std::string> left;
-    for (const auto& [member, net] : net_) (net.joined ? joined : left).push_back(net.id);
-    diff.sets("members", joined, left);
-  }
-
- private:
-  using Member = std::pair<int, std::int64_t>;  // kind, number
-  struct Net {
-    bool joined = false;
-    std::string id;
-  };
-
-  Result<Member> resolve(std::string_view id) {
-    ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx_, org_, id));
-    if (!found) {
-      return fail(Code::kInvalidArgument, "members: there is no user or group " + std::string(id),
-                  "invalidValue");
-    }
-    if (found->kind == row::kGroup && !nests_) {
-      return fail(Code::kInvalidArgument,
-                  "members: " + std::string(id) +
-                      " is a group, and nested groups are switched off in this organization",
-                  "invalidValue");
-    }
-    if (found->kind == row::kGroup && found->n == group_) {
-      return fail(Code::kInvalidArgument, "members: a group is not a member of itself",
-                  "invalidValue");
-    }
-    return Member{found->kind, found->n};
-  }
-
-  /// An addition undoes a removal before it, and the other way round.
-  void note(const Member& member, bool joined, std::string_view id) {
-    const auto [at, fresh] = net_.try_emplace(member, Net{joined, std::string(id)});
-    if (!fresh && at->second.joined != joined) net_.erase(at);
-  }
-
-  Result<void> add(const Member& member, std::string_view id) {
-    ASSIGN_OR_RETURN(const std::int64_t added,
-                     tx_.execute(kInsertMember, group_, member.first, member.second));
-    if (added > 0) note(member, true, id);
-    return {};
-  }
-
-  Result<void> remove(const Member& member, std::string_view id) {
-    ASSIGN_OR_RETURN(const std::int64_t removed,
-                     tx_.execute(kDeleteMember, group_, member.first, member.second));
-    if (removed > 0) note(member, false, id);
-    return {};
-  }
-
-  Result<void> add_all(std::span<const std::string> ids) {
-    for (const std::string& id : ids) {
-      ASSIGN_OR_RETURN(const Member member, resolve(id));
-      RETURN_IF_ERROR(add(member, id));
-    }
-    return {};
-  }
-
-  /// Who does not exist is no member: identity providers remove people after deleting them.
-  Result<void> remove_all(std::span<const std::string> ids) {
-    for (const std::string& id : ids) {
-      ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx_, org_, id));
-      if (found) RETURN_IF_ERROR(remove({found->kind, found->n}, id));
-    }
-    return {};
-  }
-
-  Result<void> replace_all(std::span<const std::string> ids) {
-    std::map<Member, std::string_view> wanted;
-    for (const std::string& id : ids) {
-      ASSIGN_OR_RETURN(const Member member, resolve(id));
-      wanted.emplace(member, id);
-    }
-    ASSIGN_OR_RETURN(const std::vector<MemberRow> current, members_of(tx_, group_));
-    for (const MemberRow& row : current) {
-      if (wanted.erase({row.kind, row.n}) > 0) continue;
-      RETURN_IF_ERROR(remove({row.kind, row.n}, row.id));
-    }
-    for (const auto& [member, id] : wanted) RETURN_IF_ERROR(add(member, id));
-    return {};
-  }
-
-  Tx& tx_;
-  const OrgN org_;
-  const GroupN group_;
-  const bool nests_;
-  std::map<Member, Net> net_;
-};
-
 Result<GroupRecord> load_current(Tx& tx, const Actor& actor, OrgN org, std::string_view id) {
   ASSIGN_OR_RETURN(GroupRecord record, group_by_id(tx, org, id));
   RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, {}));
@@ -268,10 +124,15 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
   RETURN_IF_ERROR(authorize(actor, org));
   const std::optional<std::string> external = input.external_id.value_or(std::nullopt);
   RETURN_IF_ERROR(check_external_id(external));
-  RETURN_IF_ERROR(check_member_count(member_ids.size()));
+  RETURN_IF_ERROR(check_member_count(member_ids.size(), 0));
   ASSIGN_OR_RETURN(const GroupColumns columns, group_columns(input.doc, 0));
-  return impl_->db.write([this, &actor, org, &columns, &external,
-                          member_ids](Tx& tx) -> Result<Group> {
+  const std::vector<MemberOp> joining{
+      {MemberOp::Kind::kAdd, {member_ids.begin(), member_ids.end()}}};
+  ASSIGN_OR_RETURN(const KnownMembers known, impl_->db.read([org, &joining](Tx& tx) {
+    return known_members(tx, org, joining);
+  }));
+  return impl_->db.write([this, &actor, org, &columns, &external, &joining,
+                          &known](Tx& tx) -> Result<Group> {
     const Timestamp now = impl_->now();
     ASSIGN_OR_RETURN(const auto taken,
                      tx.query_one(kGroupWithKey, integer_column, org, columns.name_key));
@@ -296,8 +157,8 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
     RETURN_IF_ERROR(tx.execute(kInsertGroup, n, org, id, columns.display_name, columns.name_key,
                                client, 0, to_millis(now), columns.doc_text));
     if (external) RETURN_IF_ERROR(set_external_id(tx, row::kGroup, client, n, external));
-    MemberEdit members(tx, org, n, rules->settings);
-    RETURN_IF_ERROR(members.apply({MemberOp::Kind::kAdd, {member_ids.begin(), member_ids.end()}}));
+    MemberEdit members(tx, n, rules->settings, known);
+    RETURN_IF_ERROR(members.apply(joining));
     if (!members.empty()) RETURN_IF_ERROR(tx.execute(kSetMemberCount, n, members.count_change()));
 
     ASSIGN_OR_RETURN(GroupRecord record, load_current(tx, actor, org, id));
@@ -367,25 +228,27 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     RETURN_IF_ERROR(check_owner(actor, edited.current.owner));
     ASSIGN_OR_RETURN(edited.change, edit(edited.current.group));
     std::size_t ids = 0;
-    for (const MemberOp& op : edited.change.members) {
-      if (op.kind != MemberOp::Kind::kRemove) ids += op.ids.size();
-    }
-    const auto present = static_cast<std::size_t>(edited.current.group.member_count);
-    RETURN_IF_ERROR(check_member_count(ids, present));
+    for (const MemberOp& op : edited.change.members) ids += op.ids.size();
+    RETURN_IF_ERROR(check_member_count(ids, edited.current.group.member_count));
     return edited;
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's
-  // queue.
-  ASSIGN_OR_RETURN(const Edited preview, impl_->db.read(run_edit));
-  const auto write = [this, &actor, org, id, &run_edit](Tx& tx) -> Result<Group> {
+  // queue, and thousands of members must not be looked up on the writer's thread.
+  KnownMembers known;
+  ASSIGN_OR_RETURN(const Edited preview, impl_->db.read([&](Tx& tx) -> Result<Edited> {
+    ASSIGN_OR_RETURN(Edited edited, run_edit(tx));
+    ASSIGN_OR_RETURN(known, known_members(tx, org, edited.change.members));
+    return edited;
+  }));
+  const auto write = [this, &actor, org, id, &run_edit, &known](Tx& tx) -> Result<Group> {
     ASSIGN_OR_RETURN(Edited edited, run_edit(tx));
     GroupRecord& current = edited.current;
     GroupChange& change = edited.change;
     Group& group = current.group;
     ASSIGN_OR_RETURN(const GroupPlan plan, plan_update(tx, org, current, std::move(change.input)));
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
-    MemberEdit members(tx, org, group.n, rules->settings);
-    for (const MemberOp& op : change.members) RETURN_IF_ERROR(members.apply(op));
+    MemberEdit members(tx, group.n, rules->settings, known);
+    RETURN_IF_ERROR(members.apply(change.members));
     if (!plan.doc_changes && !plan.external_id && members.empty()) return std::move(group);
 
     const Timestamp now = impl_->now();

@@ -174,8 +174,8 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
                       row.integer(4),
                       row.integer_or_null(5),
                       row.integer(6)};
-        if (found.state == row::kTombstone && !tombstones) return {};
         const bool same_client = !found.client || *found.client == request.client;
+        if (found.state == row::kTombstone && !(tombstones && same_client)) return {};
         const std::optional<std::string> external_id = row.text_or_null(7);
         if (&statement == &kWaitingExternal ? !same_client
                                             : same_client && external_id && request.external_id &&

@@ -251,6 +251,13 @@ TEST_P(IdentityTest, RebindGivesTheSamePersonTheirIdentityBack) {
   };
   const User alice = create("alice", "E-1");
   must(world.directory->delete_user(world.okta, world.acme, alice.id, {}));
+  // Another client's person of this name, or with this externalId, is somebody else.
+  const Actor entra = world.client("entra");
+  UserInput stranger = user_named("alice");
+  stranger.external_id = std::optional<std::string>("E-1");
+  const User theirs = must(world.directory->create_user(entra, world.acme, stranger));
+  EXPECT_NE(theirs.posix->number, alice.posix->number);
+  must(world.directory->delete_user(entra, world.acme, theirs.id, {}));
   // The same userName with another externalId is somebody else.
   const User impostor = create("alice", "E-2");
   EXPECT_NE(impostor.posix->number, alice.posix->number);

@@ -1,7 +1,6 @@
 #include "directory/keys.h"
 
 #include <algorithm>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "directory/impl.h"
@@ -24,6 +23,19 @@ constexpr Statement kPutKey{
     "not_after = excluded.not_after"};
 constexpr Statement kDeleteKey{"key.delete",
                                "DELETE FROM ssh_key WHERE user_n = $1 AND fingerprint = $2"};
+constexpr Statement kKeepBounds{
+    "key.keep_bounds",
+    "INSERT INTO ssh_key_bound (user_n, fingerprint, not_before, not_after) "
+    "SELECT user_n, fingerprint, not_before, not_after FROM ssh_key "
+    "WHERE user_n = $1 AND fingerprint = $2 AND (not_before IS NOT NULL OR not_after IS NOT NULL) "
+    "ON CONFLICT (user_n, fingerprint) DO NOTHING"};
+constexpr Statement kBoundsOf{
+    "key.bounds_of",
+    "SELECT not_before, not_after FROM ssh_key_bound WHERE user_n = $1 AND fingerprint = $2"};
+constexpr Statement kForgetBounds{
+    "key.forget_bounds", "DELETE FROM ssh_key_bound WHERE user_n = $1 AND fingerprint = $2"};
+constexpr Statement kForgetAllBounds{"key.forget_all_bounds",
+                                     "DELETE FROM ssh_key_bound WHERE user_n = $1"};
 constexpr Statement kDeleteKeys{"key.delete_all", "DELETE FROM ssh_key WHERE user_n = $1"};
 
 const SetStatement& keys_of() {
@@ -40,48 +52,78 @@ bool same_key(const SshKeyRow& stored, const KeyInput& wanted) {
          stored.not_before == wanted.not_before && stored.not_after == wanted.not_after;
 }
 
-Result<KeyPlan> plan(const std::vector<SshKeyRow>& current, std::string_view source,
-                     const std::vector<KeyInput>& wanted, bool keep_others_of_source) {
-  std::unordered_map<std::string_view, const SshKeyRow*> stored;
-  for (const SshKeyRow& key : current) stored.emplace(key.fingerprint, &key);
-  KeyPlan plan;
-  std::size_t fresh = 0;
-  std::unordered_set<std::string_view> seen;
-  for (const KeyInput& key : wanted) {
-    if (!seen.insert(key.fingerprint).second) continue;
-    const auto found = stored.find(key.fingerprint);
-    if (found == stored.end()) {
-      plan.add.push_back(key);
-      ++fresh;
-    } else if (found->second->source == source && !same_key(*found->second, key)) {
-      plan.add.push_back(key);
-    }
-  }
-  if (!keep_others_of_source) {
-    for (const SshKeyRow& key : current) {
-      if (key.source == source && !seen.contains(key.fingerprint)) {
-        plan.remove.push_back(key.fingerprint);
-      }
-    }
-  }
-  if (fresh > 0 && current.size() + fresh - plan.remove.size() > posix::kSshKeysMax) {
-    return fail(Code::kInvalidArgument,
-                "sunkSshKeys: a person has at most " + std::to_string(posix::kSshKeysMax) + " keys",
-                "invalidValue");
-  }
-  return plan;
+/// The name of a key is its comment until somebody gives it another.
+std::string kept_name(const SshKeyRow& stored, const KeyInput& wanted) {
+  const auto parsed = posix::SshPublicKey::parse(stored.key);
+  const bool is_comment = parsed && parsed->comment() == stored.name;
+  return is_comment ? wanted.name : stored.name;
+}
+
+Result<void> check_count(std::size_t current, std::size_t fresh, const KeyPlan& plan) {
+  if (fresh == 0 || current + fresh - plan.remove.size() <= posix::kSshKeysMax) return {};
+  return fail(Code::kInvalidArgument,
+              "sunkSshKeys: a person has at most " + std::to_string(posix::kSshKeysMax) + " keys",
+              "invalidValue");
+}
+
+/// Times from before they were taken away.
+Result<void> take_bounds(Tx& tx, UserN user, KeyInput& key) {
+  const auto take = [&key](const Row& row) -> Result<void> {
+    key.not_before = time_or_null(row, 0);
+    key.not_after = time_or_null(row, 1);
+    return {};
+  };
+  RETURN_IF_ERROR(tx.query(kBoundsOf, take, user, key.fingerprint));
+  return {};
 }
 
 }  // namespace
 
 Result<KeyPlan> plan_keys(const std::vector<SshKeyRow>& current, std::string_view source,
                           const std::vector<KeyInput>& wanted) {
-  return plan(current, source, wanted, false);
+  KeyPlan plan;
+  std::size_t fresh = 0;
+  std::unordered_set<std::string_view> seen;
+  for (const KeyInput& key : wanted) {
+    if (!seen.insert(key.fingerprint).second) continue;
+    const auto found = std::ranges::find(current, key.fingerprint, &SshKeyRow::fingerprint);
+    if (found == current.end()) {
+      plan.add.push_back(key);
+      ++fresh;
+      continue;
+    }
+    if (found->source != source) continue;
+    KeyInput kept = key;
+    kept.name = kept_name(*found, key);
+    kept.not_before = found->not_before;
+    kept.not_after = found->not_after;
+    if (!same_key(*found, kept)) plan.add.push_back(std::move(kept));
+  }
+  for (const SshKeyRow& key : current) {
+    if (key.source == source && !seen.contains(key.fingerprint)) {
+      plan.remove.push_back(key.fingerprint);
+    }
+  }
+  RETURN_IF_ERROR(check_count(current.size(), fresh, plan));
+  return plan;
 }
 
 Result<KeyPlan> plan_added_keys(const std::vector<SshKeyRow>& current, std::string_view source,
                                 const std::vector<KeyInput>& added) {
-  return plan(current, source, added, true);
+  KeyPlan plan;
+  plan.by_administrator = true;
+  std::size_t fresh = 0;
+  std::unordered_set<std::string_view> seen;
+  for (const KeyInput& key : added) {
+    if (!seen.insert(key.fingerprint).second) continue;
+    const auto found = std::ranges::find(current, key.fingerprint, &SshKeyRow::fingerprint);
+    if (found == current.end()) ++fresh;
+    if (found == current.end() || (found->source == source && !same_key(*found, key))) {
+      plan.add.push_back(key);
+    }
+  }
+  RETURN_IF_ERROR(check_count(current.size(), fresh, plan));
+  return plan;
 }
 
 void take_away(const std::vector<SshKeyRow>& current, const std::vector<std::string>& fingerprints,
@@ -102,11 +144,9 @@ std::vector<std::string> KeyPlan::put() const {
   return fingerprints;
 }
 
-Result<void> apply_keys(Tx& tx, UserN user, ClientN source, const KeyPlan& plan, Timestamp now) {
-  for (const std::string& fingerprint : plan.remove) {
-    RETURN_IF_ERROR(tx.execute(kDeleteKey, user, fingerprint));
-  }
-  for (const KeyInput& key : plan.add) {
+Result<void> insert_keys(Tx& tx, UserN user, ClientN source, const std::vector<KeyInput>& keys,
+                         Timestamp now) {
+  for (const KeyInput& key : keys) {
     RETURN_IF_ERROR(tx.execute(kPutKey, user, key.fingerprint, key.line, key.name, source,
                                to_millis(now), millis_or_null(key.not_before),
                                millis_or_null(key.not_after)));
@@ -114,8 +154,22 @@ Result<void> apply_keys(Tx& tx, UserN user, ClientN source, const KeyPlan& plan,
   return {};
 }
 
+Result<void> apply_keys(Tx& tx, UserN user, ClientN source, const KeyPlan& plan, Timestamp now) {
+  for (const std::string& fingerprint : plan.remove) {
+    if (!plan.by_administrator) RETURN_IF_ERROR(tx.execute(kKeepBounds, user, fingerprint));
+    RETURN_IF_ERROR(tx.execute(kDeleteKey, user, fingerprint));
+  }
+  std::vector<KeyInput> put = plan.add;
+  for (KeyInput& key : put) {
+    if (!plan.by_administrator) RETURN_IF_ERROR(take_bounds(tx, user, key));
+    RETURN_IF_ERROR(tx.execute(kForgetBounds, user, key.fingerprint));
+  }
+  return insert_keys(tx, user, source, put, now);
+}
+
 Result<void> remove_all_keys(Tx& tx, UserN user) {
   RETURN_IF_ERROR(tx.execute(kDeleteKeys, user));
+  RETURN_IF_ERROR(tx.execute(kForgetAllBounds, user));
   return {};
 }
 

@@ -475,12 +475,34 @@ CREATE INDEX posix_id_gid ON posix_id (org, gid) WHERE gid IS NOT NULL;
 CREATE INDEX posix_id_bare ON posix_id (org, n) WHERE number IS NULL AND kind <= 2 AND state <> 3;
 )sql";
 
+// What an administrator said about a key that its owner or client took away since: it holds again
+// when the key comes back.
+constexpr std::string_view kKeyBoundsSqlite = R"sql(
+CREATE TABLE ssh_key_bound (
+  user_n INTEGER NOT NULL REFERENCES usr (n),
+  fingerprint TEXT NOT NULL,
+  not_before INTEGER,
+  not_after INTEGER,
+  PRIMARY KEY (user_n, fingerprint)
+) STRICT, WITHOUT ROWID;
+)sql";
+constexpr std::string_view kKeyBoundsPostgres = R"sql(
+CREATE TABLE ssh_key_bound (
+  user_n bigint NOT NULL REFERENCES usr (n),
+  fingerprint text COLLATE "C" NOT NULL,
+  not_before bigint,
+  not_after bigint,
+  PRIMARY KEY (user_n, fingerprint)
+);
+)sql";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
     {2, "indexes of moments", kMoments, kMoments},
     {3, "views", kViewsSqlite, kViewsPostgres},
     {4, "readers of active people", kActiveOnlySqlite, kActiveOnlyPostgres},
     {5, "primary groups, resources without identity", kPrimaryGroupSqlite, kPrimaryGroupPostgres},
+    {6, "bounds of keys that were taken away", kKeyBoundsSqlite, kKeyBoundsPostgres},
 });
 
 }  // namespace

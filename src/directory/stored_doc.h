@@ -23,7 +23,7 @@ inline Result<void> check_doc_size(std::size_t bytes, std::size_t bytes_before) 
 /// A document of the store. Its limits are above all that was ever admitted, because a row that
 /// cannot be read can be neither locked nor deleted.
 inline Result<json::value> parse_stored_doc(std::string_view text) {
-  return json::parse(text, {.bytes_max = 64 << 20, .depth_max = 64});
+  return json::parse(text, {.bytes_max = 64 << 20, .depth_max = 64, .values_max = 64 << 20});
 }
 
 }  // namespace roster::directory

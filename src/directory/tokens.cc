@@ -36,8 +36,6 @@ constexpr Statement kByName{"token.by_name",
 constexpr Statement kRevoke{"token.revoke", "UPDATE token SET revoked = $2 WHERE n = $1"};
 constexpr Statement kRevokeOfUser{
     "token.revoke_of_user", "UPDATE token SET revoked = $2 WHERE user_n = $1 AND revoked IS NULL"};
-constexpr Statement kHasUserTokens{
-    "token.has_of_user", "SELECT n FROM token WHERE user_n = $1 AND revoked IS NULL LIMIT 1"};
 constexpr Statement kClientByName{"client.by_name",
                                   "SELECT n FROM client WHERE org = $1 AND name = $2"};
 constexpr Statement kUserIsActive{"token.user_is_active",
@@ -294,11 +292,6 @@ Result<std::optional<TokenInfo>> find_token(Tx& tx, std::string_view hash, Times
     if (active != 1) return std::optional<TokenInfo>();
   }
   return std::optional(std::move(token));
-}
-
-Result<bool> has_user_tokens(Tx& tx, UserN user) {
-  ASSIGN_OR_RETURN(const auto token, tx.query_one(kHasUserTokens, integer_column, user));
-  return token.has_value();
 }
 
 Result<bool> revoke_user_tokens(Tx& tx, UserN user, Timestamp now) {

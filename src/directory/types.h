@@ -73,7 +73,7 @@ struct OrgSettings {
   std::string group_prefix;            // of the POSIX names of groups
   std::uint32_t primary_gid = 0;       // the primary group of people; 0: each has a private one
   bool nested_groups = true;           // groups may be members of groups
-  bool scim_api = true;                // tokens of scope scim and read are answered
+  bool scim_api = true;                // tokens of scope scim, read and user are answered
   bool automated_provisioning = true;  // tokens of scope scim may write
 };
 

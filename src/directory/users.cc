@@ -255,7 +255,7 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
                                columns.active ? 1 : 0, client, to_millis(now), columns.gecos,
                                columns.shell, columns.doc_text));
     if (external) RETURN_IF_ERROR(set_external_id(tx, row::kUser, client, n, external));
-    RETURN_IF_ERROR(apply_keys(tx, n, client, keys, now));
+    RETURN_IF_ERROR(insert_keys(tx, n, client, keys.add, now));
     User user = new_user(columns, std::move(identity), id, now);
     if (actor.client) user.owner = source;
     user.external_id = external;
@@ -348,7 +348,9 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         }
         RETURN_IF_ERROR(
             apply_keys(tx, user.n, actor.client.value_or(row::kNoClient), plan.keys, now));
-        ASSIGN_OR_RETURN(had_tokens, has_user_tokens(tx, user.n));
+        if (plan.deactivates) {
+          ASSIGN_OR_RETURN(had_tokens, revoke_user_tokens(tx, user.n, now));
+        }
 
         JournalEntry entry = journal_entry(actor, org, now, action_of(plan), user_target(user));
         Diff diff;
@@ -365,7 +367,7 @@ Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_vi
         return std::move(record.user);
       },
       preview.plan.revokes() ? store::Urgency::kRevocation : store::Urgency::kNormal);
-  if (had_tokens && !(updated && updated->active)) impl_->tokens.clear();
+  if (had_tokens) impl_->tokens.clear();
   return updated;
 }
 
@@ -534,7 +536,8 @@ Result<const SshKeyRow*> find_key(const User& user, std::string_view fingerprint
 
 Result<User> Directory::update_key(const Actor& actor, OrgN org, std::string_view id,
                                    std::string_view fingerprint, const KeyEdit& edit) {
-  return change_keys(actor, org, id, store::Urgency::kNormal,
+  const bool ends = edit.not_after && *edit.not_after;
+  return change_keys(actor, org, id, ends ? store::Urgency::kRevocation : store::Urgency::kNormal,
                      [fingerprint, &edit](Tx&, const User& user) -> Result<KeyPlan> {
                        ASSIGN_OR_RETURN(const SshKeyRow* key, find_key(user, fingerprint));
                        const KeyInput before{key->key, key->fingerprint, key->name, key->not_before,
@@ -544,6 +547,7 @@ Result<User> Directory::update_key(const Actor& actor, OrgN org, std::string_vie
                        after.not_before = edit.not_before.value_or(before.not_before);
                        after.not_after = edit.not_after.value_or(before.not_after);
                        KeyPlan plan;
+                       plan.by_administrator = true;
                        if (after != before) plan.add.push_back(std::move(after));
                        return plan;
                      });
@@ -555,6 +559,7 @@ Result<User> Directory::remove_key(const Actor& actor, OrgN org, std::string_vie
                      [fingerprint](Tx&, const User& user) -> Result<KeyPlan> {
                        RETURN_IF_ERROR(find_key(user, fingerprint));
                        KeyPlan plan;
+                       plan.by_administrator = true;
                        plan.remove.emplace_back(fingerprint);
                        return plan;
                      });

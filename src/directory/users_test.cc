@@ -469,6 +469,48 @@ TEST_P(UsersTest, KeysBelongToWhoWroteThem) {
             Code::kNotFound);
 }
 
+// What an administrator said about a key outlives every push of an identity provider, and the key's
+// own absence.
+TEST_P(UsersTest, TheEndOfAKeyIsTheAdministrators) {
+  World world(GetParam());
+  UserInput input = user_named("alice");
+  const KeyInput key = ssh_key(1, "laptop");
+  input.keys = std::vector{key};
+  const User alice = must(world.directory->create_user(world.okta, world.acme, input));
+  const auto push = [&world, &alice](std::vector<KeyInput> keys) {
+    return must(world.directory->update_user(world.okta, world.acme, alice.id, {},
+                                             [&keys](const User& current) {
+                                               UserInput next;
+                                               next.doc = current.doc;
+                                               next.keys = keys;
+                                               return Result<UserInput>(std::move(next));
+                                             }))
+        .keys;
+  };
+  KeyEdit edit;
+  edit.name = "suspended";
+  edit.not_after = world.clock.now();
+  must(world.directory->update_key(world.operator_, world.acme, alice.id, key.fingerprint, edit));
+  const auto expect_ended = [&world](const std::vector<SshKeyRow>& keys, std::string_view name) {
+    ASSERT_EQ(keys.size(), 1U);
+    EXPECT_EQ(keys[0].not_after, world.clock.now());
+    EXPECT_EQ(keys[0].name, name);
+  };
+  expect_ended(push({key}), "suspended");
+  expect_ended(push({ssh_key(1, "phone")}), "suspended");
+  EXPECT_TRUE(push({}).empty());
+  world.reopen();
+  expect_ended(push({key}), "laptop");
+  EXPECT_TRUE(push({}).empty());
+  // By hand it comes without one.
+  const User added = must(world.directory->add_keys(world.operator_, world.acme, alice.id, {key}));
+  EXPECT_FALSE(added.keys.at(0).not_after);
+  must(world.directory->remove_key(world.operator_, world.acme, alice.id, key.fingerprint));
+  EXPECT_FALSE(push({key}).at(0).not_after);
+  // A name that nobody gave follows the comment.
+  EXPECT_EQ(push({ssh_key(1, "phone")}).at(0).name, "phone");
+}
+
 TEST_P(UsersTest, AtMostAHundredKeys) {
   World world(GetParam());
   UserInput input = user_named("alice");

@@ -1,3 +1,4 @@
+#include <map>
 #include <utility>
 
 #include "provider/render.h"
@@ -40,51 +41,127 @@ struct MemberChange {
   std::optional<std::int64_t> judged;
 };
 
-/// Adds the removal of the members that a filter other than `value eq` selects.
-/// kInvalidArgument (noTarget) when there are none: "done" would be a lie.
-Result<void> remove_selected(Directory& directory, const Call& call, std::string_view id,
-                             const scim::Filter& filter, MemberChange& change) {
-  ASSIGN_OR_RETURN(const Group group,
-                   directory.get_group(call.actor, call.org.n, id, {.members = true}));
-  std::vector<std::string> ids;
-  for (const directory::Reference& member : group.members) {
-    if (filter.matches_element(render_member(call, member))) ids.push_back(member.id);
-  }
-  if (ids.empty()) {
-    return fail(Code::kInvalidArgument, "members: the filter matches no member", scim::kNoTarget);
-  }
-  change.ops.push_back({.kind = MemberOp::Kind::kRemove, .ids = std::move(ids)});
-  change.judged = group.version;
-  return {};
+std::string text_of(const json::object& doc, std::string_view attribute) {
+  return std::string(json::find_string(doc, attribute).value_or(""));
 }
 
+directory::Reference as_member(const directory::User& user) {
+  return {.id = user.id,
+          .display = text_of(user.doc, "userName"),
+          .posix_name = user.posix ? user.posix->name : "",
+          .is_group = false,
+          .active = user.active,
+          .valid_until = user.valid_until};
+}
+
+directory::Reference as_member(const Group& group) {
+  return {.id = group.id,
+          .display = text_of(group.doc, "displayName"),
+          .posix_name = group.posix ? group.posix->name : "",
+          .is_group = true};
+}
+
+/// The members after some operations, for filters on anything but `value`, which must know who they
+/// are.
+class JudgedMembers {
+ public:
+  static Result<JudgedMembers> load(Directory& directory, const Call& call, std::string_view id) {
+    ASSIGN_OR_RETURN(Group group,
+                     directory.get_group(call.actor, call.org.n, id, {.members = true}));
+    JudgedMembers judged(directory, call);
+    judged.version_ = group.version;
+    for (directory::Reference& member : group.members) {
+      std::string key = member.id;
+      judged.members_.emplace(std::move(key), std::move(member));
+    }
+    return judged;
+  }
+
+  std::int64_t version() const { return version_; }
+
+  Result<void> carry_out(const MemberOp& op) {
+    const bool replaces =
+        op.kind == MemberOp::Kind::kReplaceAll || op.kind == MemberOp::Kind::kRemoveAll;
+    if (replaces) members_.clear();
+    for (const std::string& id : op.ids) {
+      if (op.kind == MemberOp::Kind::kRemove) {
+        members_.erase(id);
+      } else if (!members_.contains(id)) {
+        RETURN_IF_ERROR(add(id));
+      }
+    }
+    return {};
+  }
+
+  std::vector<std::string> selected(const scim::Filter& filter) const {
+    std::vector<std::string> ids;
+    for (const auto& [id, member] : members_) {
+      if (filter.matches_element(render_member(call_, member))) ids.push_back(id);
+    }
+    return ids;
+  }
+
+ private:
+  JudgedMembers(Directory& directory, const Call& call) : directory_(directory), call_(call) {}
+
+  /// Who is neither a person nor a group is told about by the write.
+  Result<void> add(const std::string& id) {
+    const auto user = directory_.get_user(call_.actor, call_.org.n, id, {});
+    if (user) {
+      members_.emplace(id, as_member(*user));
+      return {};
+    }
+    if (user.error().code != Code::kNotFound) return std::unexpected(user.error());
+    const auto group = directory_.get_group(call_.actor, call_.org.n, id, {});
+    if (group) members_.emplace(id, as_member(*group));
+    if (group || group.error().code == Code::kNotFound) return {};
+    return std::unexpected(group.error());
+  }
+
+  Directory& directory_;
+  const Call& call_;
+  std::int64_t version_ = 0;
+  std::map<std::string, directory::Reference> members_;
+};
+
+MemberOp member_op(const scim::ListOp& op) {
+  switch (op.kind) {
+    case scim::ListOp::Kind::kAdd:
+      return {.kind = MemberOp::Kind::kAdd, .ids = op.values};
+    case scim::ListOp::Kind::kReplace:
+      return {.kind = op.values.empty() ? MemberOp::Kind::kRemoveAll : MemberOp::Kind::kReplaceAll,
+              .ids = op.values};
+    case scim::ListOp::Kind::kRemove:
+    case scim::ListOp::Kind::kRemoveWhere:
+      return {.kind = MemberOp::Kind::kRemove, .ids = op.values};
+  }
+  check_failed("an unknown operation on a list", std::source_location::current());
+}
+
+/// In order (RFC 7644 3.5.2). kInvalidArgument (noTarget) when a filter selects nobody: "done"
+/// would be a lie.
 Result<MemberChange> member_change(Directory& directory, const Call& call, std::string_view id,
                                    const std::vector<scim::ListOp>& ops) {
   MemberChange out;
+  std::optional<JudgedMembers> judged;
   for (const scim::ListOp& op : ops) {
-    switch (op.kind) {
-      case scim::ListOp::Kind::kAdd:
-        out.ops.push_back({.kind = MemberOp::Kind::kAdd, .ids = op.values});
-        break;
-      case scim::ListOp::Kind::kRemove:
-        out.ops.push_back({.kind = MemberOp::Kind::kRemove, .ids = op.values});
-        break;
-      case scim::ListOp::Kind::kReplace:
-        out.ops.push_back(
-            {.kind = op.values.empty() ? MemberOp::Kind::kRemoveAll : MemberOp::Kind::kReplaceAll,
-             .ids = op.values});
-        break;
-      case scim::ListOp::Kind::kRemoveWhere:
-        // The filter is judged on the members before this request.
-        if (!out.ops.empty()) {
-          return fail(Code::kInvalidArgument,
-                      "members: a filter on anything but value must come first",
-                      scim::kInvalidFilter);
-        }
-        RETURN_IF_ERROR(remove_selected(directory, call, id, *op.filter, out));
-        break;
+    MemberOp next = member_op(op);
+    if (op.kind == scim::ListOp::Kind::kRemoveWhere) {
+      if (!judged) {
+        ASSIGN_OR_RETURN(JudgedMembers present, JudgedMembers::load(directory, call, id));
+        judged.emplace(std::move(present));
+        for (const MemberOp& before : out.ops) RETURN_IF_ERROR(judged->carry_out(before));
+      }
+      next.ids = judged->selected(*op.filter);
+      if (next.ids.empty()) {
+        return fail(Code::kInvalidArgument, "members: the filter matches no member",
+                    scim::kNoTarget);
+      }
     }
+    if (judged) RETURN_IF_ERROR(judged->carry_out(next));
+    out.ops.push_back(std::move(next));
   }
+  if (judged) out.judged = judged->version();
   return out;
 }
 

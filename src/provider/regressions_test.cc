@@ -1,7 +1,4 @@
-#include <time.h>
-
 #include <algorithm>
-#include <chrono>
 
 #include "provider/testing.h"
 
@@ -129,31 +126,20 @@ TEST_F(Regressions, AWholeListPushedIsTheDifference) {
 
 // wso2-extensions/identity-inbound-provisioning-scim2#178, simpleidserver#570: one member more in a
 // group of 2,000 took minutes, because each operation loaded the group.
-TEST_F(Regressions, OneMemberMoreCostsTheSameInALargeGroup) {
-  const auto cpu = [] {
-    timespec used{};
-    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0);
-    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
-  };
+TEST_F(Regressions, OneMemberMoreReadsTheSameInALargeGroup) {
   std::vector<std::string> ids = make_users(1001);
   const std::string last = ids.back();
   ids.pop_back();
-  const std::string small = make_group("small", list({ids[0]}));
-  const std::string large = make_group("large", list(ids));
-  // The least of several: what other programs do can only add.
-  const auto least = [&](const std::string& group) {
-    auto out = std::chrono::nanoseconds::max();
-    for (int i = 0; i < 10; ++i) {
-      const auto begin = cpu();
-      for (const char* op : {"add", "remove"}) {
-        EXPECT_EQ(patch("/Groups/" + group, "[" + operation(op, {last}) + "]").status, 204);
-      }
-      out = std::min(out, std::chrono::nanoseconds(cpu() - begin));
+  const auto rows_read = [this, &last](const std::string& group) {
+    const std::int64_t before = rows_read_;
+    for (const char* op : {"add", "remove"}) {
+      EXPECT_EQ(patch("/Groups/" + group, "[" + operation(op, {last}) + "]").status, 204);
     }
-    return out;
+    return rows_read_ - before;
   };
-  const auto of_small = least(small);
-  EXPECT_LT(least(large), 2 * of_small) << "in nanoseconds of CPU";
+  const std::int64_t of_small = rows_read(make_group("small", list({ids[0]})));
+  EXPECT_GT(of_small, 0);
+  EXPECT_EQ(rows_read(make_group("large", list(ids))), of_small);
 }
 
 // wso2/product-is#7040: a removal by display was answered with 200 and did nothing.
@@ -170,9 +156,21 @@ TEST_F(Regressions, RemovalByAnotherAttributeWorksOrSaysThatItDoesNot) {
   EXPECT_EQ(members(group), "bob");
   expect_error(patch(url, R"([{"op":"remove","path":"members[display eq \"ada\"]"}])"), 400,
                "noTarget");
-  expect_error(patch(url, R"([{"op":"add","path":"members","value":[{"value":")" + ada + R"("}]},
+  // In order, also after operations that change who is there.
+  EXPECT_EQ(patch(url, R"([{"op":"add","path":"members","value":[{"value":")" + ada + R"("}]},
+                           {"op":"remove","path":"members[display eq \"bob\"]"},
+                           {"op":"remove","path":"members[display eq \"ada\"]"}])")
+                .status,
+            204);
+  EXPECT_EQ(members(group), "");
+  expect_error(
+      patch(url, R"([{"op":"replace","path":"members","value":[{"value":")" + bob + R"("}]},
+                              {"op":"remove","path":"members[display eq \"bob\"]"},
                               {"op":"remove","path":"members[display eq \"bob\"]"}])"),
-               400, "invalidFilter");
+      400, "noTarget");
+  EXPECT_EQ(
+      patch(url, R"([{"op":"add","path":"members","value":[{"value":")" + ada + R"("}]}])").status,
+      204);
   EXPECT_EQ(patch(url, R"([{"op":"remove","path":"members[type eq \"User\"]"}])").status, 204);
   EXPECT_EQ(members(group), "");
 }

@@ -95,6 +95,15 @@ std::string route_of(const Target& target, Endpoint endpoint) {
   return route;
 }
 
+Result<void> check_may_write(const Call& call) {
+  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
+  if (call.actor.scope == directory::Scope::kScim && !call.org.settings.automated_provisioning) {
+    return fail(Code::kPermissionDenied,
+                "automated provisioning is switched off in this organization");
+  }
+  return {};
+}
+
 Result<http::Response> discover(const Call& call, const Target& target,
                                 const ScimOptions& options) {
   if (call.query.get("filter")) {
@@ -102,8 +111,10 @@ Result<http::Response> discover(const Call& call, const Target& target,
     return fail(Code::kPermissionDenied, "this endpoint takes no filter");
   }
   if (target.collection == "ServiceProviderConfig") {
-    scim::Offer offer{.writes = !call.reader(), .page_default = call.page_default()};
-    if (!call.reader()) {
+    const bool person = call.actor.scope == directory::Scope::kUser;
+    const bool writes = check_may_write(call).has_value();
+    scim::Offer offer{.writes = writes, .page_default = call.page_default()};
+    if (writes && !person) {
       offer.bulk_operations_max = kBulkOperationsMax;
       offer.bulk_bytes_max = options.group_body_bytes_max;
     }
@@ -117,15 +128,6 @@ Result<http::Response> discover(const Call& call, const Target& target,
       schemas ? scim::schema(call.base, *target.id) : scim::resource_type(call.base, *target.id);
   if (!found) return fail(Code::kNotFound, "there is no such " + target.collection);
   return json_answer(200, *found);
-}
-
-Result<void> check_may_write(const Call& call) {
-  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
-  if (call.actor.scope == directory::Scope::kScim && !call.org.settings.automated_provisioning) {
-    return fail(Code::kPermissionDenied,
-                "automated provisioning is switched off in this organization");
-  }
-  return {};
 }
 
 constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,

@@ -407,6 +407,20 @@ TEST_F(Service, APersonSeesThemselfAndChangesTheirKeys) {
                                 R"({"op":"replace","value":{"externalId":"x"}})"}) {
     expect_error(patch("/Me", operation), 403, "", "SSH keys");
   }
+  // An end that an administrator put on a key is not the person's to undo.
+  ASSERT_EQ(patch("/Me", add).status, 200);
+  const auto key = directory_->find_user(acme_, "ada", {.keys = true}).value().keys.at(0);
+  directory::KeyEdit ends;
+  ends.not_after = now_;
+  ASSERT_TRUE(directory_->update_key(hub_, acme_, ada, key.fingerprint, ends));
+  const std::string remove = R"({"op":"remove","path":")" COREWEAVE R"(:sunkSshKeys"})";
+  for (const std::string& operation : {add, remove, add}) {
+    EXPECT_EQ(patch("/Me", operation).status, 200);
+  }
+  EXPECT_EQ(directory_->find_user(acme_, "ada", {.keys = true}).value().keys.at(0).not_after, now_);
+  const Answer offer = send(own, "GET", "/ServiceProviderConfig");
+  EXPECT_EQ(offer.body.at("patch").at("supported"), true);
+  EXPECT_EQ(offer.body.at("bulk").at("supported"), false);
   expect_error(patch("/Users/" + bob, add), 403, "");
   expect_error(send(own, "GET", "/Users/" + bob), 403, "");
   expect_error(send(own, "GET", "/Users"), 403, "");
@@ -435,6 +449,7 @@ TEST_F(Service, TheOrganizationsSwitchesAreHeeded) {
   set([](directory::OrgSettings& settings) { settings.automated_provisioning = false; });
   expect_error(post("/Users", R"({"userName":"ada"})"), 403, "", "provisioning");
   expect_error(post("/Bulk", "{}"), 403, "", "provisioning");
+  EXPECT_EQ(get("/ServiceProviderConfig").body.at("patch").at("supported"), false);
   EXPECT_EQ(get("/Users").status, 200);
   EXPECT_EQ(send(admin_, "POST", "/Users", R"({"userName":"ada"})").status, 201);
   set([](directory::OrgSettings& settings) { settings.scim_api = false; });

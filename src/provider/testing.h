@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,6 +12,7 @@
 
 #include "base/json.h"
 #include "directory/directory.h"
+#include "directory/testing/observed.h"
 #include "provider/scim_service.h"
 #include "store/testing/engines.h"
 
@@ -26,7 +29,7 @@ inline constexpr const char* kKeyB =
 
 /// The JSON that a test wrote.
 inline json::value parsed(std::string_view text) {
-  Result<json::value> value = json::parse(text, {.bytes_max = 64 << 20});
+  Result<json::value> value = json::parse(text, {.bytes_max = 64 << 20, .values_max = 64 << 20});
   if (!value) ADD_FAILURE() << value.error().message << " in " << text.substr(0, 200);
   CHECK(value.has_value());
   return std::move(*value);
@@ -59,7 +62,7 @@ struct Answer {
 class ScimTest : public ::testing::Test {
  protected:
   ScimTest() {
-    auto opened = directory::Directory::open(*database_, {.clock = [this] { return now_; }});
+    auto opened = directory::Directory::open(observed_, {.clock = [this] { return now_; }});
     CHECK(opened.has_value());
     directory_ = std::move(*opened);
     acme_ = directory_->create_org(hub_, "acme").value().n;
@@ -183,6 +186,8 @@ class ScimTest : public ::testing::Test {
                         .request_id = ""};
   Timestamp now_ = from_millis(1'790'000'000'000);
   store::testing::TestDatabase database_{store::Engine::kSqlite};
+  std::atomic<std::int64_t> rows_read_ = 0;
+  directory::testing::ObservedDatabase observed_{*database_, {.row = [this] { ++rows_read_; }}};
   std::unique_ptr<directory::Directory> directory_;
   std::unique_ptr<ScimService> service_;
   directory::OrgN acme_ = 0;

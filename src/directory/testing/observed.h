@@ -12,6 +12,7 @@ namespace roster::directory::testing {
 struct Observer {
   std::function<void(const store::Statement&, std::span<const store::Param>)> statement =
       [](const store::Statement&, std::span<const store::Param>) {};
+  std::function<void()> row = [] {};  // each one that a query gives
   std::function<void(store::Urgency)> write = [](store::Urgency) {};
 };
 
@@ -27,7 +28,10 @@ class ObservedTx : public store::Tx {
   Result<void> query_bound(const store::Statement& s, std::span<const store::Param> params,
                            const store::RowFn& fn) override {
     observer_.statement(s, params);
-    return inner_.query_bound(s, params, fn);
+    return inner_.query_bound(s, params, [this, &fn](const store::Row& row) {
+      observer_.row();
+      return fn(row);
+    });
   }
   Result<void> run_script(std::string_view sql) override { return inner_.run_script(sql); }
 
