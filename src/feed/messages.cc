@@ -273,6 +273,9 @@ Result<Message> parse_user(const json::object& o, const Limits& limits) {
                        .shell = {},
                        .groups = {},
                        .keys = {}};
+  if (json::find(o, "gid") != nullptr) {
+    ASSIGN_OR_RETURN(user.gid, posix_id_of(o, "gid"));
+  }
   if (json::find(o, "gecos") != nullptr) {
     ASSIGN_OR_RETURN(const std::string_view gecos, text_of(o, "gecos"));
     ASSIGN_OR_RETURN(user.gecos, field_of(gecos, "gecos", kGecosBytesMax));
@@ -413,6 +416,7 @@ void append(std::string& out, const posix::NodeUser& user) {
   line.number("seq", user.seq.value);
   line.text("name", user.name.str());
   line.number("uid", user.uid);
+  if (user.gid != user.uid) line.number("gid", user.gid);
   if (!user.gecos.empty()) line.text("gecos", user.gecos);
   line.text("home", user.home);
   line.text("shell", user.shell);

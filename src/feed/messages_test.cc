@@ -155,6 +155,7 @@ TEST(Messages, RandomRecordsSurviveARoundTrip) {
       user.seq = Seq{random() % 20 + 1};
       user.name = login("u" + std::to_string(n));
       user.uid = user.gid = static_cast<std::uint32_t>(100'000 + random() % 2'000'000'000);
+      if (random() % 4 == 0) user.gid = static_cast<std::uint32_t>(2000 + random() % 1000);
       user.locked = random() % 2 == 0;
       user.valid_until = static_cast<std::int64_t>(random() % 4'000'000'000);
       user.groups = numbers;
@@ -213,6 +214,8 @@ TEST(Messages, InvalidRecordsAreRefusedNamingTheMember) {
       {R"({"t":"user","n":1,"seq":1,"name":"root","uid":0,"home":"/h","shell":"/s"})", "\"uid\""},
       {R"({"t":"user","n":1,"seq":1,"name":"a","uid":999,"home":"/h","shell":"/s"})", "\"uid\""},
       {R"({"t":"user","n":1,"seq":1,"name":"a","uid":65534,"home":"/h","shell":"/s"})", "\"uid\""},
+      {R"({"t":"user","n":1,"seq":1,"name":"a","uid":5000,"gid":27,"home":"/h","shell":"/s"})",
+       "\"gid\""},
       {R"({"t":"user","n":1,"seq":1,"name":"a","uid":2147483648,"home":"/h","shell":"/s"})",
        "\"uid\""},
       {R"({"t":"user","n":1,"seq":1,"name":"a","uid":4294967296000,"home":"/h","shell":"/s"})",

@@ -29,6 +29,7 @@ MULTIARCH = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 CORE_USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 CORE_GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 COREWEAVE = "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"
+POSIX_GROUP = "urn:roster:params:scim:schemas:extension:posix:2.0:Group"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 SKIPPED = 77
 RUN_DIR = pathlib.Path("/run/rosterd")

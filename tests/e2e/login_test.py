@@ -8,7 +8,7 @@ import pwd
 import sys
 
 import lab as lab_module
-from lab import COREWEAVE, Lab, enter_namespace, run, wait_for
+from lab import COREWEAVE, POSIX_GROUP, Lab, enter_namespace, run, wait_for
 
 ENTRA_OFF = {"op": "Replace", "path": "active", "value": "False"}
 OKTA_OFF = {"op": "replace", "value": {"active": False}}
@@ -139,6 +139,31 @@ def no_power_from_names(scim, user):
     scim.call("DELETE", f"/Groups/{sudo['id']}", expect=204)
 
 
+def one_primary_group(lab, scim, key, public):
+    """In the place of private ones, for people who come from then on."""
+    people = scim.call("POST", "/Groups", {"schemas": [lab_module.CORE_GROUP],
+                                           "displayName": "people"}, expect=201)[1]
+    gid = people[POSIX_GROUP]["sunkPosixGroupId"]
+    lab.roster("org", "set", "--primary-group", "people")
+    scim.create_user("frida", [public])
+    wait_for(lambda: resolves("frida"), "frida resolves")
+    check(pwd.getpwnam("frida").pw_gid == gid, "the primary group is the one that all share")
+    check(grp.getgrgid(gid).gr_name == "people", "which has a name")
+    check(groups_of("frida") == {"people"}, "and there is no private one")
+    logs_in(lab, "frida", key)
+    scim.call("DELETE", f"/Groups/{people['id']}", expect=409)
+    lab.roster("org", "set", "--primary-group", "private")
+
+
+def provisioning_off_and_on(lab, scim):
+    lab.roster("org", "set", "--user-provisioning", "off")
+    scim.create_user("grace")
+    check(not resolves("grace"), "in the directory only")
+    lab.roster("org", "set", "--user-provisioning", "on")
+    seconds = wait_for(lambda: resolves("grace"), "grace resolves")
+    check(True, f"on the node {seconds:.3f} s after user provisioning was switched on")
+
+
 def local_deny(lab, key):
     run("roster-agent", "deny", "dora")
     refused(lab, "dora", key, "the node's own deny list")
@@ -183,6 +208,8 @@ def story(use_pam):
         hide_policy(lab, scim)
         local_accounts_win(lab, scim, key, public)
         no_power_from_names(scim, user)
+        one_primary_group(lab, scim, key, public)
+        provisioning_off_and_on(lab, scim)
         local_deny(lab, key)
         without_the_hub(lab, key, public)
         nodes = lab.roster_json("node", "list")
