@@ -1,17 +1,22 @@
-// POST /Users without HTTP and SCIM: Directory::create_user by 1 and 16 callers, against the very
-// same statements on a bare SQLite connection, 1 or 16 people to a transaction; and the walk over
-// everybody that a snapshot is made from. On the disk behind $TMPDIR.
+// Writes without HTTP and SCIM. Directory::create_user by 1 and 16 callers; the walk over everybody
+// that a snapshot is made from; and the bounds that hub_bench.py sets the hub against: the very
+// statements of POST /Users, and of PATCHes that add and remove one member, on a bare SQLite
+// connection, 1 or 16 requests to a transaction, on a copy of a directory of ROSTER_BENCH_PEOPLE
+// people (default 10000). On the disk behind $TMPDIR.
 
 #include <benchmark/benchmark.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -166,14 +171,27 @@ Call keep(const roster::store::Statement& s, std::span<const roster::store::Para
   return call;
 }
 
-/// Replays recorded statements, no queue, no threads, no savepoints.
+/// A copy of a database that may be in use, log included.
+void copy_database(const std::filesystem::path& from, const std::filesystem::path& to) {
+  sqlite3* source = nullptr;
+  sqlite3* target = nullptr;
+  CHECK(sqlite3_open(from.c_str(), &source) == SQLITE_OK);
+  CHECK(sqlite3_open(to.c_str(), &target) == SQLITE_OK);
+  sqlite3_backup* backup = sqlite3_backup_init(target, "main", source, "main");
+  CHECK(backup != nullptr && sqlite3_backup_step(backup, -1) == SQLITE_DONE);
+  sqlite3_backup_finish(backup);
+  sqlite3_close(target);
+  sqlite3_close(source);
+}
+
+/// Replays recorded statements, no queue, no threads, no savepoints, on a copy of `database`.
 class BareSqlite {
  public:
-  BareSqlite() {
+  explicit BareSqlite(const std::filesystem::path& database) {
+    std::filesystem::copy_file(database, files_.path() / "bare.db");
     CHECK(sqlite3_open((files_.path() / "bare.db").c_str(), &db_) == SQLITE_OK);
     exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
     exec("PRAGMA cache_size = -16384");
-    exec(std::string(roster::directory::migrations().front().sqlite));
   }
   ~BareSqlite() {
     for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);
@@ -219,53 +237,165 @@ class BareSqlite {
   std::map<std::string, sqlite3_stmt*> statements_;
 };
 
-constexpr std::int64_t kRecorded = 8000;
+constexpr std::int64_t kJoiners = 2000;
+constexpr std::int64_t kPosts = 8000;
 
-/// All statements of making an organization and a client, then of each person.
-struct Recording {
-  std::vector<Call> before;
-  std::vector<std::vector<Call>> people;
-};
-
-Recording record() {
-  Recording recording;
-  std::vector<Call>* into = &recording.before;
-  bool migrated = false;
-  roster::directory::testing::Observer observer;
-  observer.statement = [&into, &migrated](const roster::store::Statement& s,
-                                          std::span<const roster::store::Param> params) {
-    migrated = migrated || s.name == "org.insert";
-    if (migrated) into->push_back(keep(s, params));
-  };
-  World recorded(observer);
-  for (std::int64_t n = 1; n <= kRecorded; ++n) {
-    into = &recording.people.emplace_back();
-    CHECK(recorded.directory->create_user(recorded.actor, recorded.org, person(n)));
-  }
-  into = &recording.before;
-  return recording;
+/// How many people there are before anything is recorded, besides kJoiners.
+std::int64_t people_before() {
+  const char* text = std::getenv("ROSTER_BENCH_PEOPLE");
+  return text == nullptr ? 10'000 : std::strtoll(text, nullptr, 10);
 }
 
-void bare_sqlite(benchmark::State& state) {
-  static const Recording recording = record();
-  BareSqlite bare;
-  for (const Call& call : recording.before) bare.run(call);
+/// A directory full of people, whose statements can be kept.
+class FullWorld {
+ public:
+  FullWorld() {
+    std::vector<std::jthread> threads;
+    for (std::size_t thread = 0; thread < 16; ++thread) {
+      threads.emplace_back([this, thread] {
+        for (std::size_t n = thread; n < ids_.size(); n += 16) {
+          const auto made = world_.directory->create_user(world_.actor, world_.org,
+                                                          person(static_cast<std::int64_t>(n)));
+          CHECK(made);
+          ids_[n] = made->id;
+        }
+      });
+    }
+  }
+
+  /// The statements of POST /Users of further people, each apart.
+  std::vector<std::vector<Call>> record_posts() {
+    return record(kPosts, [this](std::int64_t) {
+      const auto n = static_cast<std::int64_t>(ids_.size()) + ++posted_;
+      CHECK(world_.directory->create_user(world_.actor, world_.org, person(n)));
+    });
+  }
+
+  /// A group of `members`.
+  std::string create_group(std::size_t members) {
+    const std::size_t among = ids_.size() - kJoiners;
+    CHECK(members <= among);
+    std::vector<std::string> chosen;
+    for (std::size_t i = 0; i < members; ++i) chosen.push_back(ids_[i * (among / members)]);
+    roster::directory::GroupInput input;
+    input.doc["displayName"] = "group of " + std::to_string(members);
+    const auto group = world_.directory->create_group(world_.actor, world_.org, input, chosen);
+    CHECK(group);
+    return group->id;
+  }
+
+  /// The statements of PATCHes that each add one member, then of those that remove one.
+  std::vector<std::vector<Call>> record_members(const std::string& group) {
+    using roster::directory::MemberOp;
+    return record(2 * kJoiners, [this, &group](std::int64_t i) {
+      const bool add = i < kJoiners;
+      const std::string& id = ids_[ids_.size() - kJoiners + static_cast<std::size_t>(i % kJoiners)];
+      CHECK(world_.directory->update_group(
+          world_.actor, world_.org, group, {}, [add, &id](const roster::directory::Group& current) {
+            Directory::GroupChange change;
+            change.input.doc = current.doc;
+            change.input.external_id = current.external_id;
+            change.members.push_back({add ? MemberOp::Kind::kAdd : MemberOp::Kind::kRemove, {id}});
+            return roster::Result<Directory::GroupChange>(std::move(change));
+          }));
+    });
+  }
+
+  void copy_to(const std::filesystem::path& to) const {
+    copy_database(world_.files.path() / "roster.db", to);
+  }
+
+ private:
+  std::vector<std::vector<Call>> record(std::int64_t count,
+                                        const std::function<void(std::int64_t)>& request) {
+    std::vector<std::vector<Call>> requests(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) {
+      into_ = &requests[static_cast<std::size_t>(i)];
+      request(i);
+    }
+    into_ = nullptr;
+    return requests;
+  }
+
+  roster::directory::testing::Observer observer() {
+    roster::directory::testing::Observer observer;
+    observer.statement = [this](const roster::store::Statement& s,
+                                std::span<const roster::store::Param> params) {
+      if (into_ != nullptr) into_->push_back(keep(s, params));
+    };
+    return observer;
+  }
+
+  std::vector<Call>* into_ = nullptr;
+  World world_{observer()};
+  std::vector<std::string> ids_ =
+      std::vector<std::string>(static_cast<std::size_t>(people_before() + kJoiners));
+  std::int64_t posted_ = 0;
+};
+
+/// What each request does to a database, and that database as it was before the first.
+class Recording {
+ public:
+  template <typename Record>
+  Recording(const FullWorld& full, const Record& record) {
+    full.copy_to(database());
+    requests_ = record();
+  }
+  std::filesystem::path database() const { return files_.path() / "before.db"; }
+  const std::vector<std::vector<Call>>& requests() const { return requests_; }
+
+ private:
+  TempDirectory files_;
+  std::vector<std::vector<Call>> requests_;
+};
+
+FullWorld& full_world() {
+  static FullWorld full;
+  return full;
+}
+
+void replay(benchmark::State& state, const Recording& recording, std::int64_t per_commit) {
+  BareSqlite bare(recording.database());
   std::size_t next = 0;
   for (auto _ : state) {
     bare.exec("BEGIN IMMEDIATE");
-    for (std::int64_t i = 0; i < state.range(0); ++i) {
-      for (const Call& call : recording.people.at(next)) bare.run(call);
+    for (std::int64_t i = 0; i < per_commit; ++i) {
+      for (const Call& call : recording.requests().at(next)) bare.run(call);
       ++next;
     }
     bare.exec("COMMIT");
   }
-  state.SetItemsProcessed(state.iterations() * state.range(0));
+  state.SetItemsProcessed(state.iterations() * per_commit);
 }
-BENCHMARK(bare_sqlite)->ArgName("people_per_commit")->Arg(1)->Iterations(kRecorded)->UseRealTime();
-BENCHMARK(bare_sqlite)
-    ->ArgName("people_per_commit")
-    ->Arg(16)
-    ->Iterations(kRecorded / 16)
+
+void bare_post(benchmark::State& state) {
+  static const Recording recording(full_world(), [] { return full_world().record_posts(); });
+  replay(state, recording, state.range(0));
+}
+BENCHMARK(bare_post)->ArgName("per_commit")->Arg(1)->Iterations(kPosts)->UseRealTime();
+BENCHMARK(bare_post)->ArgName("per_commit")->Arg(16)->Iterations(kPosts / 16)->UseRealTime();
+
+void bare_member(benchmark::State& state) {
+  static std::map<std::int64_t, Recording> recordings;
+  const std::int64_t members = state.range(0);
+  if (!recordings.contains(members)) {
+    const std::string group = full_world().create_group(static_cast<std::size_t>(members));
+    recordings.try_emplace(members, full_world(),
+                           [&group] { return full_world().record_members(group); });
+  }
+  replay(state, recordings.at(members), state.range(1));
+}
+BENCHMARK(bare_member)
+    ->ArgNames({"members", "per_commit"})
+    ->Args({10, 1})
+    ->Args({10'000, 1})
+    ->Iterations(2 * kJoiners)
+    ->UseRealTime();
+BENCHMARK(bare_member)
+    ->ArgNames({"members", "per_commit"})
+    ->Args({10, 16})
+    ->Args({10'000, 16})
+    ->Iterations(2 * kJoiners / 16)
     ->UseRealTime();
 
 }  // namespace

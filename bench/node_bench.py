@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 
-from sites import BUILD, PARTS, SiteOnDisk, json_lines, peak_memory_mib, run, scim_load
+from sites import BUILD, PARTS, Provisioner, SiteOnDisk, json_lines, memory_mib, run
 from lab import MULTIARCH, enter_namespace, wait_for
 
 KEYS = 2
@@ -47,8 +47,8 @@ def first_snapshot(lab, people, attempt):
     seconds = time.monotonic() - started
     copied, size = copy_seconds(lab.scratch)
     print(f"first snapshot, {people} people, {'cold' if attempt == 0 else 'hub has rendered it'}: "
-          f"{seconds:.2f} s  agent's peak memory {peak_memory_mib(lab.processes['agent']):.0f} MiB  "
-          f"hub's {peak_memory_mib(lab.processes['rosterd']):.0f} MiB  "
+          f"{seconds:.2f} s  agent's peak memory {memory_mib(lab.processes['agent'], 'VmHWM'):.0f} MiB  "
+          f"hub's {memory_mib(lab.processes['rosterd'], 'VmHWM'):.0f} MiB  "
           f"{size / 1e6:.1f} MB published, the disk alone {copied:.2f} s", flush=True)
 
 
@@ -72,9 +72,14 @@ def main():
     with SiteOnDisk() as lab:
         lab.init_hub()
         lab.start_hub("--log-level", "warn")
-        for row in scim_load(lab, 16, people, KEYS, groups, MEMBERS):
-            print(f"{row['requests']} {row['kind']} created over SCIM by 16 clients in "
-                  f"{row['seconds']:.1f} s", flush=True)
+        okta = Provisioner(lab, lab.org)
+        for kind, row in (
+                ("people", okta.load("post", "--count", people, "--keys", KEYS, "--ids", okta.ids,
+                                     clients=16)),
+                ("groups", okta.load("groups", "--count", groups, "--members", MEMBERS, "--ids",
+                                     okta.ids, clients=16))):
+            print(f"{row[0]['requests']} {kind} created over SCIM by 16 clients in "
+                  f"{row[0]['seconds']:.1f} s", flush=True)
         for attempt in range(3):
             if attempt > 0:
                 lab.stop("agent")

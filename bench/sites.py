@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "e2e"))
 from lab import BUILD, Lab, free_port, run  # noqa: E402
@@ -29,23 +30,40 @@ def json_lines(*command):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def peak_memory_mib(process):
-    """VmHWM of proc(5)."""
+def memory_mib(process, field):
+    """VmRSS or VmHWM of proc(5)."""
     for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmHWM")
+    raise RuntimeError(f"no {field}")
 
 
-def scim_load(lab, clients, people, keys=0, groups=0, members=0):
-    """One row per kind of resource, from a fresh provisioning client."""
-    scim = lab.scim_client("load")
-    token = lab.root / "load.token"
-    token.touch(mode=0o600)
-    token.write_text(scim.token + "\n")
-    ca_file = lab.ca_file if lab.url.startswith("https") else "-"
-    return json_lines(PARTS / "scim_load", scim.base, token, ca_file, clients, people, keys, groups,
-                      members)
+class Provisioner:
+    """A provisioning client of one organization, as scim_load drives it."""
+
+    def __init__(self, lab, org):
+        lab.roster("client", "create", "load", org=org)
+        token = lab.roster("token", "create", "--name", "load-token", "--scope", "scim", "--client",
+                           "load", org=org).stdout
+        self.url = f"{lab.url}/api/organizations/{org}/scim/v2"
+        self.token_file = lab.root / f"{org}.token"
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(token)
+        self.ca_file = lab.ca_file if lab.url.startswith("https") else None
+        self.ids = lab.root / f"{org}.ids"
+
+    def load(self, operation, *words, clients=1, url=None):
+        """One row per kind of request. `url`: another service that is sent the same."""
+        tls = ("--ca-file", self.ca_file) if self.ca_file else ()
+        return json_lines(PARTS / "scim_load", *tls, operation, "--url", url or self.url,
+                          "--token-file", self.token_file, "--clients", clients, *words)
+
+    def fetch(self, path):
+        """The bytes of an answer, over plain HTTP."""
+        request = urllib.request.Request(self.url + path)
+        request.add_header("Authorization", "Bearer " + self.token_file.read_text().strip())
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
 
 
 class HubOnly(Lab):
