@@ -192,6 +192,8 @@ class BareSqlite {
     CHECK(sqlite3_open((files_.path() / "bare.db").c_str(), &db_) == SQLITE_OK);
     exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
     exec("PRAGMA cache_size = -16384");
+    // Nobody else copies the log into the database here: as late as the hub ever does.
+    exec("PRAGMA wal_autocheckpoint = 16384");
   }
   ~BareSqlite() {
     for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);

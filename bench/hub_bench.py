@@ -1,8 +1,8 @@
 """The hub's SCIM side over loopback, beside bounds that are measured in the same rounds: for reads a
 bare Boost.Beast server that answers the same requests with the same bytes; for writes the recorded
 statements on a bare SQLite connection, on a copy of a directory of the same size, as many requests
-to a transaction as there are clients. Prints tables; figures are medians of the rounds, ratios are of the medians. The
-clients share the machine with the hub.
+to a transaction as there are clients. Prints tables; figures are medians of the rounds, ratios are
+of the medians. The clients share the machine with the hub.
 
     hub_bench.py [--people N] [--rounds N]
 """
