@@ -357,6 +357,7 @@ Result<void> Directory::prune_changes(OrgN org, Seq upto) {
       RETURN_IF_ERROR(tx.execute(kSetMinSeq, org, last));
       return false;
     }));
+    impl_->orgs.forget(org);  // min_seq
     if (done) return {};
   }
 }

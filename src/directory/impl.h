@@ -14,6 +14,7 @@
 #include "directory/credentials.h"
 #include "directory/directory.h"
 #include "directory/journal.h"
+#include "directory/org_cache.h"
 #include "directory/settings.h"
 
 namespace roster::directory {
@@ -47,7 +48,9 @@ struct Directory::Impl {
         options(std::move(the_options)),
         journal(std::make_shared<Journal>(options.random)),
         started(options.monotonic()),
-        uuids(options.clock, options.random) {}
+        uuids(options.clock, options.random) {
+    journal->set_org_changed([this](OrgN org) { orgs.forget(org); });
+  }
 
   Timestamp now() const { return options.clock(); }
   bool ids_are_held(OrgN org) const { return holds.contains(org, options.monotonic()); }
@@ -63,6 +66,7 @@ struct Directory::Impl {
 
   // With their own synchronization.
   RulesCache rules;
+  OrgCache orgs;
   TokenCache tokens;
   NodeCache nodes;
   IdHolds holds;

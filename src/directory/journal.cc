@@ -145,6 +145,7 @@ Result<Journal::Finished> Journal::finish_org(store::Tx& tx, OrgN org,
 void Journal::committed() {
   entries_.clear();
   for (const Finished& finished : finished_) {
+    if (org_changed_) org_changed_(finished.commit.org);
     if (finished.wakes && listener_) listener_(finished.commit);
   }
   finished_.clear();

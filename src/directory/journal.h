@@ -53,6 +53,9 @@ class Journal {
   /// Called after each commit for every organization with a change that nodes see.
   void set_listener(Listener listener) { listener_ = std::move(listener); }
 
+  /// Called after each commit for every organization with entries in it, before the listener.
+  void set_org_changed(std::function<void(OrgN)> changed) { org_changed_ = std::move(changed); }
+
   /// For Database::set_batch_hooks; they share ownership of the journal.
   static store::BatchHooks hooks(const std::shared_ptr<Journal>& journal);
 
@@ -69,6 +72,7 @@ class Journal {
 
   const RandomBytes random_;
   Listener listener_;
+  std::function<void(OrgN)> org_changed_;
   std::vector<JournalEntry> entries_;
   std::vector<Finished> finished_;
 };

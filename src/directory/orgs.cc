@@ -143,7 +143,13 @@ Result<std::vector<Org>> Directory::list_orgs() {
 }
 
 Result<Org> Directory::find_org(std::string_view slug) {
-  return impl_->db.read([slug](Tx& tx) { return load_org_by(tx, kOrgBySlug, slug); });
+  const std::chrono::milliseconds now = impl_->options.monotonic();
+  if (const auto known = impl_->orgs.find(slug, now)) return *known;
+  const std::uint64_t generation = impl_->orgs.generation();
+  ASSIGN_OR_RETURN(Org org,
+                   impl_->db.read([slug](Tx& tx) { return load_org_by(tx, kOrgBySlug, slug); }));
+  impl_->orgs.put(generation, std::make_shared<const Org>(org), now);
+  return org;
 }
 
 Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const SettingsEdit& edit) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -190,9 +191,16 @@ auto open_from_reserve(Reserve& reserve, const Open& open) -> std::invoke_result
   return opened;
 }
 
+/// Counting its memory takes a lock of the whole process for each piece, and nobody reads the
+/// counts. Only before its first use.
+void leave_memory_uncounted() {
+  [[maybe_unused]] static const int done = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Database>> open_sqlite(const SqliteOptions& options) {
+  leave_memory_uncounted();
   const std::filesystem::path directory = directory_of(options.path);
   ASSIGN_OR_RETURN(UniqueFd lock, take_lock(directory / "LOCK"));
   ASSIGN_OR_RETURN(Reserve reserve, Reserve::open(directory / "reserve", options.reserve_bytes));
