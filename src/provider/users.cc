@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -41,15 +42,20 @@ struct KeyStep {
   scim::ListOp::Kind kind;
   std::vector<KeyInput> keys;          // kAdd, kReplace
   std::vector<std::string> lines;      // kRemove, as written
+  std::set<std::string> fingerprints;  // of those lines that are keys
   std::optional<scim::Filter> filter;  // kRemoveWhere
 };
 
 Result<std::vector<KeyStep>> parse_key_steps(const std::vector<scim::ListOp>& ops) {
   std::vector<KeyStep> steps;
   for (const scim::ListOp& op : ops) {
-    KeyStep step{.kind = op.kind, .keys = {}, .lines = {}, .filter = op.filter};
+    KeyStep step{.kind = op.kind, .keys = {}, .lines = {}, .fingerprints = {}, .filter = op.filter};
     if (op.kind == scim::ListOp::Kind::kRemove) {
       step.lines = op.values;
+      for (const std::string& line : op.values) {
+        const auto key = posix::SshPublicKey::parse(line);
+        if (key) step.fingerprints.insert(key->fingerprint());
+      }
     } else {
       ASSIGN_OR_RETURN(step.keys, parse_keys(op.values));
     }
@@ -63,12 +69,10 @@ bool contains(const std::vector<KeyInput>& keys, const std::string& fingerprint)
       keys, [&fingerprint](const KeyInput& key) { return key.fingerprint == fingerprint; });
 }
 
-/// Whether a line in a removal means this key: the same key, whatever its comment, or the same
-/// text.
-bool means(const std::string& line, const KeyInput& key) {
-  if (line == key.line) return true;
-  const auto parsed = posix::SshPublicKey::parse(line);
-  return parsed && parsed->fingerprint() == key.fingerprint;
+/// Whether a removal means this key: the same key, whatever its comment, or the same text.
+bool means(const KeyStep& removal, const KeyInput& key) {
+  return removal.fingerprints.contains(key.fingerprint) ||
+         std::ranges::find(removal.lines, key.line) != removal.lines.end();
 }
 
 void apply(const KeyStep& step, std::vector<KeyInput>& keys) {
@@ -82,10 +86,7 @@ void apply(const KeyStep& step, std::vector<KeyInput>& keys) {
       }
       break;
     case scim::ListOp::Kind::kRemove:
-      std::erase_if(keys, [&step](const KeyInput& key) {
-        return std::ranges::any_of(step.lines,
-                                   [&key](const std::string& line) { return means(line, key); });
-      });
+      std::erase_if(keys, [&step](const KeyInput& key) { return means(step, key); });
       break;
     case scim::ListOp::Kind::kRemoveWhere:
       std::erase_if(keys, [&step](const KeyInput& key) {

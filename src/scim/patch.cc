@@ -21,6 +21,12 @@ std::unexpected<Error> bad(std::string_view keyword, std::string message) {
 
 // ---- parsing ----
 
+std::size_t comparisons(const FilterNode& node) {
+  std::size_t count = node.kind == FilterNode::Kind::kComparison ? 1 : 0;
+  for (const FilterNode& child : node.children) count += comparisons(child);
+  return count;
+}
+
 /// Values selected by a filter that is only `value eq "x"`, or several of them joined by "or".
 bool only_values(const FilterNode& node, std::vector<std::string>& out) {
   if (node.kind == FilterNode::Kind::kOr) {
@@ -72,6 +78,13 @@ Result<void> take_list(PatchKind kind, const Path& path, const json::value* valu
   if (values.empty() && list_kind != ListOp::Kind::kReplace) return {};
   out.push_back({.kind = list_kind, .values = std::move(values)});
   return {};
+}
+
+/// How many comparisons the filters on rows make with each of them.
+std::size_t comparisons(const std::vector<ListOp>& ops) {
+  std::size_t count = 0;
+  for (const ListOp& op : ops) count += op.filter ? comparisons(op.filter->root()) : 0;
+  return count;
 }
 
 Result<void> take_external_id(PatchKind kind, const Path& path, const json::value* value,
@@ -209,27 +222,56 @@ Result<void> take_operation(const ResourceType& type, const json::value& item, P
 
 // ---- applying ----
 
-/// Two elements that mean the same value: equal, or equal in `value` and `type`
-/// (RFC 7643 2.4: the pair should not repeat).
-bool same_element(const json::value& a, const json::value& b) {
-  if (!a.is_object() || !b.is_object()) return a == b;
-  const json::value* value = json::find(a.get_object(), "value");
-  if (value == nullptr) return a == b;
-  const auto equal = [&a, &b](std::string_view name) {
-    const json::value* x = json::find(a.get_object(), name);
-    const json::value* y = json::find(b.get_object(), name);
-    return x == nullptr || y == nullptr ? x == y : *x == *y;
-  };
-  return equal("value") && equal("type");
+/// By the schema: text in any case unless the attribute is caseExact.
+bool same_value(const Attribute& attribute, const json::value& a, const json::value& b) {
+  if (attribute.case_exact || !a.is_string() || !b.is_string()) return a == b;
+  const std::string_view x = json::view(a.get_string());
+  const std::string_view y = json::view(b.get_string());
+  return x == y || text_key(attribute, x) == text_key(attribute, y);
 }
 
-/// Whether `element` is one that a removal lists: equal in every part that the client named.
-bool is_listed(const json::value& element, const json::value& listed) {
-  if (!element.is_object() || !listed.is_object()) return element == listed;
-  return std::ranges::all_of(listed.get_object(), [&element](const auto& part) {
-    const json::value* own = json::find(element.get_object(), name_of(part));
-    return own != nullptr && *own == part.value();
+bool same_part(const Attribute& attribute, std::string_view name, const json::object& a,
+               const json::object& b) {
+  const json::value* x = json::find(a, name);
+  const json::value* y = json::find(b, name);
+  if (x == nullptr || y == nullptr) return x == y;
+  const Attribute* sub = find_attribute(attribute.sub_attributes, name);
+  return sub != nullptr ? same_value(*sub, *x, *y) : *x == *y;
+}
+
+/// Whether `element` is one that `listed` means: the same in every part that the client named. A
+/// boolean that is not there is false.
+bool is_listed(const Attribute& attribute, const json::value& element, const json::value& listed) {
+  if (!element.is_object() || !listed.is_object()) return same_value(attribute, element, listed);
+  return std::ranges::all_of(listed.get_object(), [&attribute, &element](const auto& part) {
+    const json::object& own = element.get_object();
+    if (part.value().is_bool()) {
+      return json::find_bool(own, name_of(part)).value_or(false) == part.value().get_bool();
+    }
+    const Attribute* sub = find_attribute(attribute.sub_attributes, name_of(part));
+    const json::value* value = json::find(own, name_of(part));
+    return sub != nullptr && value != nullptr && same_value(*sub, *value, part.value());
   });
+}
+
+/// Two elements that mean the same value: the same in `value` and `type` (RFC 7643 2.4: the pair
+/// should not repeat), or in all parts where there is no `value`.
+bool same_element(const Attribute& attribute, const json::value& a, const json::value& b) {
+  const bool pair =
+      a.is_object() && b.is_object() && json::find(a.get_object(), "value") != nullptr;
+  if (!pair) return is_listed(attribute, a, b) && is_listed(attribute, b, a);
+  return same_part(attribute, "value", a.get_object(), b.get_object()) &&
+         same_part(attribute, "type", a.get_object(), b.get_object());
+}
+
+/// The element of `list` that `wanted` means: an equal one rather than one that differs in case.
+json::value* find_same(json::array& list, const Attribute& attribute, const json::value& wanted) {
+  json::value* found = nullptr;
+  for (json::value& element : list) {
+    if (element == wanted) return &element;
+    if (found == nullptr && same_element(attribute, element, wanted)) found = &element;
+  }
+  return found;
 }
 
 bool is_primary(const json::value& element) {
@@ -255,7 +297,40 @@ void merge(json::object& target, const json::object& from) {
   for (const auto& member : from) target[member.key()] = member.value();
 }
 
-/// One document being changed.
+/// About the bytes of a value as text, without writing it; none for null.
+std::size_t weight(const json::value* value) {
+  constexpr std::size_t kScalarBytes = 8;  // a number or boolean; quotes, colon and comma
+  if (value == nullptr) return 0;
+  std::size_t bytes = kScalarBytes;
+  if (value->is_string()) {
+    bytes += value->get_string().size();
+  } else if (value->is_array()) {
+    for (const json::value& item : value->get_array()) bytes += weight(&item);
+  } else if (value->is_object()) {
+    for (const auto& member : value->get_object()) {
+      bytes += member.key().size() + weight(&member.value());
+    }
+  }
+  return bytes;
+}
+
+/// Bytes that an operation compares at most: what a filter looks at, and each value that it lists
+/// with each that is there, or was listed before it.
+/// `current`: null when the attribute has no value.
+std::size_t compared_bytes(const DocumentOp& op, const json::value* current) {
+  const std::size_t current_bytes = weight(current);
+  std::size_t bytes = 0;
+  if (op.path.filter) bytes += comparisons(op.path.filter->root()) * current_bytes;
+  if (op.kind != PatchKind::kReplace && op.value.is_array()) {
+    const std::size_t listed = op.value.get_array().size();
+    const bool has_list = current != nullptr && current->is_array();
+    const std::size_t there = has_list ? current->get_array().size() : 0;
+    bytes += listed * current_bytes + (listed + there) * weight(&op.value);
+  }
+  return bytes;
+}
+
+/// One document being changed, in place.
 class Applier {
  public:
   Applier(const ResourceType& type, json::object& doc) : type_(type), doc_(doc) {}
@@ -268,7 +343,19 @@ class Applier {
       if (!inner.is_object()) inner.emplace_object();
     }
     json::object& container = extension ? doc_[op.path.ref.schema->id].get_object() : doc_;
+    const json::value* current = json::find(container, attribute.name);
+    compared_ += compared_bytes(op, current);
+    if (compared_ > kComparedBytesMax) {
+      return fail(Code::kTooLarge, "the operations compare more than " +
+                                       std::to_string(kComparedBytesMax) + " bytes of values");
+    }
+    removed_ += weight(current);
     RETURN_IF_ERROR(apply_to(op, attribute, container));
+    added_ += weight(json::find(container, attribute.name));
+    if (added_ > removed_ + kDocGrowthMax) {
+      return fail(Code::kTooLarge, "the operations add more than " + std::to_string(kDocGrowthMax) +
+                                       " bytes to the resource");
+    }
     if (extension && container.empty()) doc_.erase(op.path.ref.schema->id);
     return {};
   }
@@ -318,23 +405,23 @@ class Applier {
                              json::object& container) {
     json::value* current = container.if_contains(attribute.name);
     if (current == nullptr) return {};
-    json::array kept;
-    for (const json::value& element : current->get_array()) {
-      const bool gone = std::ranges::any_of(
-          listed, [&element](const json::value& l) { return is_listed(element, l); });
-      if (!gone) kept.push_back(element);
-    }
-    return store_list(std::move(kept), attribute, container);
+    json::array& list = current->get_array();
+    const auto is_gone = [&listed, &attribute](const json::value& element) {
+      return std::ranges::any_of(listed, [&attribute, &element](const json::value& l) {
+        return is_listed(attribute, element, l);
+      });
+    };
+    list.erase(std::remove_if(list.begin(), list.end(), is_gone), list.end());
+    return check_list(list, attribute, container);
   }
 
   Result<void> append(const json::array& added, const Attribute& attribute,
                       json::object& container) {
-    json::array list = current_list(attribute, container);
+    json::array& list = list_in(attribute, container);
     std::vector<bool> changed(list.size(), false);
     for (const json::value& element : added) {
-      const auto same = std::ranges::find_if(
-          list, [&element](const json::value& own) { return same_element(own, element); });
-      if (same == list.end()) {
+      json::value* same = find_same(list, attribute, element);
+      if (same == nullptr) {
         list.push_back(element);
         changed.push_back(true);
       } else {
@@ -343,7 +430,7 @@ class Applier {
       }
     }
     RETURN_IF_ERROR(settle_primary(list, changed, std::string(attribute.name)));
-    return store_list(std::move(list), attribute, container);
+    return check_list(list, attribute, container);
   }
 
   /// name.givenName, manager.value
@@ -377,7 +464,7 @@ class Applier {
   /// emails[type eq "work"], emails[...].value, emails.value
   Result<void> change_elements(const DocumentOp& op, const Attribute& attribute,
                                json::object& container) {
-    json::array list = current_list(attribute, container);
+    json::array& list = list_in(attribute, container);
     std::vector<bool> changed(list.size(), false);
     bool any = false;
     for (std::size_t i = 0; i < list.size(); ++i) {
@@ -393,11 +480,8 @@ class Applier {
       }
     }
     RETURN_IF_ERROR(settle_primary(list, changed, std::string(attribute.name)));
-    json::array kept;
-    for (json::value& element : list) {
-      if (!is_unassigned(element)) kept.push_back(std::move(element));
-    }
-    return store_list(std::move(kept), attribute, container);
+    list.erase(std::remove_if(list.begin(), list.end(), is_unassigned), list.end());
+    return check_list(list, attribute, container);
   }
 
   static void change_element(const DocumentOp& op, json::value& element) {
@@ -472,23 +556,26 @@ class Applier {
     return true;
   }
 
-  static json::array current_list(const Attribute& attribute, const json::object& container) {
-    const json::array* list = json::find_array(container, attribute.name);
-    return list != nullptr ? *list : json::array{};
+  static json::array& list_in(const Attribute& attribute, json::object& container) {
+    json::value& value = container[attribute.name];
+    return value.is_array() ? value.get_array() : value.emplace_array();
   }
 
-  Result<void> store_list(json::array list, const Attribute& attribute, json::object& container) {
+  /// After a change: not too long, and not there at all when empty.
+  Result<void> check_list(const json::array& list, const Attribute& attribute,
+                          json::object& container) {
     if (list.size() > kValuesMax) {
       return bad(kInvalidValue, std::string(attribute.name) + ": has more than " +
                                     std::to_string(kValuesMax) + " values");
     }
-    if (list.empty()) return erase(attribute, container);
-    container[attribute.name] = std::move(list);
-    return {};
+    return list.empty() ? erase(attribute, container) : Result<void>();
   }
 
   const ResourceType& type_;
   json::object& doc_;
+  std::size_t added_ = 0;
+  std::size_t removed_ = 0;
+  std::size_t compared_ = 0;
 };
 
 }  // namespace
@@ -515,6 +602,12 @@ Result<Patch> parse_patch(const ResourceType& type, const json::value& body) {
     if (Result<void> taken = take_operation(type, items[i], out); !taken) {
       return fail_in("Operations[" + std::to_string(i) + "]", std::move(taken).error());
     }
+  }
+  if (comparisons(out.members) + comparisons(out.keys) > kListComparisonsMax) {
+    return fail(Code::kTooLarge,
+                "Operations: filters on members or keys with more than " +
+                    std::to_string(kListComparisonsMax) + " comparisons in all",
+                kTooMany);
   }
   return out;
 }

@@ -13,6 +13,13 @@
 namespace roster::scim {
 
 inline constexpr std::size_t kPatchOpsMax = 1000;
+/// By how many bytes (about, as text) a document may be longer between two operations than it was
+/// in the beginning. What may be stored is the store's to say.
+inline constexpr std::size_t kDocGrowthMax = 1 << 20;
+/// Comparisons in all filters on members and keys of one PATCH.
+inline constexpr std::size_t kListComparisonsMax = 1000;
+/// Bytes of values that the operations of one PATCH may compare with filters and listed values.
+inline constexpr std::size_t kComparedBytesMax = 64 << 20;
 
 enum class PatchKind { kAdd, kRemove, kReplace };
 
@@ -55,13 +62,15 @@ struct Patch {
 ///
 /// kInvalidArgument: invalidSyntax for a body that is no PatchOp message, invalidPath,
 /// invalidFilter, invalidValue, mutability for a readOnly path, noTarget for a remove without path;
-/// kTooLarge (tooMany) beyond kPatchOpsMax.
+/// kTooLarge (tooMany) beyond kPatchOpsMax or kListComparisonsMax.
 Result<Patch> parse_patch(const ResourceType& type, const json::value& body);
 
-/// `doc` after all operations in order. The caller's document is unchanged whatever happens.
+/// `doc` after all operations in order. The caller's document is unchanged whatever happens. Listed
+/// values are compared by the schema (caseExact), and an absent boolean in them counts as false.
 /// kInvalidArgument: noTarget when a value path selects nothing (except Entra's create-on-missing:
 /// `add` with an `eq` filter, and `replace` of a sub-attribute selected by a standard `type` or by
-/// `primary`), mutability for the removal of a required attribute, invalidValue.
+/// `primary`), mutability for the removal of a required attribute, invalidValue; kTooLarge beyond
+/// kDocGrowthMax or kComparedBytesMax.
 /// A remove that finds nothing is done already.
 Result<json::object> apply(const ResourceType& type, json::object doc,
                            std::span<const DocumentOp> ops);

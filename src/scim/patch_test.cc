@@ -225,6 +225,112 @@ TEST(Patch, Errors) {
   EXPECT_EQ(keyword_of(parse_patch(user_type(), json::object{{"Operations", many}})), kTooMany);
 }
 
+// RFC 7643 2.2: text is compared in any case, unless the attribute is caseExact (photos.value).
+TEST(Patch, ListedValuesAreComparedAsTheSchemaSays) {
+  const Row rows[] = {
+      {R"({"userName":"a","emails":[{"value":"A@x.org","type":"Work"},{"value":"b@x.org"}]})",
+       R"([{"op":"remove","path":"emails","value":[{"value":"a@X.org","type":"work"}]}])",
+       R"({"userName":"a","emails":[{"value":"b@x.org"}]})"},
+      {R"({"userName":"a","emails":[{"value":"A@x.org","type":"work"}]})",
+       R"([{"op":"remove","path":"emails","value":[{"value":"a@x.org","type":"home"}]}])",
+       R"({"userName":"a","emails":[{"value":"A@x.org","type":"work"}]})"},
+      {R"({"userName":"a","roles":[{"value":"STRASSE"}]})",
+       R"([{"op":"remove","path":"roles","value":[{"value":"straße"}]}])", R"({"userName":"a"})"},
+      {R"({"userName":"a","photos":[{"value":"http://x/A"},{"value":"http://x/a"}]})",
+       R"([{"op":"remove","path":"photos","value":[{"value":"http://x/a"}]}])",
+       R"({"userName":"a","photos":[{"value":"http://x/A"}]})"},
+      // A value that is there already is not made twice; it is written as the client writes it.
+      {R"({"userName":"a","emails":[{"value":"A@x.org","type":"work"}]})",
+       R"([{"op":"add","path":"emails","value":[{"value":"a@x.org","type":"WORK","display":"A"}]}])",
+       R"({"userName":"a","emails":[{"value":"a@x.org","type":"WORK","display":"A"}]})"},
+      {R"({"userName":"a","emails":[{"value":"A@x.org"},{"value":"a@x.org"}]})",
+       R"([{"op":"add","path":"emails","value":[{"value":"a@x.org"}]}])",
+       R"({"userName":"a","emails":[{"value":"A@x.org"},{"value":"a@x.org"}]})"},
+      {R"({"userName":"a","addresses":[{"locality":"Ulm","primary":false}]})",
+       R"([{"op":"add","path":"addresses","value":[{"locality":"ULM"}]}])",
+       R"({"userName":"a","addresses":[{"locality":"ULM","primary":false}]})"},
+      {R"({"userName":"a","photos":[{"value":"http://x/A"}]})",
+       R"([{"op":"add","path":"photos","value":[{"value":"http://x/a"}]}])",
+       R"({"userName":"a","photos":[{"value":"http://x/A"},{"value":"http://x/a"}]})"},
+      // A boolean that is not there is false.
+      {R"({"userName":"a","emails":[{"value":"x"},{"value":"y","primary":true}]})",
+       R"([{"op":"remove","path":"emails","value":[{"value":"x","primary":false},
+                                                   {"value":"y","primary":false}]}])",
+       R"({"userName":"a","emails":[{"value":"y","primary":true}]})"},
+      {R"({"userName":"a","emails":[{"value":"x"}]})",
+       R"([{"op":"remove","path":"emails","value":[{"value":"x","primary":true}]}])",
+       R"({"userName":"a","emails":[{"value":"x"}]})"},
+  };
+  check(rows);
+}
+
+// A body of 192 kB made a document of 12.8 MB, and each of its operations copied that.
+TEST(Patch, ADocumentIsBoundedWhileItGrows) {
+  json::array photos;
+  for (int i = 0; i < 100; ++i) photos.push_back(json::object{{"value", std::to_string(i)}});
+  const json::value doc = json::object{{"userName", "a"}, {"photos", photos}};
+  const auto outcome_of = [&doc](const std::string& picture, std::size_t more) {
+    json::array operations;
+    operations.push_back(
+        json::object{{"op", "replace"}, {"path", "photos.value"}, {"value", picture}});
+    while (operations.size() <= more) {
+      operations.push_back(json::object{{"op", "replace"},
+                                        {"path", "photos.display"},
+                                        {"value", std::to_string(operations.size())}});
+    }
+    const auto patch = parse_patch(user_type(), json::object{{"Operations", operations}});
+    CHECK(patch.has_value());
+    const auto out = apply(user_type(), doc.get_object(), patch->document);
+    return out ? std::string("done") : outcome(out);
+  };
+  EXPECT_TRUE(outcome_of(std::string(128 << 10, 'x'), 998).contains("add more than"));
+  EXPECT_EQ(outcome_of(std::string(8 << 10, 'x'), 998), "done");
+  // What comes and goes is no growth.
+  json::array operations;
+  for (int i = 0; i < 10; ++i) {
+    operations.push_back(json::object{
+        {"op", "add"}, {"path", "photos"}, {"value", {{{"value", std::string(128 << 10, 'y')}}}}});
+    operations.push_back(json::object{{"op", "remove"}, {"path", "photos"}});
+  }
+  EXPECT_EQ(patched(R"({"userName":"a"})", json::object{{"Operations", operations}}),
+            R"({"userName":"a"})");
+}
+
+// Each value that an operation lists is compared with each that is there, and so is each part of a
+// filter: a body of 1 MB could ask for hours.
+TEST(Patch, ComparingIsBounded) {
+  json::array photos;
+  for (int i = 0; i < 10; ++i) {
+    photos.push_back(json::object{{"value", std::string(100'000, static_cast<char>('a' + i))}});
+  }
+  const std::string doc = json::serialize(json::object{{"userName", "a"}, {"photos", photos}});
+  const auto outcome_of = [&doc](const char* op, const std::string& path, json::value value) {
+    const json::value operation = json::object{{"op", op}, {"path", path}, {"value", value}};
+    return patched(doc.c_str(), json::object{{"Operations", json::array(4, operation)}});
+  };
+  json::array listed;
+  for (int i = 0; i < 20; ++i) listed.push_back(json::object{{"value", std::to_string(i)}});
+  EXPECT_TRUE(outcome_of("add", "photos", listed).contains("compare more than"));
+  EXPECT_TRUE(outcome_of("remove", "photos", listed).contains("compare more than"));
+  EXPECT_TRUE(outcome_of("replace", "photos", listed).starts_with("{"));
+  std::string filter = "value eq \"r\"";
+  for (int i = 1; i < 100; ++i) filter += " or value eq \"r\"";
+  EXPECT_TRUE(outcome_of("remove", "photos[" + filter + "]", {}).contains("compare more than"));
+  listed.resize(5);
+  EXPECT_TRUE(outcome_of("add", "photos", listed).starts_with("{"));
+}
+
+TEST(Patch, ComparingRowsIsBounded) {
+  std::string filter = "value sw \"a\"";
+  for (int i = 1; i < 100; ++i) filter += " or value sw \"a\"";
+  const json::value operation = json::object{
+      {"op", "remove"}, {"path", std::string(COREWEAVE ":sunkSshKeys[") + filter + "]"}};
+  json::array many(10, operation);
+  EXPECT_TRUE(parse_patch(user_type(), json::object{{"Operations", many}}));
+  many.push_back(operation);
+  EXPECT_EQ(keyword_of(parse_patch(user_type(), json::object{{"Operations", many}})), kTooMany);
+}
+
 TEST(Patch, ListsCannotGrowWithoutBound) {
   json::array many;
   for (int i = 0; i < 60; ++i) many.push_back(json::object{{"value", std::to_string(i)}});
