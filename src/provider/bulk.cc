@@ -1,6 +1,8 @@
 #include "provider/bulk.h"
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -34,12 +36,12 @@ bool may_refer(std::string_view name) {
 }
 
 /// Calls `visit(string)` for each text in `value` that may be a reference.
-template <typename Visit>
-void visit_references(json::value& value, bool here, const Visit& visit) {
+template <typename Value, typename Visit>
+void visit_references(Value& value, bool here, const Visit& visit) {
   if (value.is_string()) {
     if (here) visit(value);
   } else if (value.is_array()) {
-    for (json::value& item : value.get_array()) visit_references(item, here, visit);
+    for (auto& item : value.get_array()) visit_references(item, here, visit);
   } else if (value.is_object()) {
     for (auto& member : value.get_object()) {
       visit_references(member.value(), may_refer({member.key().data(), member.key().size()}),
@@ -49,34 +51,42 @@ void visit_references(json::value& value, bool here, const Visit& visit) {
 }
 
 /// Whether an element of a list, or a complex value, is nothing without its reference.
-bool is_reference(const json::value& value) {
-  if (value.is_string()) return referred(json::view(value.get_string())).has_value();
+bool is_reference(const json::value& value, bool here) {
+  if (value.is_string()) return here && referred(json::view(value.get_string())).has_value();
   if (!value.is_object()) return false;
   return std::ranges::any_of(value.get_object(), [](const auto& member) {
-    return may_refer({member.key().data(), member.key().size()}) && member.value().is_string() &&
-           referred(json::view(member.value().get_string())).has_value();
+    return member.value().is_string() &&
+           is_reference(member.value(), may_refer({member.key().data(), member.key().size()}));
   });
 }
 
-/// Takes out what refers to something that is not there yet.
-void strip_references(json::value& value) {
+/// Takes out what refers to something that is not there yet; gives it in the same shape, or null.
+json::value take_references(json::value& value, bool here) {
+  json::array items;
+  json::object members;
   if (value.is_array()) {
     json::array kept;
     for (json::value& item : value.get_array()) {
-      if (is_reference(item)) continue;
-      strip_references(item);
-      kept.push_back(std::move(item));
+      (is_reference(item, here) ? items : kept).push_back(std::move(item));
     }
     value = std::move(kept);
   } else if (value.is_object()) {
     json::object kept;
     for (auto& member : value.get_object()) {
-      if (is_reference(member.value())) continue;
-      strip_references(member.value());
+      const bool refers = may_refer({member.key().data(), member.key().size()});
+      if (is_reference(member.value(), refers)) {
+        members[member.key()] = std::move(member.value());
+        continue;
+      }
+      json::value taken = take_references(member.value(), refers);
+      if (!taken.is_null()) members[member.key()] = std::move(taken);
       kept[member.key()] = std::move(member.value());
     }
     value = std::move(kept);
   }
+  if (!items.empty()) return items;
+  if (!members.empty()) return members;
+  return nullptr;
 }
 
 /// One operation as the client wrote it.
@@ -191,21 +201,19 @@ Result<BulkRequest> parse_bulk(const json::value& body) {
 /// One bulk request at work.
 class Bulk {
  public:
-  Bulk(Directory& directory, const Call& call, BulkRequest request)
-      : directory_(directory), call_(call), request_(std::move(request)) {
+  Bulk(Directory& directory, const Call& call, const BulkRules& rules, BulkRequest request)
+      : directory_(directory), call_(call), rules_(rules), request_(std::move(request)) {
     work_.resize(request_.operations.size());
     for (std::size_t i = 0; i < request_.operations.size(); ++i) {
       const Operation& operation = request_.operations[i];
       if (operation.method == "POST" && operation.bulk_id) by_bulk_id_[*operation.bulk_id] = i;
     }
+    for (std::size_t i = 0; i < request_.operations.size(); ++i) find_needs(i);
   }
 
   json::object run() {
     for (std::size_t i = 0; i < work_.size() && !is_over(); ++i) {
-      if (work_[i].state == State::kWaiting) carry_out(i);
-    }
-    for (std::size_t i = 0; i < work_.size(); ++i) {
-      if (work_[i].state == State::kDone && work_[i].lacks_references) complete(i);
+      if (work_[i].state == State::kWaiting) carry_out_with_needs(i);
     }
     json::array results;
     for (std::size_t i = 0; i < work_.size(); ++i) {
@@ -221,8 +229,13 @@ class Bulk {
   enum class State { kWaiting, kBegun, kDone };
   struct Work {
     State state = State::kWaiting;
-    bool lacks_references = false;
-    std::string id;  // of the resource
+    std::vector<std::size_t> needs;  // operations whose resources it refers to, in order
+    std::size_t needs_seen = 0;
+    json::value left_out;                // references of what is made to what was not there yet
+    std::size_t missing = 0;             // how many operations those wait for
+    std::vector<std::size_t> followers;  // operations that wait so for this one
+    bool made = false;                   // a resource, by POST
+    std::string id;                      // of the resource
     std::string version;
     int status = 0;
     std::optional<Error> error;
@@ -237,37 +250,77 @@ class Bulk {
     ++errors_;
   }
 
-  /// The id of what a bulkId stands for; nothing while its operation is under way: a circle.
-  Result<std::optional<std::string>> resolve(const std::string& bulk_id) {
-    const auto found = by_bulk_id_.find(bulk_id);
-    if (found == by_bulk_id_.end()) {
-      return fail(Code::kFailedPrecondition, "no operation of this request makes bulkId:" + bulk_id,
-                  scim::kInvalidValue);
-    }
-    Work& other = work_[found->second];
-    if (other.state == State::kWaiting && !is_over()) carry_out(found->second);
-    if (other.state == State::kBegun) return std::nullopt;
-    if (other.state == State::kWaiting || other.error) {
-      return fail(Code::kFailedPrecondition, "bulkId:" + bulk_id + " was not made",
-                  scim::kInvalidValue);
-    }
-    return other.id;
+  void find_needs(std::size_t index) {
+    const Operation& operation = request_.operations[index];
+    if (operation.error) return;
+    const auto need = [this, index](std::string_view text) {
+      const auto bulk_id = referred(text);
+      if (!bulk_id) return;
+      const auto found = by_bulk_id_.find(*bulk_id);
+      if (found != by_bulk_id_.end()) work_[index].needs.push_back(found->second);
+    };
+    if (operation.id) need(*operation.id);
+    visit_references(operation.data, false,
+                     [&need](const json::value& text) { need(json::view(text.get_string())); });
   }
 
-  /// Puts ids in place of references; how many are left.
-  Result<std::size_t> substitute(json::value& data) {
-    std::size_t left = 0;
+  /// Depth first, what an operation refers to before itself. The stack is our own: how long a chain
+  /// of references is, is the client's choice. Test: TheLongestChainOfReferencesIsResolved.
+  void carry_out_with_needs(std::size_t root) {
+    std::vector<std::size_t> stack{root};
+    while (!stack.empty()) {
+      const std::size_t index = stack.back();
+      Work& work = work_[index];
+      work.state = State::kBegun;
+      if (const auto next = next_need(work)) {
+        stack.push_back(*next);
+        continue;
+      }
+      stack.pop_back();
+      carry_out(index);
+      // A circle is closed before anything else of this request can change who is in it.
+      for (const std::size_t follower : work.followers) {
+        if (--work_[follower].missing == 0) complete(follower);
+      }
+    }
+  }
+
+  std::optional<std::size_t> next_need(Work& work) const {
+    while (work.needs_seen < work.needs.size() && !is_over()) {
+      const std::size_t next = work.needs[work.needs_seen++];
+      if (work_[next].state == State::kWaiting) return next;
+    }
+    return std::nullopt;
+  }
+
+  /// The operation whose resource a bulkId stands for. kFailedPrecondition when there will be none.
+  Result<std::size_t> resolve(std::string_view bulk_id) const {
+    const auto refuse = [bulk_id](std::string_view before, std::string_view after) {
+      std::string sentence(before);
+      sentence.append("bulkId:").append(bulk_id).append(after);
+      return fail(Code::kFailedPrecondition, std::move(sentence), scim::kInvalidValue);
+    };
+    const auto found = by_bulk_id_.find(bulk_id);
+    if (found == by_bulk_id_.end()) return refuse("no operation of this request makes ", "");
+    const Work& other = work_[found->second];
+    if (other.state != State::kBegun && !other.made) return refuse("", " was not made");
+    return found->second;
+  }
+
+  /// Puts ids in place of references; the operations under way, whose references are left.
+  Result<std::set<std::size_t>> substitute(json::value& data) const {
+    std::set<std::size_t> left;
     std::optional<Error> error;
     visit_references(data, false, [this, &left, &error](json::value& text) {
       const auto bulk_id = referred(json::view(text.get_string()));
       if (!bulk_id || error) return;
-      const auto id = resolve(std::string(*bulk_id));
-      if (!id) {
-        error = id.error();
-      } else if (*id) {
-        text = **id;
+      const auto other = resolve(*bulk_id);
+      if (!other) {
+        error = other.error();
+      } else if (work_[*other].made) {
+        text = work_[*other].id;
       } else {
-        ++left;
+        left.insert(*other);
       }
     });
     if (error) return std::unexpected(std::move(*error));
@@ -275,47 +328,76 @@ class Bulk {
   }
 
   void carry_out(std::size_t index) {
-    const Operation& operation = request_.operations[index];
+    Operation& operation = request_.operations[index];
     Work& work = work_[index];
-    work.state = State::kBegun;
+    if (is_over()) {
+      work.state = State::kWaiting;  // not carried out, and not told
+      return;
+    }
     if (operation.error) return end(work, *operation.error);
+    if (Result<void> may = may_begin(); !may) return end(work, std::move(may).error());
     if (operation.id) {
       work.id = *operation.id;
       if (const auto bulk_id = referred(*operation.id)) {
-        const auto id = resolve(std::string(*bulk_id));
-        if (!id) return end(work, id.error());
-        if (!*id) return end(work, bad_operation("path refers to itself"));
-        work.id = **id;
+        const auto other = resolve(*bulk_id);
+        if (!other) return end(work, other.error());
+        work.id = work_[*other].id;
       }
     }
-    json::value data = operation.data;
-    const auto left = substitute(data);
+    const auto left = substitute(operation.data);
     if (!left) return end(work, left.error());
-    if (*left > 0) {
-      work.lacks_references = true;
-      strip_references(data);
+    if (!left->empty()) work.left_out = take_references(operation.data, false);
+    perform(operation, operation.method, operation.version, work);
+    if (work.error || work.left_out.is_null()) return;
+    work.missing = left->size();
+    for (const std::size_t other : *left) work_[other].followers.push_back(index);
+  }
+
+  /// Whether the next operation may still be carried out; once no, always no.
+  Result<void> may_begin() {
+    if (!stopped_ && rules_.clock() - began_ > rules_.time_max) {
+      stopped_ = Error{Code::kUnavailable,
+                       "not carried out: the request's time was used up by the operations before; "
+                       "send this one again"};
     }
-    perform(operation, operation.method, data, work);
+    return still_allowed();
   }
 
-  /// The references that were left out: all is there now.
+  Result<void> still_allowed() {
+    if (!stopped_) {
+      if (Result<void> allowed = rules_.still_allowed(); !allowed) stopped_ = allowed.error();
+    }
+    return stopped_ ? Result<void>(std::unexpected(*stopped_)) : Result<void>();
+  }
+
+  /// Adds the references that were left out, and nothing else: what others wrote since stays.
   void complete(std::size_t index) {
-    const Operation& operation = request_.operations[index];
+    Operation& operation = request_.operations[index];
     Work& work = work_[index];
-    if (work.error) return;
     const int status = work.status;
-    json::value data = operation.data;
-    const auto left = substitute(data);
-    if (!left) return end(work, left.error());
-    perform(operation, "PUT", data, work);
-    if (!work.error) work.status = status;
+    const auto left = substitute(work.left_out);
+    Result<void> sound = left ? Result<void>() : std::unexpected(left.error());
+    if (sound) sound = still_allowed();
+    if (sound) {
+      operation.data =
+          json::object{{"Operations", {{{"op", "add"}, {"value", std::move(work.left_out)}}}}};
+      perform(operation, "PATCH", "", work);
+    } else {
+      end(work, std::move(sound).error());
+    }
+    if (work.error) {
+      work.error->message.insert(0, "made, but without its references: ");
+    } else {
+      work.status = status;
+    }
   }
 
-  void perform(const Operation& operation, const std::string& method, const json::value& data,
+  /// With the operation's data.
+  void perform(const Operation& operation, const std::string& method, const std::string& version,
                Work& work) {
     http::Request request;
     request.method = method;
-    if (!operation.version.empty()) request.headers.set("If-Match", operation.version);
+    if (!version.empty()) request.headers.set("If-Match", version);
     // Nobody is shown the resource: nothing of it is loaded. Groups answer PATCH with 204.
     const bool shows = method != "PATCH" || &operation.functions->type() == &scim::user_type();
     const auto query = http::Query::parse(shows ? "attributes=id" : "");
@@ -327,13 +409,14 @@ class Bulk {
                     .base = call_.base,
                     .scanned_rows_max = call_.scanned_rows_max,
                     .now = call_.now};
-    auto answer = call_function(*operation.functions, call, method, work.id, data);
+    auto answer = call_function(*operation.functions, call, method, work.id, operation.data);
     if (!answer) return end(work, std::move(answer).error());
     work.status = answer->status;
     work.version = answer->headers.get("ETag");
     if (method == "POST") {
       const std::string_view location = answer->headers.get("Location");
       work.id = location.substr(location.rfind('/') + 1);
+      work.made = true;
     }
     work.state = State::kDone;
   }
@@ -365,18 +448,21 @@ class Bulk {
 
   Directory& directory_;
   const Call& call_;
+  const BulkRules& rules_;
   BulkRequest request_;
+  const std::chrono::milliseconds began_ = rules_.clock();
   std::vector<Work> work_;
-  std::map<std::string, std::size_t> by_bulk_id_;
+  std::map<std::string, std::size_t, std::less<>> by_bulk_id_;
   std::int64_t errors_ = 0;
+  std::optional<Error> stopped_;  // why nothing more is carried out
 };
 
 }  // namespace
 
-Result<http::Response> answer_bulk(Directory& directory, const Call& call,
+Result<http::Response> answer_bulk(Directory& directory, const Call& call, const BulkRules& rules,
                                    const json::value& body) {
   ASSIGN_OR_RETURN(BulkRequest request, parse_bulk(body));
-  return json_answer(200, Bulk(directory, call, std::move(request)).run());
+  return json_answer(200, Bulk(directory, call, rules, std::move(request)).run());
 }
 
 }  // namespace roster::provider

@@ -1,5 +1,10 @@
 #include "provider/bulk.h"
 
+#include <pthread.h>
+
+#include <chrono>
+#include <functional>
+
 #include "provider/testing.h"
 
 namespace roster::provider {
@@ -76,6 +81,17 @@ TEST_F(BulkTest, FailuresAreToldOneByOne) {
   EXPECT_EQ(statuses(bulk(operations)), "409 409 404 201");
 }
 
+// After the last failure that the client bears nothing is done, also not what waited for it.
+TEST_F(BulkTest, NothingFollowsTheLastFailure) {
+  make_user("taken");
+  const Answer answer =
+      bulk(group("g", "team", "bulkId:a") + "," + user("a", "taken") + "," + user("b", "bob"),
+           R"(,"failOnErrors":1)");
+  EXPECT_EQ(statuses(answer), "409");
+  EXPECT_EQ(result(answer, 0).at("bulkId"), "a");
+  EXPECT_EQ(get("/Users").total(), 1);
+}
+
 TEST_F(BulkTest, ReferencesMayPointForward) {
   const Answer answer = bulk(group("g", "team", "bulkId:u") + "," + user("u", "ada"));
   EXPECT_EQ(statuses(answer), "201 201");
@@ -90,7 +106,7 @@ TEST_F(BulkTest, ReferencesMayPointForward) {
   EXPECT_EQ(get("/Groups").total(), 1);
 }
 
-TEST_F(BulkTest, CirclesAreClosedInTheEnd) {
+TEST_F(BulkTest, CirclesAreClosed) {
   const char* urn = ENTERPRISE;
   const auto managed = [urn](const std::string& by) {
     return std::string(",\"") + urn + R"(":{"manager":{"value":"bulkId:)" + by + "\"}}";
@@ -108,20 +124,161 @@ TEST_F(BulkTest, CirclesAreClosedInTheEnd) {
   }
 }
 
-// Each operation waits for the next one: as deep as a request can make it.
+// A PUT of all that the POST said, in the end, undid what came after it.
+TEST_F(BulkTest, ClosingACircleUndoesNothing) {
+  const std::string alice = make_user("alice");
+  const std::string circle = group("a", "ca", "bulkId:b") + "," + group("b", "cb", "bulkId:a");
+  const Answer patched = bulk(circle + R"(,{"method":"PATCH","path":"/Groups/bulkId:b","data":
+      {"Operations":[{"op":"replace","path":"displayName","value":"renamed"},
+                     {"op":"add","path":"members","value":[{"value":")" +
+                              alice + R"("}]}]}})");
+  EXPECT_EQ(statuses(patched), "201 201 204");
+  const std::string b = id_of(result(patched, 1));
+  EXPECT_EQ(get("/Groups/" + b).text("displayName"), "renamed");
+  EXPECT_EQ(members(id_of(result(patched, 0))), "renamed");
+  const std::string both = members(b);
+  EXPECT_TRUE(both == "alice ca" || both == "ca alice") << both;
+
+  const Answer deleted = bulk(group("a", "da", "bulkId:b") + "," + group("b", "db", "bulkId:a") +
+                              R"(,{"method":"DELETE","path":"/Groups/bulkId:b"})");
+  EXPECT_EQ(statuses(deleted), "201 201 204");
+  EXPECT_EQ(get("/Groups/" + id_of(result(deleted, 1))).status, 404);
+}
+
+// What is left out is the reference: not text that only looks like one, nor other members.
+TEST_F(BulkTest, OnlyReferencesWaitForTheCircle) {
+  const std::string alice = make_user("alice");
+  const Answer answer =
+      bulk(group("a", "ca", "bulkId:b") +
+           R"(,{"method":"POST","path":"/Groups","bulkId":"b","data":{"displayName":"bulkId:a",
+          "members":[{"value":")" +
+           alice + R"("},{"value":"bulkId:a"},{"value":"bulkId:u"}]}},)" + user("u", "bob"));
+  ASSERT_EQ(statuses(answer), "201 201 201");
+  const Answer b = get("/Groups/" + id_of(result(answer, 1)));
+  EXPECT_EQ(b.text("displayName"), "bulkId:a");
+  EXPECT_EQ(b.body.at("members").as_array().size(), 3U);
+  EXPECT_EQ(b.body.at("meta").at("version"), result(answer, 1).at("version"));
+}
+
+TEST_F(BulkTest, ACircleThatCannotBeClosedIsTold) {
+  make_group("taken");
+  const Answer answer = bulk(group("a", "taken", "bulkId:b") + "," + group("b", "cb", "bulkId:a") +
+                             "," + group("c", "cc", "bulkId:b"));
+  EXPECT_EQ(statuses(answer), "409 409 201");
+  EXPECT_FALSE(result(answer, 0).contains("location"));
+  const json::object& b = result(answer, 1);
+  EXPECT_EQ(b.at("response").at("detail"),
+            "made, but without its references: bulkId:a was not made");
+  EXPECT_EQ(get("/Groups/" + id_of(b)).text("displayName"), "cb");
+  EXPECT_EQ(members(id_of(result(answer, 2))), "cb") << "b was made";
+}
+
+/// Runs `work` on a thread with that much stack.
+void run_with_stack(std::size_t bytes, std::function<void()> work) {
+  pthread_attr_t attributes;
+  CHECK(pthread_attr_init(&attributes) == 0);
+  CHECK(pthread_attr_setstacksize(&attributes, bytes) == 0);
+  const auto start = [](void* argument) -> void* {
+    (*static_cast<std::function<void()>*>(argument))();
+    return nullptr;
+  };
+  pthread_t thread;
+  CHECK(pthread_create(&thread, &attributes, start, &work) == 0);
+  CHECK(pthread_join(thread, nullptr) == 0);
+  CHECK(pthread_attr_destroy(&attributes) == 0);
+}
+
+// Each operation waits for the next one, as many as there can be, and as deep in a value as JSON
+// can be: with a recursion for each, that took 6 MiB of stack.
 TEST_F(BulkTest, TheLongestChainOfReferencesIsResolved) {
+  constexpr int kDepth = 27;
+  std::string open;
+  for (int i = 0; i < kDepth; ++i) open += R"("x":{)";
   std::string operations;
   for (std::size_t i = 0; i < kBulkOperationsMax; ++i) {
-    const std::string next = std::to_string((i + 1) % kBulkOperationsMax);
+    const std::string next =
+        R"("value":"bulkId:b)" + std::to_string((i + 1) % kBulkOperationsMax) + '"';
     if (i > 0) operations += ',';
     operations += user("b" + std::to_string(i), "user" + std::to_string(i),
-                       ",\"" ENTERPRISE R"(":{"manager":{"value":"bulkId:b)" + next + "\"}}");
+                       ",\"" ENTERPRISE R"(":{"manager":{)" + next + "}}," + open + next +
+                           std::string(kDepth, '}'));
   }
-  const Answer answer = bulk(operations);
+  Answer answer;
+  run_with_stack(2 << 20, [this, &answer, &operations] { answer = bulk(operations); });
   ASSERT_EQ(answer.status, 200) << answer.text("detail");
   const json::array& results = answer.body.at("Operations").as_array();
   ASSERT_EQ(results.size(), kBulkOperationsMax);
   for (const json::value& each : results) EXPECT_EQ(each.at("status"), "201");
+  const Answer last = get("/Users/" + id_of(result(answer, kBulkOperationsMax - 1)));
+  EXPECT_EQ(last.extension(ENTERPRISE).at("manager").at("value").as_string(),
+            id_of(result(answer, 0)));
+}
+
+TEST_F(BulkTest, ARequestHasItsTime) {
+  std::chrono::milliseconds time{0};
+  ScimOptions options{.public_url = "https://hub.example", .allowed_hosts = {}};
+  options.bulk_time_max = std::chrono::seconds(2);
+  options.monotonic_clock = [&time] { return time += std::chrono::seconds(1); };
+  restart(std::move(options));
+  const std::string late = user("c", "cyd") + "," + user("d", "dee");
+  const std::string all = user("a", "ada") + "," + user("b", "bob") + "," + late;
+  const Answer answer = bulk(all);
+  ASSERT_EQ(answer.status, 200) << "what was done is told";
+  EXPECT_EQ(statuses(answer), "201 201 503 503");
+  EXPECT_NE(result(answer, 2).at("response").at("detail").as_string().find("send this one again"),
+            std::string::npos);
+  EXPECT_EQ(statuses(bulk(late)), "201 201");
+  EXPECT_EQ(
+      statuses(bulk(R"({"method":"DELETE","path":"/Users/0"},)" + all, R"(,"failOnErrors":1)")),
+      "404");
+}
+
+// Judged once, in the beginning, a revoked token went on for a thousand operations.
+TEST_F(BulkTest, TheRightToWriteMayEndBetweenOperations) {
+  std::function<void()> change;
+  int calls = 0;
+  ScimOptions options{.public_url = "https://hub.example", .allowed_hosts = {}};
+  // Asked once in the beginning and once before each operation.
+  options.monotonic_clock = [&change, &calls] {
+    if (++calls == 3) change();
+    return std::chrono::milliseconds(0);
+  };
+  restart(std::move(options));
+  int n = 0;
+  const auto sent = [this, &calls, &n](const std::string& bearer) {
+    calls = 0;
+    std::string operations;
+    for (const char* id : {"a", "b", "c"}) {
+      operations += (operations.empty() ? "" : ",") + user(id, id + std::to_string(++n));
+    }
+    return statuses(send(bearer, "POST", "/Bulk",
+                         R"({"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+                             "Operations":[)" +
+                             operations + "]}"));
+  };
+  const auto turn = [this](bool directory::OrgSettings::* which, bool on) {
+    const auto edit = [which, on](directory::OrgSettings settings) {
+      settings.*which = on;
+      return Result<directory::OrgSettings>(std::move(settings));
+    };
+    CHECK(directory_->update_org_settings(hub_, acme_, edit).has_value());
+  };
+  change = [&turn] { turn(&directory::OrgSettings::automated_provisioning, false); };
+  EXPECT_EQ(sent(okta_), "201 403 403");
+  change = [] {};
+  EXPECT_EQ(sent(admin_), "201 201 201") << "the switch is for clients";
+  turn(&directory::OrgSettings::automated_provisioning, true);
+  change = [&turn] { turn(&directory::OrgSettings::scim_api, false); };
+  EXPECT_EQ(sent(okta_), "201 403 403");
+  turn(&directory::OrgSettings::scim_api, true);
+
+  change = [this] { CHECK(directory_->revoke_token(hub_, acme_, "t1").has_value()); };
+  calls = 0;
+  const Answer circle = bulk(group("a", "ca", "bulkId:b") + "," + group("b", "cb", "bulkId:a"));
+  EXPECT_EQ(statuses(circle), "401 409");
+  const Answer b = send(admin_, "GET", "/Groups/" + id_of(result(circle, 1)));
+  EXPECT_EQ(b.text("displayName"), "cb");
+  EXPECT_EQ(send(admin_, "GET", "/Groups").total(), 1);
 }
 
 TEST_F(BulkTest, WhatIsNoOperationFailsAlone) {

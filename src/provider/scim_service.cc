@@ -95,13 +95,33 @@ std::string route_of(const Target& target, Endpoint endpoint) {
   return route;
 }
 
-Result<void> check_may_write(const Call& call) {
-  if (call.reader()) return fail(Code::kUnsupported, "this token only reads");
-  if (call.actor.scope == directory::Scope::kScim && !call.org.settings.automated_provisioning) {
+Result<void> check_switched_on(const directory::Actor& actor, const directory::Org& org) {
+  const bool of_client = actor.scope == directory::Scope::kScim ||
+                         actor.scope == directory::Scope::kRead ||
+                         actor.scope == directory::Scope::kUser;
+  if (of_client && !org.settings.scim_api) {
+    return fail(Code::kPermissionDenied, "SCIM is switched off in this organization");
+  }
+  return {};
+}
+
+Result<void> check_may_write(const directory::Actor& actor, const directory::Org& org) {
+  if (actor.scope == directory::Scope::kRead) {
+    return fail(Code::kUnsupported, "this token only reads");
+  }
+  if (actor.scope == directory::Scope::kScim && !org.settings.automated_provisioning) {
     return fail(Code::kPermissionDenied,
                 "automated provisioning is switched off in this organization");
   }
   return {};
+}
+
+/// Both, for a call that is under way: tokens are revoked, and switches turned, meanwhile.
+Result<void> check_still_may_write(Directory& directory, const Call& call) {
+  ASSIGN_OR_RETURN(const directory::Actor actor, directory.authenticate(call.bearer()));
+  ASSIGN_OR_RETURN(const directory::Org org, find_org(directory, actor, call.org.slug));
+  RETURN_IF_ERROR(check_switched_on(actor, org));
+  return check_may_write(actor, org);
 }
 
 Result<http::Response> discover(const Call& call, const Target& target,
@@ -112,7 +132,7 @@ Result<http::Response> discover(const Call& call, const Target& target,
   }
   if (target.collection == "ServiceProviderConfig") {
     const bool person = call.actor.scope == directory::Scope::kUser;
-    const bool writes = check_may_write(call).has_value();
+    const bool writes = check_may_write(call.actor, call.org).has_value();
     scim::Offer offer{.writes = writes, .page_default = call.page_default()};
     if (writes && !person) {
       offer.bulk_operations_max = kBulkOperationsMax;
@@ -164,12 +184,7 @@ Result<http::Response> ScimService::Impl::answer(const http::Request& request,
   ASSIGN_OR_RETURN(directory::Actor actor, authenticate(directory, request, context));
   if (!target) return std::unexpected(target.error());
   ASSIGN_OR_RETURN(directory::Org org, find_org(directory, actor, target->org));
-  const bool of_client = actor.scope == directory::Scope::kScim ||
-                         actor.scope == directory::Scope::kRead ||
-                         actor.scope == directory::Scope::kUser;
-  if (of_client && !org.settings.scim_api) {
-    return fail(Code::kPermissionDenied, "SCIM is switched off in this organization");
-  }
+  RETURN_IF_ERROR(check_switched_on(actor, org));
   ASSIGN_OR_RETURN(std::string base, origin(options, request, context));
   base += "/api/organizations/" + org.slug + "/scim/v2";
   ASSIGN_OR_RETURN(http::Query query, http::Query::parse(request.query));
@@ -217,7 +232,7 @@ Result<http::Response> ScimService::Impl::run(const Call& call, const Target& ta
 
 Result<http::Response> ScimService::Impl::write(const Call& call, const Target& target,
                                                 const Functions& functions) {
-  RETURN_IF_ERROR(check_may_write(call));
+  RETURN_IF_ERROR(check_may_write(call.actor, call.org));
   const std::string& method = call.request.method;
   if (method == "DELETE") return functions.remove(directory, call, *target.id);
   if (!has_json_type(call.request)) {
@@ -233,12 +248,17 @@ Result<http::Response> ScimService::Impl::write(const Call& call, const Target& 
 }
 
 Result<http::Response> ScimService::Impl::bulk(const Call& call) {
-  RETURN_IF_ERROR(check_may_write(call));
+  RETURN_IF_ERROR(check_may_write(call.actor, call.org));
   if (!has_json_type(call.request)) {
     return error_answer(415, "", "the body must be application/scim+json");
   }
   ASSIGN_OR_RETURN(const json::value body, parse_body(call.request, options.group_body_bytes_max));
-  return answer_bulk(directory, call, body);
+  const auto still_allowed = [this, &call] { return check_still_may_write(directory, call); };
+  return answer_bulk(directory, call,
+                     {.clock = options.monotonic_clock,
+                      .time_max = options.bulk_time_max,
+                      .still_allowed = still_allowed},
+                     body);
 }
 
 Result<http::Response> ScimService::Impl::answer_person(const Call& call, const Target& target,

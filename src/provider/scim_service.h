@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -25,6 +26,10 @@ struct ScimOptions {
   /// Resources that one filter may read for a token that is not an administrator's.
   std::int64_t scanned_rows_max = 100'000;
   Clock clock = system_now;
+  /// After this no further operation of a bulk request begins: one request must not keep a worker
+  /// for long.
+  std::chrono::milliseconds bulk_time_max = std::chrono::seconds(60);
+  MonotonicClock monotonic_clock = steady_now;
 };
 
 /// The error body of RFC 7644 3.12 for what the HTTP edge refused at this (raw) path; nothing when
