@@ -62,11 +62,9 @@ constexpr Statement kSetName{"identity.set_name", "UPDATE posix_id SET name = $2
   "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external, " \
   "gid FROM posix_id "
 constexpr Statement kWaitingExternal{"identity.waiting_external", ROSTER_WAITING_COLUMNS
-                                     "WHERE org = $1 AND bound_external = $2 AND kind = $3 "
-                                     "AND number IS NOT NULL"};
+                                     "WHERE org = $1 AND bound_external = $2 AND kind = $3"};
 constexpr Statement kWaitingKey{"identity.waiting_key", ROSTER_WAITING_COLUMNS
-                                "WHERE org = $1 AND bound_key = $2 AND kind = $3 "
-                                "AND number IS NOT NULL"};
+                                "WHERE org = $1 AND bound_key = $2 AND kind = $3"};
 #undef ROSTER_WAITING_COLUMNS
 constexpr Statement kBind{
     "identity.bind",
@@ -167,6 +165,7 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
   RETURN_IF_ERROR(tx.query(
       statement,
       [&](const Row& row) -> Result<void> {
+        if (row.is_null(1)) return {};  // deleted before it had an identity
         Waiting found{{{static_cast<std::uint64_t>(row.integer(0)),
                         static_cast<std::uint32_t>(row.integer(1)), std::string(row.text(2)),
                         IdentityState::kActive, primary_gid(row, 8, 1)},

@@ -3,6 +3,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "directory/identity.h"
@@ -15,6 +16,7 @@ namespace roster::directory {
 namespace {
 
 using store::Tx;
+using ::testing::EndsWith;
 using testing::group_named;
 using ::testing::HasSubstr;
 using testing::must;
@@ -250,6 +252,15 @@ class Everything {
   std::string outer_;
 };
 
+/// Of few rows in each organization, or as many as asked for. org.insert: what it would check to
+/// change a number, which it never does.
+const std::set<std::string, std::less<>> kOfOneOrganization = {
+    "client.list", "client.numbers",     "external_id.delete_all",
+    "node.list",   "token.list_of_org",  "id_block.number_between",
+    "org.insert",  "scope.named_groups", "id_block.take_number",
+    "view.list",   "view.groups_of_all", "user.find_inactive",
+    "view.nodes"};
+
 // A plan that walks a table or sorts what it found is fast in every test and slow in every company.
 TEST(PlanTest, EveryStatementGoesByAnIndex) {
   store::testing::TestDatabase database(store::Engine::kSqlite);
@@ -274,6 +285,10 @@ TEST(PlanTest, EveryStatementGoesByAnIndex) {
          must(store::testing::explain(*database, store::Statement{name, sql}))) {
       EXPECT_THAT(step, Not(StartsWith("SCAN"))) << name << ": " << sql;
       EXPECT_THAT(step, Not(HasSubstr("TEMP B-TREE"))) << name << ": " << sql;
+      // All that an organization has, or all ids above nothing: no better than a walk.
+      if (kOfOneOrganization.contains(name)) continue;
+      EXPECT_THAT(step, Not(EndsWith("(org=?)"))) << name << ": " << sql;
+      EXPECT_THAT(step, Not(HasSubstr("number>?"))) << name << ": " << sql;
     }
     ++explained;
   }
