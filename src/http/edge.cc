@@ -1,7 +1,9 @@
 #include "http/edge.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
+#include <thread>
 #include <utility>
 
 namespace roster::http {
@@ -62,7 +64,11 @@ Edge::Edge(ServerOptions server_options, Handler request_handler, Metrics& regis
     : options(std::move(server_options)),
       handler(std::move(request_handler)),
       metrics(registry),
-      pool(options.workers, options.queue_max, metrics.queued) {}
+      pool({.workers = options.workers,
+            .computing = options.computing != 0 ? options.computing
+                                                : std::max(1U, std::thread::hardware_concurrency()),
+            .queue_max = options.queue_max},
+           metrics.queued) {}
 
 const std::string& HttpDate::at(Timestamp now) {
   const auto second = std::chrono::floor<std::chrono::seconds>(now);

@@ -232,11 +232,10 @@ Session::Awaitable<bool> Session::write(std::string_view bytes) {
   co_return true;
 }
 
-Session::Awaitable<bool> Session::on_worker(std::move_only_function<void()> work,
-                                            bool continuation) {
+Session::Awaitable<bool> Session::on_worker(std::move_only_function<void()> work, Work kind) {
   burst_ = 0;
   co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(bool)>(
-      [this, continuation, task = std::move(work)](auto handler) mutable {
+      [this, kind, task = std::move(work)](auto handler) mutable {
         // The handler may be dropped with its job when the server stops: it then destroys the
         // coroutine, after the io threads have ended.
         WorkerPool::Job job = [this, inner = std::move(task),
@@ -244,9 +243,9 @@ Session::Awaitable<bool> Session::on_worker(std::move_only_function<void()> work
           if (run) inner();
           asio::post(shard_.io, [run, done = std::move(done)]() mutable { std::move(done)(run); });
         };
-        if (continuation) {
+        if (kind == Work::kContinuation) {
           edge_.pool.submit_continuation(std::move(job));
-        } else if (!edge_.pool.submit(job)) {
+        } else if (!edge_.pool.submit(job, kind)) {
           job(false);
         }
       },
@@ -384,6 +383,12 @@ void Session::call_handler() {
   }
 }
 
+Work Session::work_of_handler() const {
+  if (context_.resumed) return Work::kContinuation;
+  const std::string& method = head_.request.method;
+  return method == "GET" || method == "HEAD" ? Work::kRead : Work::kWrite;
+}
+
 Session::Awaitable<bool> Session::answer() {
   const SteadyTime begin = steady_clock::now();
   context_ = peer_;
@@ -391,7 +396,7 @@ Session::Awaitable<bool> Session::answer() {
   keep_alive_ = head_.keep_alive;
   while (true) {
     const std::uint64_t evictions = shard_.waits.evictions();
-    if (!co_await on_worker([this] { call_handler(); }, context_.resumed)) {
+    if (!co_await on_worker([this] { call_handler(); }, work_of_handler())) {
       edge_.metrics.rejected(kNoWorker.reason);
       response_ = rejection(edge_.options.refusal, head_.request.path, kNoWorker);
     }
@@ -525,7 +530,7 @@ Session::Awaitable<bool> Session::send_file(FileBody file) {
       const bool ran =
           co_await on_worker([fd, offset = static_cast<off_t>(file.offset), &data,
                               &got] { got = ::pread(fd, data.data(), data.size(), offset); },
-                             /*continuation=*/true);
+                             Work::kContinuation);
       if (!ran || got <= 0) co_return false;
       data.resize(static_cast<std::size_t>(got));
       if (!co_await write(data)) co_return false;
@@ -560,7 +565,7 @@ Session::Awaitable<bool> Session::send_chunks(ChunksBody chunks) {
             piece = fail(Code::kInternal, error.what());
           }
         },
-        /*continuation=*/true);
+        Work::kContinuation);
     if (!ran || !piece) {
       log::warn("body broken off", {{"request_id", context_.request_id},
                                     {"route", context_.route},

@@ -100,7 +100,8 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<Ready> wait_for(Transport::State state, SteadyTime deadline);
   Awaitable<Fill> fill(SteadyTime deadline);
   Awaitable<bool> write(std::string_view bytes);
-  Awaitable<bool> on_worker(std::move_only_function<void()> work, bool continuation);
+  Awaitable<bool> on_worker(std::move_only_function<void()> work, Work kind);
+  Work work_of_handler() const;
   Awaitable<void> breathe(std::size_t bytes);
 
   std::optional<Reject> admit();

@@ -1,71 +1,157 @@
 #include "http/worker_pool.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace roster::http {
+namespace {
 
-WorkerPool::WorkerPool(unsigned workers, std::size_t queue_max, Metrics::Gauge queued)
-    : workers_(workers), queue_max_(queue_max), queued_(queued) {}
+using SteadyClock = std::chrono::steady_clock;
+
+/// So many looks at empty queues end the watch: starting it costs a change of threads.
+constexpr int kEmptyLooks = 100;
+
+constexpr bool computes(Work work) { return work != Work::kWrite; }
+
+}  // namespace
+
+WorkerPool::WorkerPool(const Options& options, Metrics::Gauge queued)
+    : options_(options), queued_(queued) {}
 
 WorkerPool::~WorkerPool() { stop(); }
 
 void WorkerPool::start() {
-  for (unsigned i = 0; i < workers_; ++i) threads_.emplace_back([this] { run(); });
+  for (unsigned i = 0; i < options_.workers; ++i) threads_.emplace_back([this] { run(); });
+  watcher_ = std::thread([this] { watch(); });
 }
 
-bool WorkerPool::submit(Job& job) {
+bool WorkerPool::submit(Job& job, Work work) {
+  std::condition_variable* waker = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || fresh_.size() >= queue_max_) return false;
-    fresh_.push_back(std::move(job));
+    const std::size_t fresh = queue_of(Work::kRead).size() + queue_of(Work::kWrite).size();
+    if (stopping_ || fresh >= options_.queue_max) return false;
+    waker = push(std::move(job), work);
   }
-  queued_.add(1);
-  ready_.notify_one();
+  if (waker != nullptr) waker->notify_one();
   return true;
 }
 
 void WorkerPool::submit_continuation(Job job) {
+  std::condition_variable* waker = nullptr;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
-    continuations_.push_back(std::move(job));
+    waker = push(std::move(job), Work::kContinuation);
   }
-  queued_.add(1);
-  ready_.notify_one();
+  if (waker != nullptr) waker->notify_one();
 }
 
-WorkerPool::Job WorkerPool::take() {
-  std::unique_lock lock(mutex_);
-  ready_.wait(lock, [this] { return stopping_ || !fresh_.empty() || !continuations_.empty(); });
-  if (stopping_) return {};
-  const bool continuation = fresh_.empty() || (continuation_next_ && !continuations_.empty());
-  continuation_next_ = !continuation;
-  std::deque<Job>& queue = continuation ? continuations_ : fresh_;
-  Job job = std::move(queue.front());
-  queue.pop_front();
-  return job;
+std::condition_variable* WorkerPool::push(Job job, Work work) {
+  queue_of(work).push_back({std::move(job), SteadyClock::now()});
+  queued_.add(1);
+  if (may_begin(work)) return idle_ > 0 ? &ready_ : nullptr;
+  if (watching_) return nullptr;
+  watching_ = true;
+  return &watched_;
+}
+
+bool WorkerPool::may_begin(Work work) const {
+  return !computes(work) || computing_ < options_.computing || passes_ > 0;
+}
+
+bool WorkerPool::any_may_begin() const {
+  return std::ranges::any_of(
+      std::array{Work::kRead, Work::kContinuation, Work::kWrite},
+      [this](Work work) { return !queue_of(work).empty() && may_begin(work); });
+}
+
+bool WorkerPool::computing_waits() const {
+  return !queue_of(Work::kRead).empty() || !queue_of(Work::kContinuation).empty();
+}
+
+/// The next in turn; one of them may begin.
+WorkerPool::Taken WorkerPool::take_next() {
+  Work work{};
+  do {
+    work = static_cast<Work>(next_);
+    next_ = (next_ + 1) % queues_.size();
+  } while (queue_of(work).empty() || !may_begin(work));
+  if (computes(work)) {
+    if (computing_ >= options_.computing) --passes_;
+    ++computing_;
+  }
+  Taken taken{std::move(queue_of(work).front().job), work};
+  queue_of(work).pop_front();
+  if (!computing_waits()) passes_ = 0;
+  queued_.add(-1);
+  return taken;
 }
 
 void WorkerPool::run() {
-  while (Job job = take()) {
-    queued_.add(-1);
-    job(true);
+  std::unique_lock lock(mutex_);
+  while (true) {
+    while (!stopping_ && !any_may_begin()) {
+      ++idle_;
+      ready_.wait(lock);
+      --idle_;
+    }
+    if (stopping_) return;
+    Taken taken = take_next();
+    const bool wake = idle_ > 0 && any_may_begin();
+    lock.unlock();
+    if (wake) ready_.notify_one();
+    taken.job(true);
+    taken.job = nullptr;
+    lock.lock();
+    if (computes(taken.work)) --computing_;
+  }
+}
+
+/// Lets one more begin whenever somebody waits too long. Asleep while nobody has to wait.
+void WorkerPool::watch() {
+  std::unique_lock lock(mutex_);
+  int empty = 0;
+  while (!stopping_) {
+    if (!watching_) {
+      watched_.wait(lock);
+      continue;
+    }
+    watched_.wait_for(lock, kPatience);
+    const auto waits_long = [this, now = SteadyClock::now()](Work work) {
+      const Queue& queue = queue_of(work);
+      return !queue.empty() && now - queue.front().since >= kPatience;
+    };
+    if (waits_long(Work::kRead) || waits_long(Work::kContinuation)) {
+      if (idle_ > 0) {
+        ++passes_;
+        ready_.notify_one();
+      }
+    }
+    empty = computing_waits() ? 0 : empty + 1;
+    if (empty >= kEmptyLooks) {
+      watching_ = false;
+      empty = 0;
+    }
   }
 }
 
 void WorkerPool::stop() {
-  std::deque<Job> dropped;
+  std::vector<Job> dropped;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   ready_.notify_all();
+  watched_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  if (watcher_.joinable()) watcher_.join();
   const std::lock_guard lock(mutex_);
-  dropped.swap(fresh_);
-  for (Job& job : continuations_) dropped.push_back(std::move(job));
-  continuations_.clear();
+  for (Queue& queue : queues_) {
+    for (Waiting& waiting : queue) dropped.push_back(std::move(waiting.job));
+    queue.clear();
+  }
   queued_.add(-static_cast<double>(dropped.size()));
 }
 
