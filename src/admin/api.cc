@@ -650,7 +650,7 @@ Result<Answer> Api::revoke_token(Call& call) {
 Result<Answer> Api::list_users(Call& call) {
   ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
   ASSIGN_OR_RETURN(const auto page,
-                   directory_.list_users(call.actor, call.org->n, {},
+                   directory_.list_users(call.actor, call.org->n,
                                          call.query.get("after").value_or(""), limit, {}));
   return page_answer("users", page);
 }
@@ -743,7 +743,7 @@ Result<Answer> Api::remove_key(Call& call) {
 Result<Answer> Api::list_groups(Call& call) {
   ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
   ASSIGN_OR_RETURN(const auto page,
-                   directory_.list_groups(call.actor, call.org->n, {},
+                   directory_.list_groups(call.actor, call.org->n,
                                           call.query.get("after").value_or(""), limit, {}));
   return page_answer("groups", page);
 }

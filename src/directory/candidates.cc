@@ -7,6 +7,7 @@
 #include "directory/impl.h"
 #include "directory/query.h"
 #include "directory/schema.h"
+#include "directory/scope.h"
 
 namespace roster::directory {
 namespace {
@@ -76,14 +77,32 @@ constexpr Indexes kGroupIndexes{
 
 constexpr Statement kInactiveUsers{"user.find_inactive",
                                    "SELECT id, n FROM usr WHERE org = $1 AND active = 0 LIMIT $2"};
-constexpr Statement kGroupsOfMember{"group.find_member",
-                                    "SELECT g.id, g.n FROM member m JOIN grp g ON g.n = m.group_n "
-                                    "WHERE m.member_n = $1 AND m.kind = $2 LIMIT $3"};
-constexpr Statement kIsMember{
-    "member.exists",
-    "SELECT group_n FROM member WHERE group_n = $1 AND kind = $2 AND member_n = $3"};
+constexpr Statement kGroupsOfMember{"member.groups",
+                                    "SELECT group_n FROM member WHERE member_n = $1 AND kind = $2"};
 constexpr Statement kClientNumbers{"client.numbers",
                                    "SELECT n FROM client WHERE org = $1 ORDER BY name"};
+
+const SetStatement& groups_by_number() {
+  static const SetStatement statement("group.ids", "SELECT id, n FROM grp WHERE n IN ", 0, "");
+  return statement;
+}
+
+/// The groups that have the member of a condition, rising.
+Result<std::vector<std::int64_t>> groups_with(Tx& tx, OrgN org, const Condition& condition) {
+  std::vector<std::int64_t> groups;
+  ASSIGN_OR_RETURN(const std::optional<MemberRef> member, resolve_member(tx, org, condition.text));
+  if (!member || (condition.nested && member->kind != row::kUser)) return groups;
+  RETURN_IF_ERROR(tx.query(
+      kGroupsOfMember,
+      [&groups](const Row& row) -> Result<void> {
+        groups.push_back(row.integer(0));
+        return {};
+      },
+      member->n, member->kind));
+  if (condition.nested) return with_parent_groups(tx, groups);
+  std::ranges::sort(groups);
+  return groups;
+}
 
 /// How well a condition narrows; 0: not at all.
 int rank(int kind, const Condition& condition) {
@@ -170,13 +189,7 @@ class Finder {
 
   template <typename... P>
   Result<bool> collect(const Statement& statement, const P&... params) {
-    RETURN_IF_ERROR(tx_.query(
-        statement,
-        [this](const Row& row) -> Result<void> {
-          found_.push_back({std::string(row.text(0)), row.integer(1)});
-          return {};
-        },
-        params..., kLimit));
+    RETURN_IF_ERROR(tx_.query(statement, append(), params..., kLimit));
     return true;
   }
 
@@ -192,7 +205,7 @@ class Finder {
       case Field::kExternalId:
         return by_external(condition);
       case Field::kMember:
-        return by_member(condition.text);
+        return by_member(condition);
       case Field::kCreated: {
         const Bounds bounds = bounds_of(all, Field::kCreated);
         return collect(indexes_.created, org_, bounds.from, bounds.to);
@@ -234,6 +247,7 @@ class Finder {
         condition.op == Op::kEqual ? std::optional(std::string()) : prefix_end(condition.text);
     if (!end) return false;
     for (const ClientN client : clients) {
+      if (found_.size() > kCandidatesMax) break;
       if (condition.op == Op::kEqual) {
         RETURN_IF_ERROR(collect(indexes_.external, org_, client, condition.text));
       } else {
@@ -243,10 +257,18 @@ class Finder {
     return true;
   }
 
-  Result<bool> by_member(std::string_view id) {
-    ASSIGN_OR_RETURN(const std::optional<MemberRef> member, resolve_member(tx_, org_, id));
-    if (!member) return true;
-    return collect(kGroupsOfMember, member->n, member->kind);
+  Result<bool> by_member(const Condition& condition) {
+    ASSIGN_OR_RETURN(const std::vector<std::int64_t> groups, groups_with(tx_, org_, condition));
+    if (groups.size() > kCandidatesMax) return false;
+    RETURN_IF_ERROR(groups_by_number().query(tx_, {}, groups, append()));
+    return true;
+  }
+
+  store::RowFn append() {
+    return [this](const Row& row) -> Result<void> {
+      found_.push_back({std::string(row.text(0)), row.integer(1)});
+      return {};
+    };
   }
 
   Tx& tx_;
@@ -255,21 +277,6 @@ class Finder {
   const Indexes& indexes_;
   std::vector<Candidate> found_;
 };
-
-/// Leaves those that have the member.
-Result<void> keep_with_member(Tx& tx, OrgN org, std::string_view member_id,
-                              std::vector<Candidate>& candidates) {
-  ASSIGN_OR_RETURN(const std::optional<MemberRef> member, resolve_member(tx, org, member_id));
-  std::vector<Candidate> kept;
-  for (Candidate& candidate : candidates) {
-    if (!member) break;
-    ASSIGN_OR_RETURN(const auto found,
-                     tx.query_one(kIsMember, integer_column, candidate.n, member->kind, member->n));
-    if (found) kept.push_back(std::move(candidate));
-  }
-  candidates = std::move(kept);
-  return {};
-}
 
 constexpr Statement kUserNumber{"member.user_number",
                                 "SELECT n FROM usr WHERE org = $1 AND id = $2"};
@@ -286,45 +293,43 @@ Result<std::optional<MemberRef>> resolve_member(Tx& tx, OrgN org, std::string_vi
   return std::optional<MemberRef>();
 }
 
-Result<std::optional<std::vector<Candidate>>> find_candidates(
-    Tx& tx, int kind, const Actor& actor, OrgN org, std::span<const Condition> conditions) {
+std::vector<std::int64_t> numbers_behind(std::vector<Candidate> candidates,
+                                         std::string_view after_id) {
+  std::erase_if(candidates, [after_id](const Candidate& each) { return each.id <= after_id; });
+  std::ranges::sort(candidates, {}, &Candidate::id);
+  const auto repeated = std::ranges::unique(candidates, {}, &Candidate::id);
+  candidates.erase(repeated.begin(), repeated.end());
+  std::vector<std::int64_t> numbers(candidates.size());
+  std::ranges::transform(candidates, numbers.begin(), &Candidate::n);
+  return numbers;
+}
+
+Result<std::optional<std::vector<std::int64_t>>> find_candidates(
+    Tx& tx, int kind, const Actor& actor, OrgN org, std::span<const Condition> conditions,
+    std::string_view after_id) {
   const Condition* best = nullptr;
   for (const Condition& condition : conditions) {
     if (rank(kind, condition) == 0) continue;
     if (best == nullptr || rank(kind, condition) > rank(kind, *best)) best = &condition;
   }
-  if (best == nullptr) return std::optional<std::vector<Candidate>>();
+  if (best == nullptr) return std::nullopt;
   ASSIGN_OR_RETURN(std::optional<std::vector<Candidate>> found,
                    Finder(tx, kind, actor, org).find(*best, conditions));
   const auto asks_for_member = [kind](const Condition& condition) {
     return kind == row::kGroup && condition.field == Field::kMember && condition.op == Op::kEqual;
   };
   if (!found) {
-    if (!std::ranges::any_of(conditions, asks_for_member)) return found;
+    if (!std::ranges::any_of(conditions, asks_for_member)) return std::nullopt;
     return fail(Code::kTooLarge, "more than 100,000 groups may match", "tooMany");
   }
   for (const Condition& condition : conditions) {
     if (!asks_for_member(condition) || &condition == best) continue;
-    RETURN_IF_ERROR(keep_with_member(tx, org, condition.text, *found));
+    ASSIGN_OR_RETURN(const std::vector<std::int64_t> groups, groups_with(tx, org, condition));
+    std::erase_if(*found, [&groups](const Candidate& each) {
+      return !std::ranges::binary_search(groups, each.n);
+    });
   }
-  std::ranges::sort(*found, {}, &Candidate::id);
-  const auto repeated = std::ranges::unique(*found, {}, &Candidate::id);
-  found->erase(repeated.begin(), repeated.end());
-  return found;
-}
-
-CandidatePage candidate_page(const std::vector<Candidate>& candidates, std::string_view after_id,
-                             std::size_t limit) {
-  CandidatePage page;
-  const auto first = std::ranges::upper_bound(candidates, after_id, {}, &Candidate::id);
-  for (auto it = first; it != candidates.end(); ++it) {
-    if (page.numbers.size() == limit) {
-      page.more = true;
-      break;
-    }
-    page.numbers.push_back(it->n);
-  }
-  return page;
+  return numbers_behind(std::move(*found), after_id);
 }
 
 }  // namespace roster::directory

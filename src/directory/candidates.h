@@ -19,20 +19,17 @@ struct Candidate {
 /// Beyond this many, narrowing is not worth it and a walk of all is as good.
 inline constexpr std::size_t kCandidatesMax = 100'000;
 
-/// The users or groups that conditions leave, in order of id: found by the index of the most
-/// telling condition. Others are left to the caller's evaluator, except kMember of groups, which
-/// always holds for all that is returned. Nothing when no index narrows: walk all. `kind`:
-/// row::kUser or row::kGroup.
-Result<std::optional<std::vector<Candidate>>> find_candidates(
-    store::Tx& tx, int kind, const Actor& actor, OrgN org, std::span<const Condition> conditions);
+/// Row numbers in order of id, each once, of those behind `after_id`.
+std::vector<std::int64_t> numbers_behind(std::vector<Candidate> candidates,
+                                         std::string_view after_id);
 
-/// The page of candidates after `after_id`.
-struct CandidatePage {
-  std::vector<std::int64_t> numbers;
-  bool more = false;
-};
-CandidatePage candidate_page(const std::vector<Candidate>& candidates, std::string_view after_id,
-                             std::size_t limit);
+/// The users or groups behind `after_id` that conditions leave, as numbers_behind(): found by the
+/// index of the most telling condition. Others are left to the caller's evaluator, except kMember
+/// of groups, which always holds for all that is returned. Nothing when no index narrows: walk all.
+/// `kind`: row::kUser or row::kGroup.
+Result<std::optional<std::vector<std::int64_t>>> find_candidates(
+    store::Tx& tx, int kind, const Actor& actor, OrgN org, std::span<const Condition> conditions,
+    std::string_view after_id);
 
 /// A member by SCIM id.
 struct MemberRef {

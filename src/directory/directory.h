@@ -107,10 +107,23 @@ class Directory {
   /// allowed.
   Result<User> create_user(const Actor& actor, OrgN org, const UserInput& input);
   Result<User> get_user(const Actor& actor, OrgN org, std::string_view id, Load load);
-  /// One page in order of id, of 1 to 1,000. Users that match the conditions, and possibly others:
-  /// the caller's evaluator decides.
-  Result<Page<User>> list_users(const Actor& actor, OrgN org, std::span<const Condition> conditions,
-                                std::string_view after_id, std::size_t limit, Load load);
+  /// One page in order of id, of 1 to 1,000.
+  Result<Page<User>> list_users(const Actor& actor, OrgN org, std::string_view after_id,
+                                std::size_t limit, Load load);
+  /// Row numbers of those behind `after_id` whom the conditions leave, and possibly of others (the
+  /// caller's evaluator decides), in order of id. Nothing when no index leaves few enough: list
+  /// all.
+  Result<std::optional<std::vector<UserN>>> select_users(const Actor& actor, OrgN org,
+                                                         std::span<const Condition> conditions,
+                                                         std::string_view after_id);
+  /// Likewise, the direct members of groups by their names (as find_group); unknown ones have none.
+  Result<std::vector<UserN>> select_members(OrgN org, std::span<const std::string> groups,
+                                            std::string_view after_id);
+  /// Those of at most 1,000 row numbers that are there, in order of id.
+  Result<Page<User>> get_users(const Actor& actor, OrgN org, std::span<const UserN> numbers,
+                               Load load);
+  /// How many may log in: active, and not past the end of their validity.
+  Result<std::int64_t> count_who_may_log_in(OrgN org, Timestamp now);
   /// Read, modify, write in one closure: `edit` gets the current user with keys and may run more
   /// than once. Nothing is written when the state does not change. kVersionMismatch when
   /// `if_version` does not hold. kAlreadyExists when another client owns the record (keyword
@@ -146,10 +159,21 @@ class Directory {
   Result<Group> create_group(const Actor& actor, OrgN org, const GroupInput& input,
                              std::span<const std::string> member_ids);
   Result<Group> get_group(const Actor& actor, OrgN org, std::string_view id, Load load);
-  /// As list_users; conditions on kMember hold for all that is returned.
-  Result<Page<Group>> list_groups(const Actor& actor, OrgN org,
-                                  std::span<const Condition> conditions, std::string_view after_id,
+  /// As list_users. With members a page ends early, behind the group that makes them
+  /// kMembersPerRead or more.
+  Result<Page<Group>> list_groups(const Actor& actor, OrgN org, std::string_view after_id,
                                   std::size_t limit, Load load);
+  /// As select_users; conditions on kMember hold for all that is returned. kTooLarge (tooMany) when
+  /// these alone leave too many.
+  Result<std::optional<std::vector<GroupN>>> select_groups(const Actor& actor, OrgN org,
+                                                           std::span<const Condition> conditions,
+                                                           std::string_view after_id);
+  /// Likewise, groups by their names (as find_group).
+  Result<std::vector<GroupN>> select_named(OrgN org, std::span<const std::string> names,
+                                           std::string_view after_id);
+  /// As get_users; ends early as list_groups.
+  Result<Page<Group>> get_groups(const Actor& actor, OrgN org, std::span<const GroupN> numbers,
+                                 Load load);
   /// `edit` sees the group without members and gives the new document and the member operations,
   /// carried out in order as set operations on rows. An unknown member is kInvalidArgument
   /// (keyword "invalidValue") naming it.

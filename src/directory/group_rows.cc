@@ -1,15 +1,14 @@
 #include "directory/group_rows.h"
 
 #include <algorithm>
-#include <map>
 #include <unordered_map>
 
 #include "base/unicode.h"
 #include "directory/external_ids.h"
 #include "directory/impl.h"
+#include "directory/nesting.h"
 #include "directory/query.h"
 #include "directory/schema.h"
-#include "directory/scope.h"
 #include "directory/stored_doc.h"
 
 namespace roster::directory {
@@ -44,7 +43,8 @@ constexpr Statement kBump{"group.bump",
 
 const SetStatement& by_number() {
   static const SetStatement statement(
-      "group.by_number", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES "WHERE g.n IN ", 0, "");
+      "group.by_number", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES "WHERE g.org = $1 AND g.n IN ", 1,
+      "");
   return statement;
 }
 
@@ -68,6 +68,16 @@ const SetStatement& group_members() {
       "JOIN grp g ON g.n = m.member_n JOIN posix_id p ON p.n = g.n "
       "WHERE m.kind = 2 AND m.group_n IN ",
       0, "");
+  return statement;
+}
+
+/// Rows as those of user_members().
+const SetStatement& people_by_number() {
+  static const SetStatement statement("group.people",
+                                      "SELECT 0, u.n, u.id, u.user_name, p.name, u.active, "
+                                      "u.valid_until FROM usr u JOIN posix_id p ON p.n = u.n "
+                                      "WHERE u.n IN ",
+                                      0, "");
   return statement;
 }
 
@@ -180,9 +190,10 @@ Result<GroupRecord> group_by_any_name(Tx& tx, OrgN org, std::string_view name_or
   return fail(Code::kNotFound, "there is no group with this POSIX name, displayName or id");
 }
 
-Result<std::vector<GroupRecord>> groups_by_number(Tx& tx, std::span<const std::int64_t> numbers) {
+Result<std::vector<GroupRecord>> groups_by_number(Tx& tx, OrgN org,
+                                                  std::span<const std::int64_t> numbers) {
   std::vector<GroupRecord> groups;
-  RETURN_IF_ERROR(by_number().query(tx, {}, numbers, append_to(groups)));
+  RETURN_IF_ERROR(by_number().query(tx, {org}, numbers, append_to(groups)));
   std::ranges::sort(groups, {},
                     [](const GroupRecord& r) -> const std::string& { return r.group.id; });
   return groups;
@@ -206,28 +217,55 @@ Reference user_member(const Row& row) {
           .valid_until = time_or_null(row, 6)};
 }
 
-/// The people of nested groups in the place of these. Circles are followed once.
-Result<void> flatten(Tx& tx, Group& group) {
+/// The people of nested groups in the place of these.
+Result<void> flatten(Tx& tx, Nesting& nesting, Group& group) {
   if (std::ranges::none_of(group.members, &Reference::is_group)) return {};
-  group.nests = true;
-  ASSIGN_OR_RETURN(const auto all, with_nested_groups(tx, {&group.n, 1}));
-  std::map<std::string, Reference> people;
-  RETURN_IF_ERROR(user_members().query(tx, {}, all, [&people](const Row& row) -> Result<void> {
-    Reference member = user_member(row);
-    people.try_emplace(member.id, std::move(member));
+  ASSIGN_OR_RETURN(const std::vector<UserN> people, nesting.people(tx, group.n));
+  group.members.clear();
+  RETURN_IF_ERROR(
+      people_by_number().query(tx, {}, people, [&group](const Row& row) -> Result<void> {
+        group.members.push_back(user_member(row));
+        return {};
+      }));
+  std::ranges::sort(group.members, {}, &Reference::id);
+  return {};
+}
+
+/// The first groups whose members are not too many for one read.
+std::span<GroupRecord> that_fit(std::span<GroupRecord> groups) {
+  std::size_t members = 0;
+  std::size_t count = 0;
+  while (count < groups.size() && members < kMembersPerRead) {
+    members += static_cast<std::size_t>(groups[count++].group.member_count);
+  }
+  return groups.first(count);
+}
+
+using ByNumber = std::unordered_map<std::int64_t, Group*>;
+
+Result<void> load_direct_members(Tx& tx, const ByNumber& by_n,
+                                 std::span<const std::int64_t> numbers) {
+  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
+    by_n.at(row.integer(0))->members.push_back(user_member(row));
     return {};
   }));
-  group.members.clear();
-  for (auto& [id, member] : people) group.members.push_back(std::move(member));
-  return {};
+  return group_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
+    by_n.at(row.integer(0))
+        ->members.push_back({.id = std::string(row.text(2)),
+                             .display = std::string(row.text(3)),
+                             .posix_name = std::string(row::name_or_empty(row.text(4))),
+                             .is_group = true});
+    return {};
+  });
 }
 
 }  // namespace
 
-Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
-                              Load load) {
+Result<std::size_t> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
+                                     Load load) {
+  if (load.members) groups = that_fit(groups);
   std::vector<std::int64_t> numbers;
-  std::unordered_map<std::int64_t, Group*> by_n;
+  ByNumber by_n;
   for (GroupRecord& record : groups) {
     numbers.push_back(record.group.n);
     by_n.emplace(record.group.n, &record.group);
@@ -235,22 +273,16 @@ Result<void> load_group_parts(Tx& tx, const Actor& actor, std::span<GroupRecord>
   RETURN_IF_ERROR(load_external_ids(
       tx, actor, row::kGroup, numbers,
       [&by_n](GroupN n, std::string&& value) { by_n.at(n)->external_id = std::move(value); }));
-  if (!load.members) return {};
-  RETURN_IF_ERROR(user_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
-    by_n.at(row.integer(0))->members.push_back(user_member(row));
-    return {};
-  }));
-  RETURN_IF_ERROR(group_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
-    by_n.at(row.integer(0))
-        ->members.push_back({.id = std::string(row.text(2)),
-                             .display = std::string(row.text(3)),
-                             .posix_name = std::string(row::name_or_empty(row.text(4))),
-                             .is_group = true});
-    return {};
-  }));
-  if (!load.flattened) return {};
-  for (GroupRecord& record : groups) RETURN_IF_ERROR(flatten(tx, record.group));
-  return {};
+  if (load.members) RETURN_IF_ERROR(load_direct_members(tx, by_n, numbers));
+  if (!load.members || load.flattened == nullptr) return groups.size();
+  std::size_t members = 0;
+  std::size_t filled = 0;
+  while (filled < groups.size() && members < kMembersPerRead) {
+    Group& group = groups[filled++].group;
+    RETURN_IF_ERROR(flatten(tx, *load.flattened, group));
+    members += group.members.size();
+  }
+  return filled;
 }
 
 Result<std::vector<MemberRow>> members_of(Tx& tx, GroupN group) {

@@ -42,7 +42,7 @@ Result<std::optional<GroupRecord>> group_by_posix_name(store::Tx& tx, OrgN org,
 /// As people name groups at a terminal: by SCIM id, POSIX name or displayName, in this order.
 Result<GroupRecord> group_by_any_name(store::Tx& tx, OrgN org, std::string_view name_or_id);
 /// In order of id.
-Result<std::vector<GroupRecord>> groups_by_number(store::Tx& tx,
+Result<std::vector<GroupRecord>> groups_by_number(store::Tx& tx, OrgN org,
                                                   std::span<const std::int64_t> numbers);
 Result<std::vector<GroupRecord>> groups_after(store::Tx& tx, OrgN org, std::string_view after_id,
                                               std::size_t limit);
@@ -50,9 +50,13 @@ Result<std::vector<GroupRecord>> groups_after(store::Tx& tx, OrgN org, std::stri
 /// One version more.
 Result<void> bump_group(store::Tx& tx, GroupN n, Timestamp now);
 
-/// Fills in externalIds as `actor` sees them, and the members when asked for.
-Result<void> load_group_parts(store::Tx& tx, const Actor& actor, std::span<GroupRecord> groups,
-                              Load load);
+/// With at least as many members one read ends.
+inline constexpr std::size_t kMembersPerRead = 10'000;
+
+/// Fills in externalIds as `actor` sees them, and the members when asked for. How many of the
+/// groups are filled in: at least the first, and not those behind the one that ends the read.
+Result<std::size_t> load_group_parts(store::Tx& tx, const Actor& actor,
+                                     std::span<GroupRecord> groups, Load load);
 
 /// A row of `member` with the SCIM id.
 struct MemberRow {

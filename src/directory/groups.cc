@@ -18,7 +18,6 @@ namespace {
 using store::Statement;
 using store::Tx;
 
-constexpr std::size_t kPageMax = 1000;
 
 constexpr Statement kInsertGroup{
     "group.insert",
@@ -184,34 +183,6 @@ Result<Group> Directory::get_group(const Actor& actor, OrgN org, std::string_vie
     RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, load));
     return std::move(record.group);
   });
-}
-
-Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org,
-                                           std::span<const Condition> conditions,
-                                           std::string_view after_id, std::size_t limit,
-                                           Load load) {
-  RETURN_IF_ERROR(authorize(actor, org));
-  limit = std::clamp<std::size_t>(limit, 1, kPageMax);
-  return impl_->db.read(
-      [&actor, org, conditions, after_id, limit, load](Tx& tx) -> Result<Page<Group>> {
-        Page<Group> page;
-        std::vector<GroupRecord> records;
-        ASSIGN_OR_RETURN(const auto candidates,
-                         find_candidates(tx, row::kGroup, actor, org, conditions));
-        if (candidates) {
-          const CandidatePage chosen = candidate_page(*candidates, after_id, limit);
-          ASSIGN_OR_RETURN(records, groups_by_number(tx, chosen.numbers));
-          page.more = chosen.more;
-        } else {
-          ASSIGN_OR_RETURN(records, groups_after(tx, org, after_id, limit + 1));
-          page.more = records.size() > limit;
-          if (page.more) records.pop_back();
-        }
-        RETURN_IF_ERROR(load_group_parts(tx, actor, records, load));
-        page.items.reserve(records.size());
-        for (GroupRecord& record : records) page.items.push_back(std::move(record.group));
-        return page;
-      });
 }
 
 Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_view id,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "directory/identity.h"
+#include "directory/nesting.h"
 #include "directory/schema.h"
 #include "directory/testing/fixture.h"
 #include "directory/testing/keys.h"
@@ -86,8 +87,8 @@ class Everything {
     must(directory_.remove_key(operator_, org_, alice.id, ssh_key(2).fingerprint));
     must(directory_.find_user(org_, "al", {.keys = true, .groups = true}));
     must(directory_.find_user(org_, alice.id, {}));
-    must(directory_.list_users(okta_, org_, {}, "", 10, {}));
-    must(directory_.list_users(operator_, org_, {}, "", 10, {}));
+    must(directory_.list_users(okta_, org_, "", 10, {}));
+    must(directory_.list_users(operator_, org_, "", 10, {}));
     const User gone = must(directory_.create_user(okta_, org_, user_named("gone")));
     must(directory_.delete_user(okta_, org_, gone.id, {}));
     alice_ = alice.id;
@@ -153,7 +154,7 @@ class Everything {
     must(directory_.update_group(okta_, org_, lab.id, {}, edit));
     must(directory_.rename_group(operator_, org_, lab.id, *posix::GroupName::parse("labs")));
     must(directory_.get_group(operator_, org_, outer.id, {.members = true}));
-    must(directory_.list_groups(okta_, org_, {}, "", 10, {}));
+    must(directory_.list_groups(okta_, org_, "", 10, {}));
     must(directory_.find_group(org_, "laboratory", {}));
     must(directory_.find_group(org_, outer.id, {}));
     must(directory_.member_ids_by_display(org_, outer.id, "x"));
@@ -177,16 +178,25 @@ class Everything {
         {Field::kModified, Op::kLess, "", 0},
         {Field::kActive, Op::kEqual, "", 0},
         {Field::kMember, Op::kEqual, alice_},
+        {Field::kMember, Op::kEqual, alice_, 0, true},
     };
     for (const Actor& actor : {okta_, operator_}) {
       for (const Condition& condition : all) {
         const std::vector<Condition> one{condition};
-        must(directory_.list_users(actor, org_, one, "", 10, {}));
-        must(directory_.list_groups(actor, org_, one, "", 10, {}));
+        must(directory_.select_users(actor, org_, one, ""));
+        must(directory_.select_groups(actor, org_, one, ""));
       }
       const std::vector<Condition> both{all.front(), all.back()};
-      must(directory_.list_groups(actor, org_, both, "", 10, {}));
+      must(directory_.select_groups(actor, org_, both, ""));
     }
+    must(directory_.count_who_may_log_in(org_, clock_.now()));
+    const std::vector<std::string> names{outer_};
+    must(directory_.select_members(org_, names, ""));
+    Nesting nesting;
+    const auto outer = must(directory_.select_named(org_, names, ""));
+    const Load flat{.members = true, .flattened = &nesting};
+    must(directory_.get_groups(okta_, org_, outer, flat));
+    must(directory_.get_users(okta_, org_, std::vector{alice_n_}, {}));
   }
 
   void tokens_and_nodes() {

@@ -243,8 +243,8 @@ class Story {
   void check_users() {
     std::size_t seen = 0;
     for (std::string after;;) {
-      const Page<User> page = must(
-          world_.directory->list_users(world_.okta, world_.acme, {}, after, 7, {.groups = true}));
+      const Page<User> page =
+          must(world_.directory->list_users(world_.okta, world_.acme, after, 7, {.groups = true}));
       for (const User& user : page.items) {
         ++seen;
         ASSERT_TRUE(model_.people.contains(user.id));

@@ -104,9 +104,9 @@ Result<std::size_t> Directory::provision(OrgN org) {
     for (const BareIdentity& bare : found) {
       (bare.kind == row::kUser ? users : groups).push_back(bare.n);
     }
-    ASSIGN_OR_RETURN(const std::vector<UserRecord> people, users_by_number(tx, users));
+    ASSIGN_OR_RETURN(const std::vector<UserRecord> people, users_by_number(tx, org, users));
     for (const UserRecord& record : people) RETURN_IF_ERROR(provision.user(record));
-    ASSIGN_OR_RETURN(const std::vector<GroupRecord> sets, groups_by_number(tx, groups));
+    ASSIGN_OR_RETURN(const std::vector<GroupRecord> sets, groups_by_number(tx, org, groups));
     for (const GroupRecord& record : sets) RETURN_IF_ERROR(provision.group(record));
     return people.size() + sets.size();
   });

@@ -84,6 +84,11 @@ Result<std::vector<std::int64_t>> with_nested_groups(Tx& tx, std::span<const std
   return std::vector(found.begin(), found.end());
 }
 
+Result<std::vector<std::int64_t>> with_parent_groups(Tx& tx, std::span<const std::int64_t> groups) {
+  ASSIGN_OR_RETURN(const Numbers found, reachable(tx, groups, parents()));
+  return std::vector(found.begin(), found.end());
+}
+
 void ScopeChanges::add_to(JournalEntry& entry) const {
   entry.changes.insert(entry.changes.end(), rows.begin(), rows.end());
   if (renewed) entry.wakes = true;

@@ -14,6 +14,10 @@ namespace roster::directory {
 Result<std::vector<std::int64_t>> with_nested_groups(store::Tx& tx,
                                                      std::span<const std::int64_t> groups);
 
+/// `groups` and all that they are nested in, rising.
+Result<std::vector<std::int64_t>> with_parent_groups(store::Tx& tx,
+                                                     std::span<const std::int64_t> groups);
+
 /// What a change of the members of `group` moves into or out of the scopes of views: rows of change
 /// for `users` and for `groups` with all that is below these, one for each group that a view names
 /// and `group` lies below (or is). Nothing, after one query, when no view has a scope.

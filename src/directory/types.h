@@ -207,7 +207,6 @@ struct Group {
   Timestamp modified;
   std::optional<PosixIdentity> posix;
   std::vector<Reference> members;  // when asked for
-  bool nests = false;              // some of them came from nested groups (Load::flattened)
 };
 
 /// A key to store; `line` was parsed with posix::SshPublicKey.
@@ -291,21 +290,25 @@ struct Condition {
   enum class Op { kEqual, kStartsWith, kGreater, kGreaterOrEqual, kLess, kLessOrEqual } op;
   std::string text;
   std::int64_t number = 0;  // kActive (0/1), kPosixNumber, kCreated and kModified (ms)
+  bool nested = false;      // kMember: people alone, and those of nested groups too
 };
+
+class Nesting;
 
 /// What to load besides the row; each costs a query per page.
 struct Load {
   bool keys = false;
   bool groups = false;   // of users
   bool members = false;  // of groups
-  /// With `members`: people alone, those of nested groups included, each once, in order of id.
-  bool flattened = false;
+  /// With `members`: people alone, those of nested groups included, each once, in order of id. It
+  /// remembers for the next call what it read for this one.
+  Nesting* flattened = nullptr;
 };
 
 template <typename T>
 struct Page {
   std::vector<T> items;
-  bool more = false;  // ask again with after = items.back().id
+  bool more = false;  // there are others behind items.back()
 };
 
 /// A node as enrolled.

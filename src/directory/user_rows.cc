@@ -52,7 +52,8 @@ constexpr Statement kBump{"user.bump",
 
 const SetStatement& by_number() {
   static const SetStatement statement(
-      "user.by_number", ROSTER_USER_COLUMNS ROSTER_USER_TABLES "WHERE u.n IN ", 0, "");
+      "user.by_number", ROSTER_USER_COLUMNS ROSTER_USER_TABLES "WHERE u.org = $1 AND u.n IN ", 1,
+      "");
   return statement;
 }
 
@@ -255,9 +256,10 @@ Result<std::optional<UserRecord>> user_by_login(Tx& tx, OrgN org, std::string_vi
   return load_one(tx, kByLogin, org, login);
 }
 
-Result<std::vector<UserRecord>> users_by_number(Tx& tx, std::span<const std::int64_t> numbers) {
+Result<std::vector<UserRecord>> users_by_number(Tx& tx, OrgN org,
+                                                std::span<const std::int64_t> numbers) {
   std::vector<UserRecord> users;
-  RETURN_IF_ERROR(by_number().query(tx, {}, numbers, [&users](const Row& row) -> Result<void> {
+  RETURN_IF_ERROR(by_number().query(tx, {org}, numbers, [&users](const Row& row) -> Result<void> {
     ASSIGN_OR_RETURN(UserRecord record, finish_record(read_user(row)));
     users.push_back(std::move(record));
     return {};

@@ -51,7 +51,7 @@ Result<UserRecord> user_by_id(store::Tx& tx, OrgN org, std::string_view id);
 Result<std::optional<UserRecord>> user_by_key(store::Tx& tx, OrgN org, std::string_view key);
 Result<std::optional<UserRecord>> user_by_login(store::Tx& tx, OrgN org, std::string_view login);
 /// In order of id.
-Result<std::vector<UserRecord>> users_by_number(store::Tx& tx,
+Result<std::vector<UserRecord>> users_by_number(store::Tx& tx, OrgN org,
                                                 std::span<const std::int64_t> numbers);
 Result<std::vector<UserRecord>> users_after(store::Tx& tx, OrgN org, std::string_view after_id,
                                             std::size_t limit);

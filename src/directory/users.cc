@@ -18,8 +18,6 @@ using store::Row;
 using store::Statement;
 using store::Tx;
 
-constexpr std::size_t kPageMax = 1000;
-
 constexpr Statement kInsertUser{
     "user.insert",
     "INSERT INTO usr (n, org, id, user_name, user_name_key, active, owner_client, version, "
@@ -272,33 +270,6 @@ Result<User> Directory::get_user(const Actor& actor, OrgN org, std::string_view 
     RETURN_IF_ERROR(load_user_parts(tx, actor, {&record, 1}, load));
     return std::move(record.user);
   });
-}
-
-Result<Page<User>> Directory::list_users(const Actor& actor, OrgN org,
-                                         std::span<const Condition> conditions,
-                                         std::string_view after_id, std::size_t limit, Load load) {
-  RETURN_IF_ERROR(authorize(actor, org));
-  limit = std::clamp<std::size_t>(limit, 1, kPageMax);
-  return impl_->db.read(
-      [&actor, org, conditions, after_id, limit, load](Tx& tx) -> Result<Page<User>> {
-        Page<User> page;
-        std::vector<UserRecord> records;
-        ASSIGN_OR_RETURN(const auto candidates,
-                         find_candidates(tx, row::kUser, actor, org, conditions));
-        if (candidates) {
-          const CandidatePage chosen = candidate_page(*candidates, after_id, limit);
-          ASSIGN_OR_RETURN(records, users_by_number(tx, chosen.numbers));
-          page.more = chosen.more;
-        } else {
-          ASSIGN_OR_RETURN(records, users_after(tx, org, after_id, limit + 1));
-          page.more = records.size() > limit;
-          if (page.more) records.pop_back();
-        }
-        RETURN_IF_ERROR(load_user_parts(tx, actor, records, load));
-        page.items.reserve(records.size());
-        for (UserRecord& record : records) page.items.push_back(std::move(record.user));
-        return page;
-      });
 }
 
 Result<User> Directory::update_user(const Actor& actor, OrgN org, std::string_view id,

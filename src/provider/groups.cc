@@ -1,6 +1,7 @@
 #include <map>
 #include <utility>
 
+#include "directory/nesting.h"
 #include "provider/render.h"
 #include "provider/resources.h"
 #include "scim/error.h"
@@ -215,20 +216,25 @@ Result<http::Response> create_group(Directory& directory, const Call& call,
 
 Result<http::Response> get_group(Directory& directory, const Call& call, std::string_view id) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::group_type()));
+  directory::Nesting nesting;
   const directory::Load load{.keys = false,
                              .groups = false,
                              .members = projection.wants("", "members"),
-                             .flattened = call.reader()};
+                             .flattened = call.reader() ? &nesting : nullptr};
   ASSIGN_OR_RETURN(Group group, directory.get_group(call.actor, call.org.n, id, load));
   if (call.only_active()) leave_active(group, call.now);
-  // Who may log in, and who is in a nested group, changes under the same version.
-  if (!group.nests && !call.only_active() &&
-      if_none_match(call.request, entity_tag(group.version))) {
-    http::Response unchanged{.status = 304, .headers = {}, .body = {}};
-    unchanged.headers.set("ETag", entity_tag(group.version));
-    return unchanged;
+  if (!call.reader()) {
+    const std::string tag = entity_tag(group.version);
+    // Who may log in changes under the same version.
+    if (!call.only_active() && if_none_match(call.request, tag)) return not_modified(tag);
+    return answer(call, projection, 200, group);
   }
-  return answer(call, projection, 200, group);
+  // What a reader is shown of the members changes under the same version.
+  ASSIGN_OR_RETURN(const std::string tag, state_tag(directory, call));
+  if (if_none_match(call.request, tag)) return not_modified(tag);
+  http::Response response = answer(call, projection, 200, group);
+  response.headers.set("ETag", tag);
+  return response;
 }
 
 Result<http::Response> replace_group(Directory& directory, const Call& call, std::string_view id,

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
+#include "directory/nesting.h"
 #include "provider/render.h"
 #include "scim/error.h"
 
@@ -16,9 +18,13 @@ using directory::Group;
 using directory::Load;
 using directory::User;
 
+using Numbers = std::span<const std::int64_t>;
+
 constexpr std::size_t kRowsPerRead = 1000;
-/// Groups with all their members: each may have thousands.
-constexpr std::size_t kGroupsPerRead = 10;
+/// Where some of the rows are left out.
+constexpr std::size_t kRowsPerReadMin = 100;
+/// With their members, which end most reads before.
+constexpr std::size_t kGroupsPerRead = 50;
 
 std::optional<Condition::Op> condition_op(scim::Op op) {
   switch (op) {
@@ -145,15 +151,28 @@ std::unexpected<Error> too_many(std::int64_t rows_max) {
 struct Users {
   using Item = User;
   static const scim::ResourceType& type() { return scim::user_type(); }
-  static Result<directory::Page<User>> page(Directory& directory, const Call& call,
-                                            std::span<const Condition> conditions,
+  static Result<directory::Page<User>> list(Directory& directory, const Call& call,
                                             std::string_view after, std::size_t limit, Load load) {
-    return directory.list_users(call.actor, call.org.n, conditions, after, limit, load);
+    return directory.list_users(call.actor, call.org.n, after, limit, load);
+  }
+  static Result<directory::Page<User>> get(Directory& directory, const Call& call, Numbers numbers,
+                                           Load load) {
+    return directory.get_users(call.actor, call.org.n, numbers, load);
   }
   static Result<User> get(Directory& directory, const Call& call, std::string_view id, Load load) {
     return directory.get_user(call.actor, call.org.n, id, load);
   }
-  static Load load_for(const std::function<bool(std::string_view)>& wanted) {
+  static Result<std::optional<std::vector<std::int64_t>>> select(
+      Directory& directory, const Call& call, std::span<const Condition> conditions,
+      std::string_view after) {
+    return directory.select_users(call.actor, call.org.n, conditions, after);
+  }
+  static Result<std::vector<std::int64_t>> named(Directory& directory, const Call& call,
+                                                 std::span<const std::string> names,
+                                                 std::string_view after) {
+    return directory.select_members(call.org.n, names, after);
+  }
+  static Load load_for(const std::function<bool(std::string_view)>& wanted, directory::Nesting*) {
     return {.keys = wanted("sunkSshKeys"), .groups = wanted("groups"), .members = false};
   }
   static std::int64_t count(const directory::Org& org) { return org.users; }
@@ -162,19 +181,41 @@ struct Users {
 struct Groups {
   using Item = Group;
   static const scim::ResourceType& type() { return scim::group_type(); }
-  static Result<directory::Page<Group>> page(Directory& directory, const Call& call,
-                                             std::span<const Condition> conditions,
+  static Result<directory::Page<Group>> list(Directory& directory, const Call& call,
                                              std::string_view after, std::size_t limit, Load load) {
-    return directory.list_groups(call.actor, call.org.n, conditions, after, limit, load);
+    return directory.list_groups(call.actor, call.org.n, after, limit, load);
+  }
+  static Result<directory::Page<Group>> get(Directory& directory, const Call& call, Numbers numbers,
+                                            Load load) {
+    return directory.get_groups(call.actor, call.org.n, numbers, load);
   }
   static Result<Group> get(Directory& directory, const Call& call, std::string_view id, Load load) {
     return directory.get_group(call.actor, call.org.n, id, load);
   }
-  static Load load_for(const std::function<bool(std::string_view)>& wanted) {
-    return {.keys = false, .groups = false, .members = wanted("members")};
+  static Result<std::optional<std::vector<std::int64_t>>> select(
+      Directory& directory, const Call& call, std::span<const Condition> conditions,
+      std::string_view after) {
+    return directory.select_groups(call.actor, call.org.n, conditions, after);
+  }
+  static Result<std::vector<std::int64_t>> named(Directory& directory, const Call& call,
+                                                 std::span<const std::string> names,
+                                                 std::string_view after) {
+    return directory.select_named(call.org.n, names, after);
+  }
+  static Load load_for(const std::function<bool(std::string_view)>& wanted,
+                       directory::Nesting* nesting) {
+    return {.keys = false, .groups = false, .members = wanted("members"), .flattened = nesting};
   }
   static std::int64_t count(const directory::Org& org) { return org.groups; }
 };
+
+/// What is left of `numbers` behind a page of the first `asked` of them.
+template <typename Item>
+Numbers behind(Numbers numbers, std::size_t asked, const directory::Page<Item>& page) {
+  if (!page.more) return numbers.subspan(asked);
+  const auto last = std::ranges::find(numbers, page.items.back().n);
+  return numbers.subspan(static_cast<std::size_t>(last - numbers.begin()) + 1);
+}
 
 /// The matches of one query among the resources of one kind.
 template <typename Kind>
@@ -185,63 +226,69 @@ class KindMatches final : public Matches {
   KindMatches(Directory& directory, PageMemory& pages, const Call& call, ListQuery query)
       : directory_(directory), pages_(pages), call_(call), query_(std::move(query)) {
     const scim::Projection& projection = query_.projection;
-    page_load_ = Kind::load_for([&projection](std::string_view name) {
+    page_load_ = load_for([&projection](std::string_view name) {
       return projection.wants(name == "sunkSshKeys" ? scim::kCoreWeaveUserUrn : "", name);
     });
-    page_load_.flattened = call.reader();
     if (query_.filter) conditions_ = conditions_of(Kind::type(), *query_.filter);
-    if (std::is_same_v<Item, User> && query_.only_active) {
-      conditions_.push_back({.field = Condition::Field::kActive,
-                             .op = Condition::Op::kEqual,
-                             .text = {},
-                             .number = 1});
-    }
+    // Readers are shown the people of nested groups as members.
+    for (Condition& condition : conditions_) condition.nested = call.reader();
     // What is judged one by one is loaded only as far as it is looked at.
     scan_load_ = !query_.filter && !query_.sort ? page_load_ : load_to_judge();
+    shows_scanned_ = (scan_load_.keys || !page_load_.keys) &&
+                     (scan_load_.groups || !page_load_.groups) &&
+                     (scan_load_.members || !page_load_.members);
   }
 
   Result<Listing> slice(std::int64_t skip, std::int64_t take) override {
     if (!is_everything()) return scan(skip, take);
-    Listing listing{.total = Kind::count(call_.org), .resources = {}};
+    Listing listing;
+    ASSIGN_OR_RETURN(listing.total, count());
     if (take == 0 || skip >= listing.total) return listing;
     // By token: another client's pages began elsewhere when something was deleted between them.
-    const std::string memory_key = std::to_string(call_.org.n) + ' ' +
-                                   std::to_string(call_.actor.token) +
-                                   std::string(Kind::type().endpoint);
-    ASSIGN_OR_RETURN(const std::string after, id_before(memory_key, skip));
-    if (skip > 0 && after.empty()) return listing;
-    ASSIGN_OR_RETURN(auto page, Kind::page(directory_, call_, {}, after,
-                                           static_cast<std::size_t>(take), page_load_));
-    for (Item& item : page.items) listing.resources.emplace_back(shown(item));
-    if (page.more) {
-      pages_.remember(memory_key, skip + static_cast<std::int64_t>(page.items.size()),
-                      page.items.back().id);
+    const std::string memory_key =
+        std::to_string(call_.org.n) + ' ' + std::to_string(call_.actor.token) +
+        (query_.only_active ? " active" : " ") + std::string(Kind::type().endpoint);
+    ASSIGN_OR_RETURN(const std::string before, id_before(memory_key, skip));
+    if (skip > 0 && before.empty()) return listing;
+    ASSIGN_OR_RETURN(Stretch stretch, after(before, take));
+    if (stretch.more) {
+      pages_.remember(memory_key, skip + static_cast<std::int64_t>(stretch.resources.size()),
+                      std::move(stretch.last_id));
     }
+    listing.resources = std::move(stretch.resources);
     return listing;
   }
 
   Result<Stretch> after(std::string_view id, std::int64_t take) override {
     Stretch stretch{.resources = {}, .last_id = std::string(id), .more = false};
-    const auto rows = is_everything() ? static_cast<std::size_t>(take) : rows_per_read();
     if (take == 0) return stretch;
-    const auto visit = [this, &stretch, take](Item& item) -> Result<bool> {
+    const auto visit = [this, take](Item& item) {
       // Whoever stands behind the page ends it: what comes is known to be there.
-      if (static_cast<std::int64_t>(stretch.resources.size()) == take) return false;
-      ASSIGN_OR_RETURN(auto resource, show(item));
-      if (resource) stretch.resources.emplace_back(std::move(*resource));
+      if (chosen_ == take || is_full()) return false;
+      choose(item);
       return true;
     };
-    const auto is_full = [this, &stretch, take] {
-      return is_everything() && static_cast<std::int64_t>(stretch.resources.size()) == take;
-    };
-    ASSIGN_OR_RETURN(const End end, walk(std::string(id), rows, visit, is_full));
-    stretch.more = end != End::kLast;
-    if (stretch.more) stretch.last_id = passed_;
+    // Where all are shown, the page itself tells whether there are more.
+    const bool all = is_everything() && !leaves_out();
+    const auto enough = [this, all, take] { return (all && chosen_ == take) || is_full(); };
+    const auto wanted = static_cast<std::size_t>(take);
+    const std::size_t rows = all               ? wanted
+                             : is_everything() ? std::max(wanted, kRowsPerReadMin)
+                                               : kRowsPerRead;
+    RETURN_IF_ERROR(select(id));
+    ASSIGN_OR_RETURN(const End end, walk(id, rows, visit, enough));
+    ASSIGN_OR_RETURN(const bool whole, show_chosen());
+    stretch.resources = std::move(resources_);
+    stretch.more = end != End::kLast || !whole;
+    if (stretch.more) stretch.last_id = whole ? passed_ : last_shown_;
     return stretch;
   }
 
   Result<std::int64_t> count() override {
-    if (is_everything()) return Kind::count(call_.org);
+    if (is_everything()) {
+      if (leaves_out()) return directory_.count_who_may_log_in(call_.org.n, call_.now);
+      return Kind::count(call_.org);
+    }
     std::int64_t total = 0;
     RETURN_IF_ERROR(each_match([&total](Item&) { ++total; }));
     return total;
@@ -260,22 +307,29 @@ class KindMatches final : public Matches {
     return shown(*item);
   }
 
+  bool is_full() const override { return members_shown_ >= call_.page_members_max; }
+
  private:
   enum class End { kLast, kStopped, kTooMany };
 
-  bool is_everything() const {
-    return !query_.ids && !query_.filter && !query_.sort && conditions_.empty();
+  bool is_everything() const { return !query_.names && !query_.filter && !query_.sort; }
+  /// Whether people are not shown who are there.
+  bool leaves_out() const { return std::is_same_v<Item, User> && query_.only_active; }
+
+  Load load_for(const std::function<bool(std::string_view)>& wanted) {
+    return Kind::load_for(wanted, call_.reader() ? &nesting_ : nullptr);
   }
 
-  std::size_t rows_per_read() const { return scan_load_.members ? kGroupsPerRead : kRowsPerRead; }
-
   Load load_to_judge() {
-    Load load = Kind::load_for([this](std::string_view name) {
+    const auto looks_at = [this](std::string_view name) {
       return (query_.filter && scim::uses(query_.filter->root(), name)) ||
              (query_.sort && query_.sort->uses(name));
-    });
+    };
+    Load load = load_for(looks_at);
+    // An extension is among the schemas when there is something in it.
+    if (looks_at("schemas")) load.keys = std::is_same_v<Item, User>;
     const bool sorts = query_.sort && query_.sort->uses("members");
-    if (load.members && !sorts && members_are_indexed(query_.filter->root())) {
+    if (load.members && !sorts && !query_.names && members_are_indexed(query_.filter->root())) {
       load.members = false;
       for (const Condition& condition : conditions_) {
         if (condition.field != Condition::Field::kMember) continue;
@@ -290,65 +344,79 @@ class KindMatches final : public Matches {
     if (skip == 0) return std::string();
     if (auto known = pages_.find(memory_key, skip)) return *known;
     std::string after;
-    while (skip > 0) {
-      const auto limit = std::min<std::size_t>(static_cast<std::size_t>(skip), kRowsPerRead);
-      ASSIGN_OR_RETURN(const auto page, Kind::page(directory_, call_, {}, after, limit, {}));
-      skip -= static_cast<std::int64_t>(page.items.size());
-      if (page.items.empty() || (!page.more && skip > 0)) return std::string();
+    while (true) {
+      ASSIGN_OR_RETURN(const auto page, Kind::list(directory_, call_, after, kRowsPerRead, {}));
+      for (const Item& item : page.items) {
+        if (is_shown(item) && --skip == 0) return item.id;
+      }
+      if (!page.more) return std::string();
       after = page.items.back().id;
     }
-    return after;
   }
 
-  /// Visits the matches behind `after` in order of id, until `visit` says no or `enough` yes.
-  /// `passed_` is then the last id that need not be looked at again.
+  /// Finds what is to be walked, behind an id.
+  Result<void> select(std::string_view after) {
+    if (query_.names) {
+      ASSIGN_OR_RETURN(selected_, Kind::named(directory_, call_, *query_.names, after));
+      return {};
+    }
+    for (const Condition& condition : conditions_) {
+      if (condition.field != Condition::Field::kMember || !query_.only_active) continue;
+      const auto member = directory_.get_user(call_.actor, call_.org.n, condition.text, {});
+      if (!member && member.error().code != Code::kNotFound) return std::unexpected(member.error());
+      if (!member || may_log_in(*member, call_.now)) continue;
+      selected_.emplace();  // such a member is in no group that is shown
+      return {};
+    }
+    ASSIGN_OR_RETURN(selected_, Kind::select(directory_, call_, conditions_, after));
+    return {};
+  }
+
+  /// Visits the matches among what was selected behind `after`, in order of id, until `visit` says
+  /// no or `enough` yes. `passed_` is then the last id that need not be looked at again.
   template <typename Visit, typename Enough>
-  Result<End> walk(std::string after, std::size_t rows, const Visit& visit, const Enough& enough) {
-    passed_ = std::move(after);
+  Result<End> walk(std::string_view after, std::size_t rows, const Visit& visit,
+                   const Enough& enough) {
+    left_ = selected_ ? Numbers(*selected_) : Numbers();
+    passed_ = after;
+    if (scan_load_.members) rows = std::min(rows, kGroupsPerRead);
     std::int64_t read = 0;
     while (true) {
       ASSIGN_OR_RETURN(directory::Page<Item> page, next_page(rows));
       for (Item& item : page.items) {
-        if (matches(item)) {
-          ASSIGN_OR_RETURN(const bool goes_on, visit(item));
-          if (!goes_on) return End::kStopped;
-        }
+        if (matches(item) && !visit(item)) return End::kStopped;
         passed_ = item.id;
       }
-      if (!page.more || page.items.empty()) return End::kLast;
+      if (!page.more) return End::kLast;
       if (enough()) return End::kStopped;
       read += static_cast<std::int64_t>(page.items.size());
-      if (read >= call_.scanned_rows_max && !call_.privileged()) return End::kTooMany;
+      if (is_limited() && read >= call_.scanned_rows_max) return End::kTooMany;
     }
   }
 
+  bool is_limited() const { return !is_everything() && !call_.privileged(); }
+
   /// What comes behind `passed_`.
   Result<directory::Page<Item>> next_page(std::size_t rows) {
-    if (!query_.ids) {
-      return Kind::page(directory_, call_, conditions_, passed_, rows, scan_load_);
-    }
-    directory::Page<Item> page;
-    const auto first = std::ranges::upper_bound(*query_.ids, passed_);
-    for (auto id = first; id != query_.ids->end(); ++id) {
-      auto item = Kind::get(directory_, call_, *id, scan_load_);
-      if (!item && item.error().code == Code::kNotFound) continue;
-      if (!item) return std::unexpected(std::move(item).error());
-      if (page.items.size() == rows) {
-        page.more = true;
-        break;
-      }
-      page.items.push_back(std::move(*item));
-    }
+    if (!selected_) return Kind::list(directory_, call_, passed_, rows, scan_load_);
+    const std::size_t asked = std::min(left_.size(), rows);
+    ASSIGN_OR_RETURN(auto page, Kind::get(directory_, call_, left_.first(asked), scan_load_));
+    left_ = behind(left_, asked, page);
+    page.more = !left_.empty();
     return page;
   }
 
   template <typename Visit>
   Result<void> each_match(const Visit& visit) {
-    const auto every = [&visit](Item& item) -> Result<bool> {
+    const auto every = [&visit](Item& item) {
       visit(item);
       return true;
     };
-    ASSIGN_OR_RETURN(const End end, walk("", rows_per_read(), every, [] { return false; }));
+    RETURN_IF_ERROR(select(""));
+    // Known beforehand, mostly.
+    const std::int64_t rows = selected_ ? std::ssize(*selected_) : Kind::count(call_.org);
+    if (is_limited() && rows > call_.scanned_rows_max) return too_many(call_.scanned_rows_max);
+    ASSIGN_OR_RETURN(const End end, walk("", kRowsPerRead, every, [] { return false; }));
     if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
     return {};
   }
@@ -356,41 +424,66 @@ class KindMatches final : public Matches {
   /// Everything that the index leaves, judged one by one.
   Result<Listing> scan(std::int64_t skip, std::int64_t take) {
     Listing listing;
-    const auto visit = [this, &listing, skip, take](Item& item) -> Result<bool> {
+    RETURN_IF_ERROR(each_match([this, &listing, skip, take](Item& item) {
       const std::int64_t at = listing.total++;
-      if (at < skip || at >= skip + take) return true;
-      ASSIGN_OR_RETURN(auto resource, show(item));
-      if (resource) listing.resources.emplace_back(std::move(*resource));
-      return true;
-    };
-    ASSIGN_OR_RETURN(const End end, walk("", rows_per_read(), visit, [] { return false; }));
-    if (end == End::kTooMany) return too_many(call_.scanned_rows_max);
+      if (at >= skip && at < skip + take && !is_full()) choose(item);
+    }));
+    RETURN_IF_ERROR(show_chosen());
+    listing.resources = std::move(resources_);
     return listing;
   }
 
-  bool matches(Item& item) {
+  bool is_shown(const Item& item) const {
     if constexpr (std::is_same_v<Item, User>) {
-      if (query_.only_active && !may_log_in(item, call_.now)) return false;
-    } else if (!indexed_members_.empty()) {
-      item.members = indexed_members_;
+      return !query_.only_active || may_log_in(item, call_.now);
+    } else {
+      return true;
+    }
+  }
+
+  bool matches(Item& item) const {
+    if (!is_shown(item)) return false;
+    if constexpr (std::is_same_v<Item, Group>) {
+      if (!indexed_members_.empty()) item.members = indexed_members_;
+      if (query_.only_active) leave_active(item, call_.now);
     }
     return !query_.filter || query_.filter->matches(render(call_, item));
   }
 
-  /// What was read to be judged, as the client wants it; nothing when it was deleted meanwhile.
-  Result<std::optional<json::object>> show(Item& item) {
-    const bool loaded = (scan_load_.keys || !page_load_.keys) &&
-                        (scan_load_.groups || !page_load_.groups) &&
-                        (scan_load_.members || !page_load_.members) &&
-                        (scan_load_.flattened || !page_load_.flattened);
-    if (!loaded) return show(std::string_view(item.id));
-    return shown(item);
+  // ---- the page ----
+
+  /// Puts a match onto the page: at once, or with the others when more of them has to be loaded.
+  void choose(Item& item) {
+    ++chosen_;
+    if (shows_scanned_) {
+      resources_.emplace_back(shown(item));
+    } else {
+      to_load_.push_back(item.n);
+    }
   }
 
-  json::object shown(Item& item) const {
+  /// Whether there was room for all that was chosen. Those that were deleted meanwhile are missing.
+  Result<bool> show_chosen() {
+    Numbers left(to_load_);
+    const std::size_t rows = page_load_.members ? kGroupsPerRead : kRowsPerRead;
+    while (!left.empty()) {
+      const std::size_t asked = std::min(left.size(), rows);
+      ASSIGN_OR_RETURN(auto page, Kind::get(directory_, call_, left.first(asked), page_load_));
+      for (Item& item : page.items) {
+        if (is_full()) return false;
+        last_shown_ = item.id;
+        resources_.emplace_back(shown(item));
+      }
+      left = behind(left, asked, page);
+    }
+    return true;
+  }
+
+  json::object shown(Item& item) {
     if constexpr (std::is_same_v<Item, Group>) {
       if (!page_load_.members) item.members.clear();
       if (query_.only_active) leave_active(item, call_.now);
+      members_shown_ += item.members.size();
     }
     return query_.projection.apply(render(call_, item));
   }
@@ -399,11 +492,24 @@ class KindMatches final : public Matches {
   PageMemory& pages_;
   const Call& call_;
   const ListQuery query_;
+  directory::Nesting nesting_;
   std::vector<Condition> conditions_;
   std::vector<directory::Reference> indexed_members_;
-  Load page_load_;  // what the answer shows
-  Load scan_load_;  // what is judged
+  Load page_load_;              // what the answer shows
+  Load scan_load_;              // what is judged
+  bool shows_scanned_ = false;  // all that the answer shows was loaded to be judged
+
+  // The walk:
+  std::optional<std::vector<std::int64_t>> selected_;  // nothing: all
+  Numbers left_;                                       // of these
   std::string passed_;
+
+  // The page:
+  json::array resources_;
+  std::int64_t chosen_ = 0;
+  std::vector<std::int64_t> to_load_;
+  std::string last_shown_;
+  std::size_t members_shown_ = 0;
 };
 
 }  // namespace

@@ -44,8 +44,9 @@ struct ListQuery {
   std::optional<scim::Filter> filter;
   scim::Projection projection;
   bool only_active = false;  // users who may log in; groups without those who may not
-  /// Sorted ids that alone are looked at; nothing: all.
-  std::optional<std::vector<std::string>> ids;
+  /// Names of groups: people who are direct members of one, groups that are called so; nothing:
+  /// all.
+  std::optional<std::vector<std::string>> names;
   std::optional<scim::Sort> sort;
 };
 
@@ -63,15 +64,16 @@ struct Stretch {
 
 /// The resources of one type that a query matches, in order of id. What the filter leaves to be
 /// judged one by one is read at most up to Call::scanned_rows_max (kInvalidArgument, tooMany),
-/// except for administrators.
+/// except for administrators. For one page.
 class Matches {
  public:
   virtual ~Matches() = default;
 
   /// The resources after the first `skip` matches, at most `take`, and how many match in all.
+  /// Groups with Call::page_members_max members end the page before.
   virtual Result<Listing> slice(std::int64_t skip, std::int64_t take) = 0;
   /// At most `take` behind an id (empty: from the first). Fewer, and more to come, where nothing
-  /// else was found within the limit.
+  /// else was found within the limit, or the page ended as in slice().
   virtual Result<Stretch> after(std::string_view id, std::int64_t take) = 0;
   virtual Result<std::int64_t> count() = 0;
   /// Every match with what it is sorted by.
@@ -79,6 +81,8 @@ class Matches {
       const std::function<void(std::string id, scim::SortKey key)>& offer) = 0;
   /// One resource as the client wants it; nothing when there is none any more.
   virtual Result<std::optional<json::object>> show(std::string_view id) = 0;
+  /// Whether what was shown has Call::page_members_max members: the page ends.
+  virtual bool is_full() const = 0;
 };
 
 /// All arguments but `query` outlive it.

@@ -31,6 +31,17 @@ json::object common(const Call& call, const scim::ResourceType& type, const T& r
   return out;
 }
 
+/// Names the extensions that there is something in, as an answer with all of them does.
+void add_schemas(const scim::ResourceType& type, json::object& out) {
+  json::array& schemas = out["schemas"].get_array();
+  for (const scim::Schema* extension : type.extensions) {
+    const json::value* found = out.if_contains(extension->id);
+    if (found != nullptr && found->is_object() && !found->get_object().empty()) {
+      schemas.emplace_back(extension->id);
+    }
+  }
+}
+
 /// Adds what is not in the document to the CoreWeave extension.
 void add_posix(const Call& call, const directory::User& user, json::object& out) {
   json::value& extension = out[scim::kCoreWeaveUserUrn];
@@ -79,19 +90,6 @@ void leave_active(directory::Group& group, Timestamp now) {
   });
 }
 
-std::optional<Timestamp> last_moment(const directory::User& user, Timestamp now) {
-  std::optional<Timestamp> last;
-  const auto pass = [&last, now](const std::optional<Timestamp>& moment) {
-    if (moment && *moment <= now && (!last || *last < *moment)) last = moment;
-  };
-  pass(user.valid_until);
-  for (const directory::SshKeyRow& key : user.keys) {
-    pass(key.not_before);
-    pass(key.not_after);
-  }
-  return last;
-}
-
 json::object render(const Call& call, const directory::User& user) {
   json::object out = common(call, scim::user_type(), user);
   // The row decides, also for documents of older versions.
@@ -108,6 +106,7 @@ json::object render(const Call& call, const directory::User& user) {
     out["groups"] = std::move(groups);
   }
   add_posix(call, user, out);
+  add_schemas(scim::user_type(), out);
   return out;
 }
 
@@ -142,6 +141,7 @@ json::object render(const Call& call, const directory::Group& group) {
     target["sunkPosixGroupName"] = group.posix->name;
     if (!call.reader()) out[scim::kPosixGroupUrn] = std::move(extension);
   }
+  add_schemas(scim::group_type(), out);
   return out;
 }
 

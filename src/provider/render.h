@@ -14,8 +14,6 @@ bool may_log_in(const directory::User& user, Timestamp now);
 bool may_log_in(const directory::Reference& member, Timestamp now);
 /// Takes those who may not log in out of the members.
 void leave_active(directory::Group& group, Timestamp now);
-/// The last moment up to `now` at which the clock alone changed what readers are shown of a user.
-std::optional<Timestamp> last_moment(const directory::User& user, Timestamp now);
 
 /// The whole resource in schema case, before the client's choice of attributes. What was not loaded
 /// is absent. To a reader, somebody who may not log in has no keys and a shell that ends at once.

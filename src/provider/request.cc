@@ -178,6 +178,15 @@ Result<scim::Projection> parse_projection(const Call& call, const scim::Resource
 
 std::string entity_tag(std::int64_t version) { return "W/\"" + std::to_string(version) + "\""; }
 
+Result<std::string> state_tag(directory::Directory& directory, const Call& call) {
+  std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value);
+  if (call.reader() || call.only_active()) {
+    ASSIGN_OR_RETURN(const auto moment, directory.last_moment(call.org.n, call.now));
+    if (moment) tag += "-" + std::to_string(to_millis(*moment));
+  }
+  return tag + '"';
+}
+
 directory::IfVersion if_version(const http::Request& request) {
   directory::IfVersion condition;
   const std::string_view match = trim(request.headers.get("If-Match"));
@@ -195,6 +204,12 @@ bool if_none_match(const http::Request& request, std::string_view tag) {
   return header == "*" || std::ranges::any_of(split_tags(header), [tag](std::string_view each) {
            return opaque(each) == opaque(tag);
          });
+}
+
+http::Response not_modified(std::string_view tag) {
+  http::Response response{.status = 304, .headers = {}, .body = {}};
+  response.headers.set("ETag", std::string(tag));
+  return response;
 }
 
 http::Response json_answer(int status, const json::object& body) {

@@ -35,6 +35,7 @@ struct Call {
   directory::Org org;
   std::string base;  // URL in front of "/Users"
   std::int64_t scanned_rows_max = 0;
+  std::size_t page_members_max = 0;
   Timestamp now{};
 
   /// A token that only reads: answers take the form that readers on clusters expect.
@@ -78,11 +79,16 @@ Result<scim::Projection> parse_projection(const Call& call, const scim::Resource
 
 /// W/"7"
 std::string entity_tag(std::int64_t version);
+/// The organization's position, and the last moment at which the clock alone changed what readers
+/// are shown: the tag of all that more than one resource is part of.
+Result<std::string> state_tag(directory::Directory& directory, const Call& call);
 /// What If-Match and If-None-Match ask of a write (RFC 9110 13.1).
 directory::IfVersion if_version(const http::Request& request);
 /// Whether If-None-Match names `tag` (weak comparison, RFC 9110 8.8.3.2).
 bool if_none_match(const http::Request& request, std::string_view tag);
 
+/// 304
+http::Response not_modified(std::string_view tag);
 http::Response json_answer(int status, const json::object& body);
 http::Response error_answer(int status, std::string_view keyword, std::string_view detail);
 /// RFC 7644 3.12, by the table of scim::http_status. What we broke ourselves is logged, not told.

@@ -194,6 +194,7 @@ Result<http::Response> ScimService::Impl::answer(const http::Request& request,
                   .org = std::move(org),
                   .base = std::move(base),
                   .scanned_rows_max = options.scanned_rows_max,
+                  .page_members_max = options.page_members_max,
                   .now = options.clock()};
   return run(call, *target, endpoint);
 }

@@ -25,6 +25,9 @@ struct ScimOptions {
   std::size_t group_body_bytes_max = 16 << 20;  // a PUT of 10,000 members is 2.2 MB
   /// Resources that one filter may read for a token that is not an administrator's.
   std::int64_t scanned_rows_max = 100'000;
+  /// A page ends behind the group by which it has so many members: each takes about a kilobyte, a
+  /// group may have 100,000, and readers see the people of a nested group in every group above it.
+  std::size_t page_members_max = 100'000;
   Clock clock = system_now;
   /// After this no further operation of a bulk request begins: one request must not keep a worker
   /// for long.

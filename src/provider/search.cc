@@ -117,36 +117,24 @@ Result<std::vector<std::string>> split_names(std::string_view list) {
   }
 }
 
-/// Readers narrow people by `groups=a,b` and groups by `name=a,b`: displayNames or POSIX names.
-Result<std::optional<std::vector<std::string>>> scoped_ids(Directory& directory, const Call& call,
-                                                           const scim::ResourceType& type) {
-  const bool users = &type == &scim::user_type();
-  const auto list = call.query.get(users ? "groups" : "name");
+/// Readers narrow people by `groups=a,b` and groups by `name=a,b`.
+Result<std::optional<std::vector<std::string>>> scope_names(const Call& call,
+                                                            const scim::ResourceType& type) {
+  if (!call.reader()) return std::nullopt;
+  const auto list = call.query.get(&type == &scim::user_type() ? "groups" : "name");
   if (!list) return std::nullopt;
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, split_names(*list));
-  std::vector<std::string> ids;
-  for (const std::string& name : names) {
-    auto group = directory.find_group(call.org.n, name, {.members = users});
-    if (!group && group.error().code == Code::kNotFound) continue;
-    if (!group) return std::unexpected(std::move(group).error());
-    if (!users) ids.push_back(group->id);
-    for (const directory::Reference& member : group->members) {
-      if (!member.is_group) ids.push_back(member.id);
-    }
-  }
-  std::ranges::sort(ids);
-  ids.erase(std::ranges::unique(ids).begin(), ids.end());
-  return ids;
+  ASSIGN_OR_RETURN(std::vector<std::string> names, split_names(*list));
+  return std::optional(std::move(names));
 }
 
-Result<ListQuery> list_query(Directory& directory, const Call& call, const scim::ResourceType& type,
+Result<ListQuery> list_query(const Call& call, const scim::ResourceType& type,
                              const Search& search) {
   ASSIGN_OR_RETURN(scim::Projection projection,
                    parse_projection(call, type, search.attributes, search.excluded));
   ListQuery query{.filter = std::nullopt,
                   .projection = std::move(projection),
                   .only_active = call.only_active(),
-                  .ids = std::nullopt,
+                  .names = std::nullopt,
                   .sort = std::nullopt};
   if (search.filter) {
     ASSIGN_OR_RETURN(query.filter, scim::Filter::parse(type, *search.filter));
@@ -154,7 +142,7 @@ Result<ListQuery> list_query(Directory& directory, const Call& call, const scim:
   if (search.sort_by) {
     ASSIGN_OR_RETURN(query.sort, scim::Sort::parse(type, *search.sort_by));
   }
-  ASSIGN_OR_RETURN(query.ids, scoped_ids(directory, call, type));
+  ASSIGN_OR_RETURN(query.names, scope_names(call, type));
   return query;
 }
 
@@ -185,7 +173,7 @@ Result<Question> make_question(Directory& directory, PageMemory& pages, const Ca
   for (std::size_t i = 0; i < scim::resource_types().size(); ++i) {
     const scim::ResourceType& each = *scim::resource_types()[i];
     if (type != nullptr && type != &each) continue;
-    ASSIGN_OR_RETURN(ListQuery query, list_query(directory, call, each, search));
+    ASSIGN_OR_RETURN(ListQuery query, list_query(call, each, search));
     knows_attribute = knows_attribute || (query.sort && query.sort->known());
     question.types.push_back({i, find_matches(directory, pages, call, each, std::move(query))});
   }
@@ -259,15 +247,22 @@ Result<Sorter> sorted(const Question& question, std::int64_t keep, std::optional
   return sorter;
 }
 
-/// Those that are still there.
-Result<json::array> show(const Question& question, std::span<const Place> places) {
+/// The first of these places that make a page. What was deleted meanwhile is missing.
+struct ShownPlaces {
   json::array resources;
+  std::size_t places = 0;
+};
+
+Result<ShownPlaces> show(const Question& question, std::span<const Place> places) {
+  ShownPlaces shown;
   for (const Place& place : places) {
     const auto each = std::ranges::find(question.types, place.type, &TypeMatches::type);
+    if (each->matches->is_full()) break;
     ASSIGN_OR_RETURN(auto resource, each->matches->show(place.id));
-    if (resource) resources.emplace_back(std::move(*resource));
+    if (resource) shown.resources.emplace_back(std::move(*resource));
+    ++shown.places;
   }
-  return resources;
+  return shown;
 }
 
 Result<Listing> by_index_sorted(const Question& question, const scim::Paging& paging) {
@@ -282,8 +277,9 @@ Result<Listing> by_index_sorted(const Question& question, const scim::Paging& pa
   Listing listing{.total = sorter.total(), .resources = {}};
   const std::vector<Place> places = sorter.take();
   if (static_cast<std::size_t>(skip) < places.size()) {
-    ASSIGN_OR_RETURN(listing.resources,
+    ASSIGN_OR_RETURN(ShownPlaces shown,
                      show(question, std::span(places).subspan(static_cast<std::size_t>(skip))));
+    listing.resources = std::move(shown.resources);
   }
   return listing;
 }
@@ -323,12 +319,11 @@ Result<CursorListing> after_place_sorted(const Question& question,
   ASSIGN_OR_RETURN(Sorter sorter, sorted(question, count + 1, after));
   CursorListing out;
   out.total = sorter.total();
-  std::vector<Place> places = sorter.take();
-  if (static_cast<std::int64_t>(places.size()) > count) {
-    places.pop_back();
-    out.last = places.back();
-  }
-  ASSIGN_OR_RETURN(out.resources, show(question, places));
+  const std::vector<Place> places = sorter.take();
+  const std::size_t wanted = std::min(places.size(), static_cast<std::size_t>(count));
+  ASSIGN_OR_RETURN(ShownPlaces shown, show(question, std::span(places).first(wanted)));
+  out.resources = std::move(shown.resources);
+  if (shown.places < places.size()) out.last = places[shown.places - 1];
   return out;
 }
 
@@ -402,26 +397,12 @@ Result<json::object> by_cursor(const Question& question) {
   return scim::list_response(std::move(page));
 }
 
-/// The organization's position. What readers are shown ends with time, too.
-Result<std::string> list_tag(Directory& directory, const Call& call) {
-  std::string tag = "W/\"" + call.org.epoch + "-" + std::to_string(call.org.seq.value);
-  if (call.reader() || call.only_active()) {
-    ASSIGN_OR_RETURN(const auto moment, directory.last_moment(call.org.n, call.now));
-    if (moment) tag += "-" + std::to_string(to_millis(*moment));
-  }
-  return tag + '"';
-}
-
 }  // namespace
 
 Result<http::Response> answer_list(Directory& directory, PageMemory& pages, const Call& call,
                                    const scim::ResourceType* type, const json::object* search) {
-  ASSIGN_OR_RETURN(const std::string tag, list_tag(directory, call));
-  if (search == nullptr && if_none_match(call.request, tag)) {
-    http::Response unchanged{.status = 304, .headers = {}, .body = {}};
-    unchanged.headers.set("ETag", tag);
-    return unchanged;
-  }
+  ASSIGN_OR_RETURN(const std::string tag, state_tag(directory, call));
+  if (search == nullptr && if_none_match(call.request, tag)) return not_modified(tag);
   ASSIGN_OR_RETURN(const Search parameters,
                    search != nullptr ? search_in_body(*search) : search_in_query(call.query));
   ASSIGN_OR_RETURN(const Question question,

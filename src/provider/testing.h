@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -166,6 +168,19 @@ class ScimTest : public ::testing::Test {
     }
     return out;
   }
+  /// How often `work` runs statements whose names begin like this.
+  template <typename Work>
+  int asked(std::string_view prefix, const Work& work) {
+    const auto count = [this, prefix] {
+      const std::lock_guard lock(mutex_);
+      int sum = 0;
+      for (const auto& [name, times] : statements_) sum += name.starts_with(prefix) ? times : 0;
+      return sum;
+    };
+    const int before = count();
+    work();
+    return count() - before;
+  }
   Seq head() { return directory_->find_org("acme").value().seq; }
   /// A refusal with its keyword; `detail` is part of its sentence.
   void expect_error(const Answer& answer, int status, std::string_view keyword,
@@ -187,7 +202,17 @@ class ScimTest : public ::testing::Test {
   Timestamp now_ = from_millis(1'790'000'000'000);
   store::testing::TestDatabase database_{store::Engine::kSqlite};
   std::atomic<std::int64_t> rows_read_ = 0;
-  directory::testing::ObservedDatabase observed_{*database_, {.row = [this] { ++rows_read_; }}};
+  std::mutex mutex_;
+  std::map<std::string, int> statements_;  // by name, how often; guarded by mutex_
+  directory::testing::ObservedDatabase observed_{
+      *database_,
+      {.statement =
+           [this](const store::Statement& statement, auto) {
+             const std::lock_guard lock(mutex_);
+             ++statements_[std::string(statement.name)];
+           },
+       .row = [this] { ++rows_read_; },
+       .write = [](store::Urgency) {}}};
   std::unique_ptr<directory::Directory> directory_;
   std::unique_ptr<ScimService> service_;
   directory::OrgN acme_ = 0;

@@ -200,14 +200,17 @@ Result<http::Response> get_user(Directory& directory, const Call& call, std::str
   if (call.reader() && call.only_active() && !may_log_in(user, call.now)) {
     return fail(Code::kNotFound, "there is no such user");
   }
-  // Readers are shown other keys than before, under the same version, when the clock passed an end.
-  const bool as_before = !call.reader() || !last_moment(user, call.now);
-  if (as_before && if_none_match(call.request, entity_tag(user.version))) {
-    http::Response unchanged{.status = 304, .headers = {}, .body = {}};
-    unchanged.headers.set("ETag", entity_tag(user.version));
-    return unchanged;
+  if (!call.reader()) {
+    const std::string tag = entity_tag(user.version);
+    if (if_none_match(call.request, tag)) return not_modified(tag);
+    return answer(call, projection, 200, user);
   }
-  return answer(call, projection, 200, user);
+  // What a reader is shown changes under the same version: with the settings, and with time.
+  ASSIGN_OR_RETURN(const std::string tag, state_tag(directory, call));
+  if (if_none_match(call.request, tag)) return not_modified(tag);
+  http::Response response = answer(call, projection, 200, user);
+  response.headers.set("ETag", tag);
+  return response;
 }
 
 Result<http::Response> replace_user(Directory& directory, const Call& call, std::string_view id,

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <unordered_map>
+#include <vector>
+
+#include "directory/types.h"
+#include "store/database.h"
+
+namespace roster::directory {
+
+/// Who is in groups, those nested in them included. Groups that nest the same ones are often asked
+/// for together: what was read for one is remembered for the next, within bounds. For one request,
+/// on one thread.
+class Nesting {
+ public:
+  /// Everybody in a group and below it, rising. Circles are followed once.
+  Result<std::vector<UserN>> people(store::Tx& tx, GroupN group);
+
+ private:
+  struct Direct {
+    std::vector<UserN> people;
+    std::vector<GroupN> groups;
+  };
+  static Result<Direct> read(store::Tx& tx, GroupN group);
+
+  std::unordered_map<GroupN, Direct> known_;
+  std::size_t numbers_ = 0;  // in known_
+};
+
+}  // namespace roster::directory
