@@ -249,13 +249,19 @@ class KindMatches final : public Matches {
         std::to_string(call_.org.n) + ' ' + std::to_string(call_.actor.token) +
         (query_.only_active ? " active" : " ") + std::string(Kind::type().endpoint);
     ASSIGN_OR_RETURN(const std::string before, id_before(memory_key, skip));
-    if (skip > 0 && before.empty()) return listing;
-    ASSIGN_OR_RETURN(Stretch stretch, after(before, take));
-    if (stretch.more) {
-      pages_.remember(memory_key, skip + static_cast<std::int64_t>(stretch.resources.size()),
-                      std::move(stretch.last_id));
+    Stretch stretch;
+    if (skip == 0 || !before.empty()) {
+      ASSIGN_OR_RETURN(stretch, after(before, take));
     }
     listing.resources = std::move(stretch.resources);
+    const std::int64_t given = skip + std::ssize(listing.resources);
+    if (stretch.more) {
+      pages_.remember(memory_key, given, std::move(stretch.last_id));
+    } else {
+      // Who was let in again in front of the pages before is for the next list: readers would ask
+      // for the rest that the total promises forever.
+      listing.total = std::min(listing.total, given);
+    }
     return listing;
   }
 

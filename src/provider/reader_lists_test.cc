@@ -126,6 +126,25 @@ TEST_F(ReaderLists, PeopleWhoMayLogInAreListedWholly) {
   expect_error(send(active_, "GET", "/Users?filter=title%20pr"), 400, "tooMany");
 }
 
+// nsscache asks on until it was given as many as the total says, at the same place after an empty
+// page.
+TEST_F(ReaderLists, AListEndsWhoeverIsLetInAgain) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(make_user("u" + std::to_string(i), i < 2 ? R"(,"active":false)" : ""));
+  }
+  EXPECT_EQ(names(active_, "/Users?count=2"), "u2 u3");
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (i == 2 || i == 3) continue;
+    patch("/Users/" + ids[i], R"([{"op":"replace","path":"active","value":)" +
+                                  std::string(i < 2 ? "true" : "false") + "}]");
+  }
+  const Answer last = send(active_, "GET", "/Users?count=2&startIndex=3");
+  EXPECT_EQ(last.listed("userName"), "");
+  EXPECT_EQ(last.total(), 2);
+  EXPECT_EQ(walk(active_, "/Users?count=3&", 4), "u0 u1 u2/u3/");
+}
+
 // What a reader is shown of nested groups can be a thousand times what is stored.
 TEST_F(ReaderLists, APageEndsBehindManyMembers) {
   restart({.public_url = "https://hub.example", .allowed_hosts = {}, .page_members_max = 5});
