@@ -292,6 +292,14 @@ TEST_F(ReaderLists, FiltersSeeTheExtensionsAmongTheSchemas) {
   }
   EXPECT_EQ(names(okta_, "/Groups?" + filter("schemas co \"posix\"")), "lab");
   EXPECT_EQ(names(reader_, "/Groups?" + filter("schemas co \"posix\"")), "") << "flat there";
+  // Keys alone make the extension of who has no POSIX identity.
+  ASSERT_TRUE(directory_->update_org_settings(hub_, acme_, [](directory::OrgSettings settings) {
+    settings.user_provisioning = false;
+    return Result<directory::OrgSettings>(std::move(settings));
+  }));
+  make_user("eve");
+  make_user("kay", std::string(",\"" COREWEAVE "\":{\"sunkSshKeys\":[\"") + kKeyA + "\"]}");
+  EXPECT_EQ(names(okta_, "/Users?" + filter("schemas eq \"" COREWEAVE "\"")), "ada bob kay");
 }
 
 }  // namespace
