@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "base/unicode.h"
-#include "directory/candidates.h"
 #include "directory/external_ids.h"
 #include "directory/identity.h"
 #include "directory/impl.h"
