@@ -18,7 +18,6 @@ namespace {
 using store::Statement;
 using store::Tx;
 
-
 constexpr Statement kInsertGroup{
     "group.insert",
     "INSERT INTO grp (n, org, id, display_name, name_key, owner_client, member_count, version, "
