@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <string_view>
@@ -25,7 +26,12 @@ UuidGenerator::UuidGenerator(Clock clock, RandomBytes random)
 std::string UuidGenerator::next() {
   const auto now_ms = static_cast<std::uint64_t>(to_millis(clock_()));
   std::array<std::uint8_t, 16> bytes{};
-  random_(bytes);
+  if (used_ == drawn_.size()) {
+    random_(drawn_);
+    used_ = 0;
+  }
+  std::copy_n(drawn_.begin() + static_cast<std::ptrdiff_t>(used_), bytes.size(), bytes.begin());
+  used_ += bytes.size();
   if (now_ms > last_ms_) {
     last_ms_ = now_ms;
     counter_ =

@@ -29,6 +29,8 @@ class UuidGenerator {
  private:
   Clock clock_;
   RandomBytes random_;
+  std::array<std::uint8_t, 1024> drawn_{};  // a system call for many ids: none is a secret
+  std::size_t used_ = 1024;
   std::uint64_t last_ms_ = 0;
   std::uint32_t counter_ = 0;  // 18 bits: rand_a and the head of rand_b
 };

@@ -65,8 +65,7 @@ Edge::Edge(ServerOptions server_options, Handler request_handler, Metrics& regis
       handler(std::move(request_handler)),
       metrics(registry),
       pool({.workers = options.workers,
-            .computing = options.computing != 0 ? options.computing
-                                                : std::max(1U, std::thread::hardware_concurrency()),
+            .computing = std::max(1U, std::thread::hardware_concurrency()),
             .queue_max = options.queue_max},
            metrics.queued) {}
 

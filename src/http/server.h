@@ -33,9 +33,6 @@ struct ServerOptions {
   mode_t unix_mode = 0600;  // of unix sockets
   unsigned io_threads = 1;
   unsigned workers = 4;
-  /// How many workers read (GET, HEAD) at once; 0: as many as there are processors. More where
-  /// reading is waiting, for a database over the network.
-  unsigned computing = 0;
   std::size_t queue_max = 256;          // requests waiting for a worker; beyond: 503 + Retry-After
   std::size_t connections_max = 20000;  // beyond: accepted, answered 503, closed
   std::size_t header_bytes_max = 16 << 10;           // 431

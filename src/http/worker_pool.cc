@@ -99,8 +99,12 @@ void WorkerPool::run() {
     if (stopping_) return;
     Taken taken = take_next();
     const bool wake = idle_ > 0 && any_may_begin();
+    // Begun because nobody computed yet, and now nobody else may.
+    const bool watch = computing_waits() && !may_begin(Work::kRead) && !watching_;
+    watching_ = watching_ || watch;
     lock.unlock();
     if (wake) ready_.notify_one();
+    if (watch) watched_.notify_one();
     taken.job(true);
     taken.job = nullptr;
     lock.lock();
