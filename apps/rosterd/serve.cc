@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <ctime>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "admin/api.h"
@@ -265,6 +267,12 @@ sigset_t block_signals() {
   return signals;
 }
 
+/// glibc would keep what each worker once needed for itself, eight times the processors.
+void limit_arenas() {
+  const unsigned arenas = std::max(4U, std::thread::hardware_concurrency());
+  ::mallopt(M_ARENA_MAX, static_cast<int>(arenas));
+}
+
 void wait_for_end(Service& service, const sigset_t& signals) {
   const timespec tick{.tv_sec = kTick.count(), .tv_nsec = 0};
   while (true) {
@@ -279,6 +287,7 @@ void wait_for_end(Service& service, const sigset_t& signals) {
 
 Result<void> serve(const ServeOptions& options, const Clock& clock, const RandomBytes& random) {
   ::umask(0077);
+  limit_arenas();
   raise_descriptor_limit(options.connections_max);
   const sigset_t signals = block_signals();
   Service service(options, clock, random);

@@ -10,6 +10,7 @@
 #include "http/respond.h"
 #include "posix/id_ranges.h"
 #include "posix/ssh_key.h"
+#include "scim/schema.h"
 
 namespace roster::admin {
 namespace {
@@ -62,6 +63,14 @@ constexpr BodyField kUser[] = {
     {"email", "string", false, "address"},
     {"keys", "array", false, "SSH public keys, one line each"},
     {"active", "boolean", false, "default true"}};
+constexpr BodyField kUserEdit[] = {
+    {"userName", "string", false, "sign-in name; the login stays"},
+    {"displayName", "string", false, "full name"},
+    {"email", "string", false, "address, in the place of the primary one"},
+    {"home", "string", false, "home directory; \"\": by the organization's template"},
+    {"shell", "string", false, "login shell; \"\": the organization's default"}};
+constexpr BodyField kGroupEdit[] = {
+    {"displayName", "string", true, "name of the group; the POSIX name stays"}};
 constexpr BodyField kLogin[] = {
     {"login", "string", true, "new login name; the old one stays taken"}};
 constexpr BodyField kExpiry[] = {{"valid_until", "string", false, "RFC 3339 time; absent: no end"}};
@@ -129,6 +138,13 @@ constexpr Operation kOperations[] = {
     {"GET", "/api/v1/orgs/{org}/users", "listUsers", "People, in order of id", {}, kPaging},
     {"POST", "/api/v1/orgs/{org}/users", "createUser", "Create a person by hand", kUser, {}},
     {"GET", "/api/v1/orgs/{org}/users/{user}", "getUser", "By login, userName or id", {}, {}},
+    {"PATCH", "/api/v1/orgs/{org}/users/{user}", "updateUser", "Change a person", kUserEdit, {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/users/{user}",
+     "deleteUser",
+     "Delete; uid and login stay taken",
+     {},
+     {}},
     {"POST", "/api/v1/orgs/{org}/users/{user}/deactivate", "deactivateUser", "Lock out", {}, {}},
     {"POST",
      "/api/v1/orgs/{org}/users/{user}/reactivate",
@@ -157,6 +173,13 @@ constexpr Operation kOperations[] = {
      "/api/v1/orgs/{org}/groups/{group}",
      "getGroup",
      "By POSIX name, displayName or id",
+     {},
+     {}},
+    {"PATCH", "/api/v1/orgs/{org}/groups/{group}", "updateGroup", "Change a group", kGroupEdit, {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/groups/{group}",
+     "deleteGroup",
+     "Delete; gid and name stay taken",
      {},
      {}},
     {"POST",
@@ -424,16 +447,17 @@ std::span<const Operation> Api::operations() { return kOperations; }
 
 Api::Handler Api::handler_of(const Operation& operation) {
   static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
-      &Api::describe,       &Api::whoami,          &Api::list_orgs,       &Api::create_org,
-      &Api::get_org,        &Api::update_org,      &Api::list_ids,        &Api::add_ids,
-      &Api::close_ids,      &Api::list_clients,    &Api::create_client,   &Api::list_tokens,
-      &Api::create_token,   &Api::revoke_token,    &Api::list_users,      &Api::create_user,
-      &Api::get_user,       &Api::deactivate_user, &Api::reactivate_user, &Api::rename_user,
-      &Api::expire_user,    &Api::add_keys,        &Api::update_key,      &Api::remove_key,
-      &Api::list_groups,    &Api::create_group,    &Api::get_group,       &Api::rename_group,
-      &Api::change_members, &Api::list_nodes,      &Api::delete_node,     &Api::list_views,
-      &Api::get_view,       &Api::set_view,        &Api::remove_view,     &Api::fuse_status,
-      &Api::fuse_release,   &Api::list_audit,      &Api::verify_audit,    &Api::erase_audit};
+      &Api::describe,        &Api::whoami,       &Api::list_orgs,     &Api::create_org,
+      &Api::get_org,         &Api::update_org,   &Api::list_ids,      &Api::add_ids,
+      &Api::close_ids,       &Api::list_clients, &Api::create_client, &Api::list_tokens,
+      &Api::create_token,    &Api::revoke_token, &Api::list_users,    &Api::create_user,
+      &Api::get_user,        &Api::update_user,  &Api::delete_user,   &Api::deactivate_user,
+      &Api::reactivate_user, &Api::rename_user,  &Api::expire_user,   &Api::add_keys,
+      &Api::update_key,      &Api::remove_key,   &Api::list_groups,   &Api::create_group,
+      &Api::get_group,       &Api::update_group, &Api::delete_group,  &Api::rename_group,
+      &Api::change_members,  &Api::list_nodes,   &Api::delete_node,   &Api::list_views,
+      &Api::get_view,        &Api::set_view,     &Api::remove_view,   &Api::fuse_status,
+      &Api::fuse_release,    &Api::list_audit,   &Api::verify_audit,  &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -677,6 +701,69 @@ Result<Answer> Api::get_user(Call& call) {
   return Answer{200, render(user)};
 }
 
+namespace {
+
+/// Puts a text into the document, or takes the member away when there is none.
+void set_text(json::object& doc, std::string_view name, const std::string& value) {
+  if (value.empty()) {
+    doc.erase(name);
+  } else {
+    doc[name] = json::string(value);
+  }
+}
+
+/// In the place of the primary address, else of the first.
+void set_email(json::object& doc, const std::string& value) {
+  json::value& emails = doc["emails"];
+  if (!emails.is_array()) emails.emplace_array();
+  json::object* chosen = nullptr;
+  for (json::value& each : emails.get_array()) {
+    json::object* email = each.if_object();
+    if (email == nullptr) continue;
+    const bool primary = json::find_bool(*email, "primary").value_or(false);
+    if (chosen == nullptr || primary) chosen = email;
+    if (primary) break;
+  }
+  if (chosen != nullptr) {
+    (*chosen)["value"] = json::string(value);
+  } else {
+    emails.get_array().push_back(
+        json::object{{"value", json::string(value)}, {"type", "work"}, {"primary", true}});
+  }
+}
+
+}  // namespace
+
+Result<Answer> Api::update_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  const auto edit = [&call](const directory::User& current) -> Result<directory::UserInput> {
+    directory::UserInput input;
+    input.doc = current.doc;
+    for (const char* name : {"userName", "displayName"}) {
+      if (call.body.contains(name)) set_text(input.doc, name, body_text(call, name));
+    }
+    if (call.body.contains("email")) set_email(input.doc, body_text(call, "email"));
+    for (const auto& [name, attribute] :
+         {std::pair("home", "sunkPreferredHomeDirectory"), std::pair("shell", "sunkLoginShell")}) {
+      if (!call.body.contains(name)) continue;
+      json::value& extension = input.doc[scim::kCoreWeaveUserUrn];
+      if (!extension.is_object()) extension.emplace_object();
+      set_text(extension.get_object(), attribute, body_text(call, name));
+      if (extension.get_object().empty()) input.doc.erase(scim::kCoreWeaveUserUrn);
+    }
+    return input;
+  };
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.update_user(call.actor, call.org->n, user.id, {}, edit));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::delete_user(Call& call) {
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  RETURN_IF_ERROR(directory_.delete_user(call.actor, call.org->n, user.id, {}));
+  return Answer{204, nullptr};
+}
+
 Result<Answer> Api::deactivate_user(Call& call) {
   ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
   ASSIGN_OR_RETURN(const auto after,
@@ -776,6 +863,25 @@ Result<Answer> Api::get_group(Call& call) {
   ASSIGN_OR_RETURN(const auto group,
                    directory_.find_group(call.org->n, call.param("group"), {.members = true}));
   return Answer{200, render(group)};
+}
+
+Result<Answer> Api::update_group(Call& call) {
+  ASSIGN_OR_RETURN(const auto group, directory_.find_group(call.org->n, call.param("group"), {}));
+  const auto edit =
+      [&call](const directory::Group& current) -> Result<directory::Directory::GroupChange> {
+    directory::Directory::GroupChange change{{.doc = current.doc, .external_id = {}}, {}};
+    change.input.doc["displayName"] = json::string(body_text(call, "displayName"));
+    return change;
+  };
+  ASSIGN_OR_RETURN(const auto after,
+                   directory_.update_group(call.actor, call.org->n, group.id, {}, edit));
+  return Answer{200, render(after)};
+}
+
+Result<Answer> Api::delete_group(Call& call) {
+  ASSIGN_OR_RETURN(const auto group, directory_.find_group(call.org->n, call.param("group"), {}));
+  RETURN_IF_ERROR(directory_.delete_group(call.actor, call.org->n, group.id, {}));
+  return Answer{204, nullptr};
 }
 
 Result<Answer> Api::rename_group(Call& call) {

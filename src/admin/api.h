@@ -99,6 +99,8 @@ class Api {
   Result<Answer> list_users(Call& call);
   Result<Answer> create_user(Call& call);
   Result<Answer> get_user(Call& call);
+  Result<Answer> update_user(Call& call);
+  Result<Answer> delete_user(Call& call);
   Result<Answer> deactivate_user(Call& call);
   Result<Answer> reactivate_user(Call& call);
   Result<Answer> rename_user(Call& call);
@@ -109,6 +111,8 @@ class Api {
   Result<Answer> list_groups(Call& call);
   Result<Answer> create_group(Call& call);
   Result<Answer> get_group(Call& call);
+  Result<Answer> update_group(Call& call);
+  Result<Answer> delete_group(Call& call);
   Result<Answer> rename_group(Call& call);
   Result<Answer> change_members(Call& call);
   Result<Answer> list_nodes(Call& call);

@@ -319,6 +319,43 @@ TEST_F(ApiTest, RulesForIdentities) {
   EXPECT_NE(detail(renamed).find("user provisioning"), std::string::npos) << detail(renamed);
 }
 
+TEST_F(ApiTest, PeopleAndGroupsAreEditedAndDeletedByHand) {
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/users",
+                 R"({"userName":"ada","displayName":"Ada","email":"ada@example.org"})")
+                .status,
+            201);
+  const Answered set = call(admin_, "PATCH", "/orgs/acme/users/ada",
+                            R"({"userName":"ada@example.org","displayName":"Ada Lovelace",
+                                "email":"lovelace@example.org","home":"/home/al",
+                                "shell":"/bin/sh"})");
+  ASSERT_EQ(set.status, 200) << detail(set);
+  EXPECT_EQ(set.body.at("login"), "ada") << "the login stays";
+  EXPECT_EQ(set.body.at("userName"), "ada@example.org");
+  EXPECT_EQ(set.body.at("displayName"), "Ada Lovelace");
+  EXPECT_EQ(set.body.at("email"), "lovelace@example.org");
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"home":"/etc"})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"shell":"/bin/evil"})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"userName":""})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"home":"","shell":""})").status, 200);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/nobody", R"({"email":"x@y"})").status, 404);
+
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"Lab","members":["ada"]})")
+                .status,
+            201);
+  const Answered named =
+      call(admin_, "PATCH", "/orgs/acme/groups/lab", R"({"displayName":"Laboratory"})");
+  ASSERT_EQ(named.status, 200) << detail(named);
+  EXPECT_EQ(named.body.at("name"), "lab");
+  EXPECT_EQ(named.body.at("displayName"), "Laboratory");
+  EXPECT_EQ(named.body.at("member_count"), 1);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/groups/lab").status, 204);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/groups/lab").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/users/ada").status, 204);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/users/ada").status, 404);
+  EXPECT_EQ(call(admin_, "POST", "/orgs/acme/users", R"({"userName":"ada"})").body.at("login"),
+            "ada2");
+}
+
 TEST_F(ApiTest, OnlyOperatorsChooseIds) {
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme/ids").body.at("blocks").as_array().size(), 1U);
   EXPECT_EQ(call(admin_, "POST", "/orgs/acme/ids", R"({"ids":"2000-2999"})").status, 403);

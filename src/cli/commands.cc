@@ -481,6 +481,23 @@ void add_user_verb(CLI::App* user, Session& session, const char* verb, const cha
   });
 }
 
+void add_user_expire(CLI::App* user, Session& session) {
+  auto w = words();
+  CLI::App* expire = user->add_subcommand("expire", "set the end of a person's access, or none");
+  expire->add_option("USER", w->name, "login, userName or id")->required();
+  expire->add_option("TIME", w->other, "RFC 3339 time; without it: no end");
+  expire->footer("Example: roster user expire alice 2027-03-31T18:00:00Z");
+  expire->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      if (!w->other.empty()) body["valid_until"] = json::string(w->other);
+      ASSIGN_OR_RETURN(const auto after,
+                       hub.call_org("POST", user_path(w->name) + "/expire", body));
+      return print_one(session, after, user_columns());
+    };
+  });
+}
+
 void print_user(Session& session, const json::object& user) {
   print_table(session, {user}, user_columns());
   if (const json::array* groups = json::find_array(user, "groups"); groups && !groups->empty()) {
@@ -568,6 +585,54 @@ void add_user_keys(CLI::App* user, Session& session) {
   });
 }
 
+void add_user_set(CLI::App* user, Session& session) {
+  struct Option {
+    const char* option;
+    const char* member;
+    const char* help;
+  };
+  static constexpr Option kOptions[] = {
+      {"--username", "userName", "sign-in name; the login stays"},
+      {"--name", "displayName", "full name; \"\": none"},
+      {"--email", "email", "primary address"},
+      {"--home", "home", "home directory; \"\": by the organization's template"},
+      {"--shell", "shell", "login shell; \"\": the organization's default"}};
+  CLI::App* set = user->add_subcommand("set", "change a person's name, address, home or shell");
+  auto w = words();
+  auto values = std::make_shared<std::map<std::string, std::optional<std::string>>>();
+  set->add_option("USER", w->name, "login, userName or id")->required();
+  for (const Option& each : kOptions) {
+    set->add_option(each.option, (*values)[each.member], each.help);
+  }
+  set->footer("Example: roster user set alice --name 'Alice Example' --shell /bin/zsh");
+  set->callback([w, values, &session] {
+    session.action = [w, values, &session](Hub& hub) -> Result<void> {
+      json::object body;
+      for (const auto& [member, value] : *values) {
+        if (value) body[member] = json::string(*value);
+      }
+      if (body.empty()) return fail(Code::kInvalidArgument, "say what to change; see --help");
+      ASSIGN_OR_RETURN(const auto after, hub.call_org("PATCH", user_path(w->name), body));
+      return print_one(session, after, user_columns());
+    };
+  });
+}
+
+void add_delete(CLI::App* family, Session& session, const char* what, const char* help,
+                std::string (*path)(const std::string&), const char* description,
+                const char* example) {
+  CLI::App* remove = family->add_subcommand("delete", description);
+  auto w = words();
+  remove->add_option(what, w->name, help)->required();
+  remove->footer(example);
+  remove->callback([w, path, &session] {
+    session.action = [w, path](Hub& hub) -> Result<void> {
+      RETURN_IF_ERROR(hub.call_org("DELETE", path(w->name)));
+      return {};
+    };
+  });
+}
+
 }  // namespace
 
 void add_user_commands(CLI::App& app, Session& session) {
@@ -596,10 +661,15 @@ void add_user_commands(CLI::App& app, Session& session) {
       return {};
     };
   });
+  add_user_set(user, session);
+  add_delete(user, session, "USER", "login, userName or id", user_path,
+             "delete a person; uid and login stay taken. Mostly you want deactivate",
+             "Example: roster user delete alice");
   add_user_verb(user, session, "deactivate", "lock a person out, at once", nullptr, nullptr);
   add_user_verb(user, session, "reactivate", "let a person in again, same uid", nullptr, nullptr);
   add_user_verb(user, session, "rename", "give a new login; the old one stays taken", "LOGIN",
                 "new login name");
+  add_user_expire(user, session);
   add_user_keys(user, session);
 }
 
@@ -644,6 +714,19 @@ void add_group_commands(CLI::App& app, Session& session) {
                         {{"MEMBER", "name"}, {"TYPE", "type"}, {"USERNAME", "display"}});
     };
   });
+  CLI::App* set = group->add_subcommand("set", "give a new display name; the POSIX name stays");
+  set->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
+  set->add_option("--display-name", w->other, "new display name")->required();
+  set->footer("Example: roster group set ml --display-name 'Machine Learning'");
+  set->callback([w, &session] {
+    session.action = [w, &session](Hub& hub) -> Result<void> {
+      ASSIGN_OR_RETURN(const auto after, hub.call_org("PATCH", group_path(w->name),
+                                                      {{"displayName", json::string(w->other)}}));
+      return print_one(session, after, group_columns());
+    };
+  });
+  add_delete(group, session, "GROUP", "POSIX name, display name or id", group_path,
+             "delete a group; gid and name stay taken", "Example: roster group delete ml");
   CLI::App* rename = group->add_subcommand("rename", "give a new POSIX name; the old stays taken");
   rename->add_option("GROUP", w->name, "POSIX name, display name or id")->required();
   rename->add_option("NAME", w->other, "new POSIX name")->required();
