@@ -1,6 +1,5 @@
 #include "serve.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,7 +9,6 @@
 #include <chrono>
 #include <ctime>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "admin/api.h"
@@ -66,11 +64,11 @@ class Service {
                                   },
                                   metrics_));
     RETURN_IF_ERROR(make_faces());
+    directory_->on_commit(
+        [hub = hub_.get()](const directory::Commit& commit) { hub->committed(commit); });
     hub_->attach([server = server_.get()](const std::string& key, std::uint64_t value) {
       server->notify(key, value);
     });
-    directory_->on_commit(
-        [hub = hub_.get()](const directory::Commit& commit) { hub->committed(commit); });
     server_->start();
     for (const std::string& address : server_->addresses()) {
       log::info("listening on", {{"address", scheme(address) + address}});
@@ -267,12 +265,6 @@ sigset_t block_signals() {
   return signals;
 }
 
-/// glibc would keep what each worker once needed for itself, eight times the processors.
-void limit_arenas() {
-  const unsigned arenas = std::max(4U, std::thread::hardware_concurrency());
-  ::mallopt(M_ARENA_MAX, static_cast<int>(arenas));
-}
-
 void wait_for_end(Service& service, const sigset_t& signals) {
   const timespec tick{.tv_sec = kTick.count(), .tv_nsec = 0};
   while (true) {
@@ -287,7 +279,6 @@ void wait_for_end(Service& service, const sigset_t& signals) {
 
 Result<void> serve(const ServeOptions& options, const Clock& clock, const RandomBytes& random) {
   ::umask(0077);
-  limit_arenas();
   raise_descriptor_limit(options.connections_max);
   const sigset_t signals = block_signals();
   Service service(options, clock, random);

@@ -324,6 +324,21 @@ std::vector<std::string> body_list(const Call& call, std::string_view name) {
   return out;
 }
 
+/// What the directory stores as it is.
+Result<void> check_texts(const Call& call, std::initializer_list<const char*> names) {
+  constexpr std::size_t kBytesMax = 1024;
+  for (const char* name : names) {
+    const std::string text = body_text(call, name);
+    if (text.size() > kBytesMax) {
+      return fail(Code::kInvalidArgument, fmt::format("{}: longer than {} bytes", name, kBytesMax));
+    }
+    if (has_control_characters(text)) {
+      return fail(Code::kInvalidArgument, fmt::format("{}: it has control characters", name));
+    }
+  }
+  return {};
+}
+
 Result<std::optional<Timestamp>> body_time(const Call& call, std::string_view name) {
   const auto text = json::find_string(call.body, name);
   if (!text) return std::nullopt;
@@ -680,6 +695,7 @@ Result<Answer> Api::list_users(Call& call) {
 }
 
 Result<Answer> Api::create_user(Call& call) {
+  RETURN_IF_ERROR(check_texts(call, {"displayName", "email"}));
   directory::UserInput input;
   input.doc["userName"] = json::string(body_text(call, "userName"));
   input.doc["active"] = json::find_bool(call.body, "active").value_or(true);
@@ -712,29 +728,32 @@ void set_text(json::object& doc, std::string_view name, const std::string& value
   }
 }
 
-/// In the place of the primary address, else of the first.
+/// In the place of the primary address, else of the first; none takes that one away.
 void set_email(json::object& doc, const std::string& value) {
   json::value& emails = doc["emails"];
   if (!emails.is_array()) emails.emplace_array();
-  json::object* chosen = nullptr;
-  for (json::value& each : emails.get_array()) {
-    json::object* email = each.if_object();
-    if (email == nullptr) continue;
-    const bool primary = json::find_bool(*email, "primary").value_or(false);
-    if (chosen == nullptr || primary) chosen = email;
-    if (primary) break;
-  }
-  if (chosen != nullptr) {
-    (*chosen)["value"] = json::string(value);
+  json::array& list = emails.get_array();
+  const auto is_primary = [](const json::value& each) {
+    const json::object* email = each.if_object();
+    return email != nullptr && json::find_bool(*email, "primary").value_or(false);
+  };
+  auto chosen = std::find_if(list.begin(), list.end(), is_primary);
+  if (chosen == list.end()) chosen = list.begin();
+  if (value.empty()) {
+    if (chosen != list.end()) list.erase(chosen);
+  } else if (chosen != list.end() && chosen->is_object()) {
+    chosen->get_object()["value"] = json::string(value);
   } else {
-    emails.get_array().push_back(
+    list.push_back(
         json::object{{"value", json::string(value)}, {"type", "work"}, {"primary", true}});
   }
+  if (list.empty()) doc.erase("emails");
 }
 
 }  // namespace
 
 Result<Answer> Api::update_user(Call& call) {
+  RETURN_IF_ERROR(check_texts(call, {"displayName", "email"}));
   ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
   const auto edit = [&call](const directory::User& current) -> Result<directory::UserInput> {
     directory::UserInput input;

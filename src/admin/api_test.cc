@@ -337,6 +337,8 @@ TEST_F(ApiTest, PeopleAndGroupsAreEditedAndDeletedByHand) {
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"shell":"/bin/evil"})").status, 400);
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"userName":""})").status, 400);
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"home":"","shell":""})").status, 200);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"email":"a\nb"})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/ada", R"({"email":""})").body.at("email"), "");
   EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/users/nobody", R"({"email":"x@y"})").status, 404);
 
   ASSERT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"Lab","members":["ada"]})")

@@ -198,10 +198,13 @@ Result<std::vector<std::int64_t>> numbers_of(Tx& tx, const Statement& statement,
 class ViewScope {
  public:
   /// In the transaction that reads the records, too: both are of one moment.
-  static Result<ViewScope> load(Tx& tx, std::span<const std::uint64_t> named) {
+  static Result<ViewScope> load(Tx& tx, OrgN org, const Rules& rules,
+                                std::span<const std::uint64_t> named) {
     ViewScope scope;
     scope.named_.assign(named.begin(), named.end());
     ASSIGN_OR_RETURN(scope.groups_, with_nested_groups(tx, scope.named_));
+    if (named.empty()) return scope;
+    ASSIGN_OR_RETURN(scope.primary_, primary_groups(tx, org, rules.settings));
     return scope;
   }
 
@@ -218,7 +221,8 @@ class ViewScope {
   }
   bool narrow(posix::NodeGroup& group) const {
     narrow(group.parents);
-    return shows(group.n);
+    return shows(group.n) ||
+           std::ranges::binary_search(primary_, static_cast<std::int64_t>(group.n));
   }
 
  private:
@@ -231,6 +235,9 @@ class ViewScope {
 
   std::vector<std::int64_t> named_;
   std::vector<std::int64_t> groups_;  // rising
+  /// Likewise: shown everywhere, so that every gid has a name, but who is a member is no reason to
+  /// show anybody.
+  std::vector<std::int64_t> primary_;
 };
 
 /// Marks what a page of a scan has from outside of the scope.
@@ -315,7 +322,7 @@ Result<Directory::ChangePage> Directory::changes(OrgN org, Seq since, std::size_
                                                  : "the changes after this position were pruned");
     }
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
-    ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
+    ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, org, *rules, scope));
     ChangePage page;
     page.next = since;
     page.head = Seq{range.head};
@@ -370,7 +377,7 @@ Result<std::vector<Directory::FeedUser>> Directory::scan_node_users(
         ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
         ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
                          numbers_of(tx, kScanUsers, org, after_n, limit));
-        ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
+        ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, org, *rules, scope));
         ASSIGN_OR_RETURN(std::vector<FeedUser> page, load_feed_users(tx, *rules, numbers));
         mark_outside(shown, page);
         return page;
@@ -380,14 +387,16 @@ Result<std::vector<Directory::FeedUser>> Directory::scan_node_users(
 Result<std::vector<Directory::FeedGroup>> Directory::scan_node_groups(
     OrgN org, std::uint64_t after_n, std::size_t limit, std::span<const std::uint64_t> scope) {
   limit = std::min(limit, kScanMax);
-  return impl_->db.read([org, after_n, limit, scope](Tx& tx) -> Result<std::vector<FeedGroup>> {
-    ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
-                     numbers_of(tx, kScanGroups, org, after_n, limit));
-    ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, scope));
-    ASSIGN_OR_RETURN(std::vector<FeedGroup> page, load_feed_groups(tx, numbers));
-    mark_outside(shown, page);
-    return page;
-  });
+  return impl_->db.read(
+      [this, org, after_n, limit, scope](Tx& tx) -> Result<std::vector<FeedGroup>> {
+        ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
+        ASSIGN_OR_RETURN(const std::vector<std::int64_t> numbers,
+                         numbers_of(tx, kScanGroups, org, after_n, limit));
+        ASSIGN_OR_RETURN(const ViewScope shown, ViewScope::load(tx, org, *rules, scope));
+        ASSIGN_OR_RETURN(std::vector<FeedGroup> page, load_feed_groups(tx, numbers));
+        mark_outside(shown, page);
+        return page;
+      });
 }
 
 Result<std::vector<std::uint64_t>> Directory::tombstones(OrgN org, std::uint64_t after_n,

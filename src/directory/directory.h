@@ -54,15 +54,24 @@ class Directory {
   Result<Org> create_org(const Actor& actor, std::string_view slug,
                          std::optional<posix::IdBlock> ids = std::nullopt);
   Result<std::vector<Org>> list_orgs();
+  /// As of the last commit that was told; from memory, mostly.
   Result<Org> find_org(std::string_view slug);
+  /// From the store: never older than anything that was read before.
+  Result<Org> org_now(std::string_view slug);
   /// Read, modify, write in one closure; `edit` may run more than once. Nothing is written when the
   /// settings stay the same. kInvalidArgument naming the setting that cannot be.
   using SettingsEdit = std::function<Result<OrgSettings>(const OrgSettings& current)>;
   Result<Org> update_org_settings(const Actor& actor, OrgN org, const SettingsEdit& edit);
 
+  struct Provisioned {
+    std::size_t given = 0;
+    std::size_t refused = 0;  // they wait on
+    std::string reason;       // of one of these
+    std::int64_t last = 0;    // to go on behind; 0: nobody waits there
+  };
   /// Gives identities to some of those who came while the organization gave none, when it does so
-  /// again; how many. Until it is 0. kUnavailable as for a creation.
-  Result<std::size_t> provision(OrgN org);
+  /// again, in order of number. kUnavailable as for a creation.
+  Result<Provisioned> provision(OrgN org, std::int64_t after);
 
   /// In the order in which ids are taken from them.
   Result<std::vector<OrgIdBlock>> id_blocks(OrgN org);

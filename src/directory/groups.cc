@@ -126,9 +126,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
   ASSIGN_OR_RETURN(const GroupColumns columns, group_columns(input.doc, 0));
   const std::vector<MemberOp> joining{
       {MemberOp::Kind::kAdd, {member_ids.begin(), member_ids.end()}}};
-  ASSIGN_OR_RETURN(const KnownMembers known, impl_->db.read([org, &joining](Tx& tx) {
-    return known_members(tx, org, joining);
-  }));
+  ASSIGN_OR_RETURN(const KnownMembers known, known_members(impl_->db, org, joining));
   return impl_->db.write([this, &actor, org, &columns, &external, &joining,
                           &known](Tx& tx) -> Result<Group> {
     const Timestamp now = impl_->now();
@@ -204,12 +202,8 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's
   // queue, and thousands of members must not be looked up on the writer's thread.
-  KnownMembers known;
-  ASSIGN_OR_RETURN(const Edited preview, impl_->db.read([&](Tx& tx) -> Result<Edited> {
-    ASSIGN_OR_RETURN(Edited edited, run_edit(tx));
-    ASSIGN_OR_RETURN(known, known_members(tx, org, edited.change.members));
-    return edited;
-  }));
+  ASSIGN_OR_RETURN(const Edited preview, impl_->db.read(run_edit));
+  ASSIGN_OR_RETURN(const KnownMembers known, known_members(impl_->db, org, preview.change.members));
   const auto write = [this, &actor, org, id, &run_edit, &known](Tx& tx) -> Result<Group> {
     ASSIGN_OR_RETURN(Edited edited, run_edit(tx));
     GroupRecord& current = edited.current;

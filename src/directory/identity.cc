@@ -1,6 +1,7 @@
 #include "directory/identity.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -42,10 +43,17 @@ constexpr Statement kEmptyReserved{
     "state = 3, bound_client = NULL, bound_external = NULL, bound_key = NULL WHERE n = $1"};
 constexpr Statement kBare{"identity.bare",
                           "SELECT n, kind FROM posix_id WHERE org = $1 AND number IS NULL "
-                          "AND kind <= 2 AND state <> 3 ORDER BY n LIMIT $2"};
+                          "AND kind <= 2 AND state <> 3 AND n > $2 ORDER BY n LIMIT $3"};
 constexpr Statement kLivingGroup{
     "identity.living_group",
-    "SELECT n FROM posix_id WHERE org = $1 AND number = $2 AND kind = 2 AND state <> 3"};
+    "SELECT g.n FROM posix_id p JOIN grp g ON g.n = p.n WHERE p.org = $1 AND p.number = $2"};
+// From each to the next higher one, by the index: there are few, and many who have them.
+constexpr Statement kPrimaryGids{
+    "identity.primary_gids",
+    "WITH RECURSIVE held (gid) AS (SELECT MIN(gid) FROM posix_id WHERE org = $1 AND gid IS NOT "
+    "NULL "
+    "UNION ALL SELECT (SELECT MIN(p.gid) FROM posix_id p WHERE p.org = $1 AND p.gid > held.gid) "
+    "FROM held WHERE held.gid IS NOT NULL) SELECT gid FROM held WHERE gid IS NOT NULL"};
 constexpr Statement kWithPrimaryGroup{
     "identity.with_primary_group",
     "SELECT n FROM posix_id WHERE org = $1 AND gid = $2 AND state <> 3 LIMIT 1"};
@@ -69,7 +77,7 @@ constexpr Statement kWaitingKey{"identity.waiting_key", ROSTER_WAITING_COLUMNS
 constexpr Statement kBind{
     "identity.bind",
     "UPDATE posix_id SET state = $2, bound_client = NULL, bound_external = NULL, "
-    "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL WHERE n = $1"};
+    "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL, gid = $3 WHERE n = $1"};
 constexpr Statement kHomeOwner{"identity.home_owner",
                                "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3 "
                                "AND COALESCE(holder, -1) <> $3"};
@@ -190,10 +198,8 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
   return best;
 }
 
-Result<std::optional<Waiting>> find_waiting(Tx& tx, const Rules& rules,
-                                            const IdentityRequest& request) {
-  // Nodes are not told who was in a deleted group: its number bound again would bring them back.
-  const bool tombstones = rules.settings.rebind_deleted && request.kind == row::kUser;
+Result<std::optional<Waiting>> find_waiting(Tx& tx, const IdentityRequest& request,
+                                            bool tombstones) {
   if (request.external_id) {
     ASSIGN_OR_RETURN(auto found,
                      best_waiting(tx, kWaitingExternal, request, *request.external_id, tombstones));
@@ -245,6 +251,26 @@ Result<void> move_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
   return {};
 }
 
+/// As columns: NULL for a group's home and for a private group's gid.
+std::optional<std::string_view> home_column(const Identity& identity) {
+  if (identity.home.empty()) return std::nullopt;
+  return identity.home;
+}
+std::optional<std::int64_t> gid_column(const PosixIdentity& posix) {
+  if (posix.gid == posix.number) return std::nullopt;
+  return posix.gid;
+}
+
+/// A primary group that was deleted while nobody had it gives way to what is given today.
+Result<void> check_primary_group(Tx& tx, const Rules& rules, const IdentityRequest& request,
+                                 PosixIdentity& posix) {
+  if (posix.gid == posix.number) return {};
+  ASSIGN_OR_RETURN(const auto group, living_group(tx, request.org, posix.gid));
+  if (group) return {};
+  posix.gid = rules.settings.primary_gid != 0 ? rules.settings.primary_gid : posix.number;
+  return {};
+}
+
 IdentityState living_state(const IdentityRequest& request) {
   return request.active ? IdentityState::kActive : IdentityState::kLocked;
 }
@@ -266,7 +292,9 @@ Result<Identity> bind_waiting(Tx& tx, const Rules& rules, const IdentityRequest&
   if (!identity.home.empty()) {
     RETURN_IF_ERROR(move_home(tx, request.org, n, identity.home, request.now));
   }
-  RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked));
+  RETURN_IF_ERROR(check_primary_group(tx, rules, request, identity.posix));
+  RETURN_IF_ERROR(tx.execute(kBind, n, request.active ? row::kActive : row::kLocked,
+                             gid_column(identity.posix)));
   return identity;
 }
 
@@ -298,20 +326,12 @@ Result<Identity> new_identity(Tx& tx, const Rules& rules, const IdentityRequest&
   return identity;
 }
 
-/// As columns: NULL for a group's home and for a private group's gid.
-std::optional<std::string_view> home_column(const Identity& identity) {
-  if (identity.home.empty()) return std::nullopt;
-  return identity.home;
-}
-std::optional<std::int64_t> gid_column(const PosixIdentity& posix) {
-  if (posix.gid == posix.number) return std::nullopt;
-  return posix.gid;
-}
-
 }  // namespace
 
 Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityRequest& request) {
-  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
+  // Nodes are not told who was in a deleted group: its number bound again would bring them back.
+  const bool tombstones = rules.settings.rebind_deleted && request.kind == row::kUser;
+  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, request, tombstones));
   if (waiting) return bind_waiting(tx, rules, request, std::move(waiting->identity));
 
   ASSIGN_OR_RETURN(Identity identity, new_identity(tx, rules, request, 0));
@@ -346,12 +366,14 @@ Result<NewIdentity> identity_for(Tx& tx, const Rules& rules, const IdentityReque
 
 Result<Identity> fill_identity(Tx& tx, const Rules& rules, IdentityRequest request,
                                std::uint64_t n) {
-  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, rules, request));
+  ASSIGN_OR_RETURN(std::optional<Waiting> waiting, find_waiting(tx, request, false));
   Identity identity;
-  if (waiting && waiting->state == row::kReserved) {
+  if (waiting) {
     identity = std::move(waiting->identity);
     RETURN_IF_ERROR(tx.execute(kEmptyReserved, identity.posix.n));
+    RETURN_IF_ERROR(check_primary_group(tx, rules, request, identity.posix));
   }
+  const std::string imported_home = identity.home;
   if (request.home) {
     ASSIGN_OR_RETURN(const bool free, home_is_free(tx, request.org, n, *request.home));
     if (!free) request.home = std::nullopt;
@@ -368,10 +390,16 @@ Result<Identity> fill_identity(Tx& tx, const Rules& rules, IdentityRequest reque
   identity.posix.state = living_state(request);
   RETURN_IF_ERROR(tx.execute(kFill, n, identity.posix.number, identity.posix.name,
                              home_column(identity), gid_column(identity.posix)));
+  // Their files may lie there: nobody else gets it.
+  if (!imported_home.empty() && imported_home != identity.home) {
+    RETURN_IF_ERROR(
+        tx.execute(kInsertFormerHome, request.org, imported_home, n, to_millis(request.now)));
+  }
   return identity;
 }
 
-Result<std::vector<BareIdentity>> bare_identities(Tx& tx, OrgN org, std::size_t limit) {
+Result<std::vector<BareIdentity>> bare_identities(Tx& tx, OrgN org, std::int64_t after,
+                                                  std::size_t limit) {
   std::vector<BareIdentity> found;
   RETURN_IF_ERROR(tx.query(
       kBare,
@@ -379,13 +407,29 @@ Result<std::vector<BareIdentity>> bare_identities(Tx& tx, OrgN org, std::size_t 
         found.push_back({row.integer(0), static_cast<int>(row.integer(1))});
         return {};
       },
-      org, limit));
+      org, after, limit));
   return found;
 }
 
-Result<bool> is_living_group(Tx& tx, OrgN org, std::uint32_t gid) {
-  ASSIGN_OR_RETURN(const auto n, tx.query_one(kLivingGroup, integer_column, org, gid));
-  return n.has_value();
+Result<std::optional<std::int64_t>> living_group(Tx& tx, OrgN org, std::uint32_t gid) {
+  return tx.query_one(kLivingGroup, integer_column, org, gid);
+}
+
+Result<std::vector<std::int64_t>> primary_groups(Tx& tx, OrgN org, const OrgSettings& settings) {
+  std::set<std::int64_t> gids;
+  if (settings.primary_gid != 0) gids.insert(settings.primary_gid);
+  const auto insert = [&gids](const Row& row) -> Result<void> {
+    gids.insert(row.integer(0));
+    return {};
+  };
+  RETURN_IF_ERROR(tx.query(kPrimaryGids, insert, org));
+  std::vector<std::int64_t> groups;
+  for (const std::int64_t gid : gids) {
+    ASSIGN_OR_RETURN(const auto n, living_group(tx, org, static_cast<std::uint32_t>(gid)));
+    if (n) groups.push_back(*n);
+  }
+  std::ranges::sort(groups);
+  return groups;
 }
 
 Result<bool> is_primary_group(Tx& tx, OrgN org, std::uint32_t gid) {

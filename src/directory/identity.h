@@ -58,11 +58,15 @@ struct BareIdentity {
   std::int64_t n = 0;
   int kind = 0;
 };
-/// Living ones, in order of n.
-Result<std::vector<BareIdentity>> bare_identities(store::Tx& tx, OrgN org, std::size_t limit);
+/// Living ones with a higher n than `after`, in order of n.
+Result<std::vector<BareIdentity>> bare_identities(store::Tx& tx, OrgN org, std::int64_t after,
+                                                  std::size_t limit);
 
-/// Whether a group that is not deleted has the gid.
-Result<bool> is_living_group(store::Tx& tx, OrgN org, std::uint32_t gid);
+/// The group with this gid, if there is one now.
+Result<std::optional<std::int64_t>> living_group(store::Tx& tx, OrgN org, std::uint32_t gid);
+/// Groups that are somebody's primary group, or will be the next person's. Rising.
+Result<std::vector<std::int64_t>> primary_groups(store::Tx& tx, OrgN org,
+                                                 const OrgSettings& settings);
 /// Whether it is the primary group of somebody who is not deleted.
 Result<bool> is_primary_group(store::Tx& tx, OrgN org, std::uint32_t gid);
 

@@ -146,6 +146,8 @@ void Journal::committed() {
   entries_.clear();
   for (const Finished& finished : finished_) {
     if (org_changed_) org_changed_(finished.commit.org);
+  }
+  for (const Finished& finished : finished_) {
     if (finished.wakes && listener_) listener_(finished.commit);
   }
   finished_.clear();

@@ -13,6 +13,7 @@ using store::Statement;
 using store::Tx;
 
 constexpr std::int64_t kMembersPerRequestMax = 100'000;
+constexpr std::size_t kLookedUpAtOnce = 1000;  // in one read transaction
 
 // Whoever was deleted since they were looked up does not join.
 constexpr Statement kInsertUserMember{
@@ -39,14 +40,24 @@ Result<void> check_member_count(std::size_t named, std::int64_t present) {
               "members: more than " + std::to_string(kMembersPerRequestMax) + " in one request");
 }
 
-Result<KnownMembers> known_members(Tx& tx, OrgN org, std::span<const MemberOp> operations) {
-  KnownMembers known;
+Result<KnownMembers> known_members(store::Database& database, OrgN org,
+                                   std::span<const MemberOp> operations) {
+  std::vector<std::string_view> ids;
   for (const MemberOp& operation : operations) {
-    for (const std::string& id : operation.ids) {
-      if (known.contains(id)) continue;
-      ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx, org, id));
-      if (found) known.emplace(id, *found);
-    }
+    ids.insert(ids.end(), operation.ids.begin(), operation.ids.end());
+  }
+  KnownMembers known;
+  for (std::size_t from = 0; from < ids.size(); from += kLookedUpAtOnce) {
+    const auto some = std::span(ids).subspan(from, std::min(kLookedUpAtOnce, ids.size() - from));
+    RETURN_IF_ERROR(database.read([org, some, &known](Tx& tx) -> Result<void> {
+      for (const std::string_view id : some) {
+        std::string key(id);
+        if (known.contains(key)) continue;
+        ASSIGN_OR_RETURN(const std::optional<MemberRef> found, resolve_member(tx, org, id));
+        if (found) known.emplace(std::move(key), *found);
+      }
+      return {};
+    }));
   }
   return known;
 }

@@ -22,9 +22,11 @@ namespace roster::directory {
 /// group has (`present`).
 Result<void> check_member_count(std::size_t named, std::int64_t present);
 
-/// Who an id is, as of a read before the write: SCIM ids are never given to anybody else.
+/// Who an id is, as of a read before the write: SCIM ids are never given to anybody else. So the
+/// reads need not be of one moment.
 using KnownMembers = std::unordered_map<std::string, MemberRef>;
-Result<KnownMembers> known_members(store::Tx& tx, OrgN org, std::span<const MemberOp> operations);
+Result<KnownMembers> known_members(store::Database& database, OrgN org,
+                                   std::span<const MemberOp> operations);
 
 /// Set operations on the members of one group, and what is left of them in the end.
 class MemberEdit {

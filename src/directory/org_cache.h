@@ -12,9 +12,9 @@
 
 namespace roster::directory {
 
-/// Organizations as of the last commit, so that a request need not read the one it is about: all
-/// writes go by this process. What another one wrote, against the rules, is seen after a second.
-/// Thread-safe.
+/// Organizations as of the last commit that was told, so that a request need not read the one it is
+/// about: all writes go by this process. What another one wrote, against the rules, is seen after a
+/// second. Not for the feed: its readers may have seen the commit before it was told. Thread-safe.
 class OrgCache {
  public:
   /// Nothing when it is not known, or no longer.

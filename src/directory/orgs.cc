@@ -97,8 +97,8 @@ Result<void> check_primary_group(Tx& tx, OrgN org, const OrgSettings& before,
                                  const OrgSettings& after) {
   const std::uint32_t gid = after.primary_gid;
   if (gid == 0 || gid == before.primary_gid) return {};
-  ASSIGN_OR_RETURN(const bool living, is_living_group(tx, org, gid));
-  if (living) return {};
+  ASSIGN_OR_RETURN(const auto group, living_group(tx, org, gid));
+  if (group) return {};
   return fail(Code::kInvalidArgument,
               "primary_group: there is no group with the gid " + std::to_string(gid));
 }
@@ -142,12 +142,15 @@ Result<std::vector<Org>> Directory::list_orgs() {
   });
 }
 
+Result<Org> Directory::org_now(std::string_view slug) {
+  return impl_->db.read([slug](Tx& tx) { return load_org_by(tx, kOrgBySlug, slug); });
+}
+
 Result<Org> Directory::find_org(std::string_view slug) {
   const std::chrono::milliseconds now = impl_->options.monotonic();
   if (const auto known = impl_->orgs.find(slug, now)) return *known;
   const std::uint64_t generation = impl_->orgs.generation();
-  ASSIGN_OR_RETURN(Org org,
-                   impl_->db.read([slug](Tx& tx) { return load_org_by(tx, kOrgBySlug, slug); }));
+  ASSIGN_OR_RETURN(Org org, org_now(slug));
   impl_->orgs.put(generation, std::make_shared<const Org>(org), now);
   return org;
 }
@@ -175,6 +178,11 @@ Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const S
     entry.diff = diff.text();
     entry.wakes = epoch != current.epoch;
     entry.settings = true;
+    if (settings.primary_gid != 0 && settings.primary_gid != current.settings.primary_gid) {
+      // Views that did not show the group do now.
+      ASSIGN_OR_RETURN(const auto group, living_group(tx, org, settings.primary_gid));
+      if (group) entry.changes = {{row::kGroupChanged, *group, 0}};
+    }
     impl_->journal->add(std::move(entry));
     return load_org(tx, org);
   });

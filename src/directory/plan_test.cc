@@ -113,7 +113,7 @@ class Everything {
     must(directory_.create_user(okta_, org_, user_named("bare")));
     must(directory_.create_group(okta_, org_, group_named("bare group"), {}));
     must(directory_.update_org_settings(operator_, org_, provide(true)));
-    must(directory_.provision(org_));
+    must(directory_.provision(org_, 0));
     EXPECT_FALSE(directory_.delete_group(okta_, org_, staff.id, {}));
   }
 
@@ -265,11 +265,11 @@ class Everything {
 /// Of few rows in each organization, or as many as asked for. org.insert: what it would check to
 /// change a number, which it never does.
 const std::set<std::string, std::less<>> kOfOneOrganization = {
-    "client.list", "client.numbers",     "external_id.delete_all",
-    "node.list",   "token.list_of_org",  "id_block.number_between",
-    "org.insert",  "scope.named_groups", "id_block.take_number",
-    "view.list",   "view.groups_of_all", "user.find_inactive",
-    "view.nodes"};
+    "client.list", "client.numbers",       "external_id.delete_all",
+    "node.list",   "token.list_of_org",    "id_block.number_between",
+    "org.insert",  "scope.named_groups",   "id_block.take_number",
+    "view.list",   "view.groups_of_all",   "user.find_inactive",
+    "view.nodes",  "identity.primary_gids"};
 
 // A plan that walks a table or sorts what it found is fast in every test and slow in every company.
 TEST(PlanTest, EveryStatementGoesByAnIndex) {
@@ -293,6 +293,7 @@ TEST(PlanTest, EveryStatementGoesByAnIndex) {
     if (name == "id_block.all_blocks") continue;  // 1,024 rows at most
     for (const std::string& step :
          must(store::testing::explain(*database, store::Statement{name, sql}))) {
+      if (step == "SCAN held") continue;  // the working table of a recursion
       EXPECT_THAT(step, Not(StartsWith("SCAN"))) << name << ": " << sql;
       EXPECT_THAT(step, Not(HasSubstr("TEMP B-TREE"))) << name << ": " << sql;
       // All that an organization has, or all ids above nothing: no better than a walk.

@@ -16,7 +16,14 @@ using store::Tx;
 /// Everyone waits while one write holds the writer's thread.
 constexpr std::size_t kAtOnceMax = 100;
 
-struct Provision {
+/// An error of one person's or group's own: others need not wait for it to be mended.
+bool concerns_one(Code code) {
+  return code == Code::kDataLoss || code == Code::kFailedPrecondition ||
+         code == Code::kInvalidArgument;
+}
+
+class Provision {
+ public:
   Directory::Impl& impl;
   Tx& tx;
   OrgN org;
@@ -38,6 +45,17 @@ struct Provision {
                            .now = now};
   }
 
+  Result<void> one(const BareIdentity& bare) const {
+    const std::int64_t numbers[] = {bare.n};
+    if (bare.kind == row::kUser) {
+      ASSIGN_OR_RETURN(const std::vector<UserRecord> users, users_by_number(tx, org, numbers));
+      return users.empty() ? Result<void>() : user(users.front());
+    }
+    ASSIGN_OR_RETURN(const std::vector<GroupRecord> groups, groups_by_number(tx, org, numbers));
+    return groups.empty() ? Result<void>() : group(groups.front());
+  }
+
+ private:
   Result<void> user(const UserRecord& record) const {
     const User& user = record.user;
     std::optional<std::string> external;
@@ -87,28 +105,27 @@ struct Provision {
 
 }  // namespace
 
-Result<std::size_t> Directory::provision(OrgN org) {
-  const auto waiting = [this, org](Tx& tx) -> Result<std::vector<BareIdentity>> {
+Result<Directory::Provisioned> Directory::provision(OrgN org, std::int64_t after) {
+  const auto waiting = [this, org, after](Tx& tx) -> Result<std::vector<BareIdentity>> {
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
     if (!rules->settings.user_provisioning) return std::vector<BareIdentity>{};
-    return bare_identities(tx, org, kAtOnceMax);
+    return bare_identities(tx, org, after, kAtOnceMax);
   };
   ASSIGN_OR_RETURN(const std::vector<BareIdentity> preview, impl_->db.read(waiting));
-  if (preview.empty()) return 0;
-  return impl_->db.write([this, org, &waiting](Tx& tx) -> Result<std::size_t> {
+  if (preview.empty()) return Provisioned{};
+  return impl_->db.write([this, org, &waiting](Tx& tx) -> Result<Provisioned> {
     ASSIGN_OR_RETURN(const std::vector<BareIdentity> found, waiting(tx));
     ASSIGN_OR_RETURN(const std::shared_ptr<const Rules> rules, impl_->rules.get(tx, org));
     const Provision provision{*impl_, tx, org, *rules, impl_->now()};
-    std::vector<std::int64_t> users;
-    std::vector<std::int64_t> groups;
+    Provisioned done;
     for (const BareIdentity& bare : found) {
-      (bare.kind == row::kUser ? users : groups).push_back(bare.n);
+      const Result<void> given = provision.one(bare);
+      if (!given && !concerns_one(given.error().code)) return std::unexpected(given.error());
+      done.last = bare.n;
+      ++(given ? done.given : done.refused);
+      if (!given) done.reason = given.error().message;
     }
-    ASSIGN_OR_RETURN(const std::vector<UserRecord> people, users_by_number(tx, org, users));
-    for (const UserRecord& record : people) RETURN_IF_ERROR(provision.user(record));
-    ASSIGN_OR_RETURN(const std::vector<GroupRecord> sets, groups_by_number(tx, org, groups));
-    for (const GroupRecord& record : sets) RETURN_IF_ERROR(provision.group(record));
-    return people.size() + sets.size();
+    return done;
   });
 }
 

@@ -38,8 +38,13 @@ class ProvisionTest : public store::testing::BothEngines {
   }
   std::size_t provision_all() {
     std::size_t sum = 0;
-    while (const std::size_t given = must(world->directory->provision(world->acme))) sum += given;
-    return sum;
+    std::int64_t after = 0;
+    while (true) {
+      const auto done = must(world->directory->provision(world->acme, after));
+      if (done.last == 0) return sum;
+      sum += done.given;
+      after = done.last;
+    }
   }
   User user(const std::string& id) {
     return must(
@@ -58,6 +63,24 @@ class ProvisionTest : public store::testing::BothEngines {
       if (!each.gone) names.push_back(each.record.name.str());
     }
     return names;
+  }
+  /// An import with the id 2001, the login lovelace and the home /home/al, which waits for ada.
+  void reserve_ada() {
+    set([](OrgSettings& settings) { settings.admitted_ids = {{2000, 2999}}; });
+    must(world->database->write([&](store::Tx& tx) -> Result<void> {
+      RulesCache cache;
+      const auto rules = must(cache.get(tx, world->acme));
+      must(reserve_identity(tx, world->acme, *rules,
+                            {.kind = 1,
+                             .number = 2001,
+                             .name = "lovelace",
+                             .home = "/home/al",
+                             .client = {},
+                             .external_id = {},
+                             .key = "ada"},
+                            world->clock.now()));
+      return {};
+    }));
   }
   using Names = std::vector<std::string>;
 
@@ -80,7 +103,7 @@ TEST_P(ProvisionTest, WhoComesWhileItIsOffIsInTheDirectoryOnly) {
   }
   EXPECT_EQ(user(ada.id).groups.at(0).posix_name, "");
   EXPECT_EQ(on_nodes(), Names{"before"});
-  EXPECT_EQ(must(world->directory->provision(world->acme)), 0U) << "off is off";
+  EXPECT_EQ(provision_all(), 0U) << "off is off";
 
   // What does not need an identity goes on, what does is refused.
   must(world->set(ada, "active", false));
@@ -161,21 +184,7 @@ TEST_P(ProvisionTest, AHomeThatWasAskedForIsJudgedWhenTheIdentityComes) {
 TEST_P(ProvisionTest, AnImportedIdentityWaitsForWhoeverCameFirst) {
   provide(false);
   const User ada = world->add_user("ada");
-  set([](OrgSettings& settings) { settings.admitted_ids = {{2000, 2999}}; });
-  must(world->database->write([&](store::Tx& tx) -> Result<void> {
-    RulesCache cache;
-    const auto rules = must(cache.get(tx, world->acme));
-    must(reserve_identity(tx, world->acme, *rules,
-                          {.kind = 1,
-                           .number = 2001,
-                           .name = "lovelace",
-                           .home = "/home/al",
-                           .client = {},
-                           .external_id = {},
-                           .key = "ada"},
-                          world->clock.now()));
-    return {};
-  }));
+  reserve_ada();
   provide(true);
   EXPECT_EQ(provision_all(), 1U);
   EXPECT_EQ(user(ada.id).posix->number, 2001U);
@@ -185,12 +194,48 @@ TEST_P(ProvisionTest, AnImportedIdentityWaitsForWhoeverCameFirst) {
   EXPECT_TRUE(must(world->directory->tombstones(world->acme, 0, 100)).empty());
 }
 
+TEST_P(ProvisionTest, AnImportedHomeIsNobodyElsesWhateverWasAskedFor) {
+  provide(false);
+  UserInput wish = user_named("ada");
+  wish.doc["urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"] =
+      json::object{{"sunkPreferredHomeDirectory", "/home/new"}};
+  const User ada = must(world->directory->create_user(world->okta, world->acme, wish));
+  reserve_ada();
+  provide(true);
+  EXPECT_EQ(provision_all(), 1U);
+  EXPECT_EQ(user(ada.id).home, "/home/new");
+  wish.doc["userName"] = "eve";
+  wish.doc["urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"] =
+      json::object{{"sunkPreferredHomeDirectory", "/home/al"}};
+  EXPECT_EQ(world->directory->create_user(world->okta, world->acme, wish).error().keyword,
+            "invalidValue");
+}
+
+// One that cannot be mended must not hold everybody else up.
+TEST_P(ProvisionTest, ADamagedRecordKeepsNobodyElseWaiting) {
+  provide(false);
+  const User ada = world->add_user("ada");
+  const User bob = world->add_user("bob");
+  const Group team = world->add_group("team");
+  must(world->database->write([&ada](store::Tx& tx) -> Result<void> {
+    RETURN_IF_ERROR(tx.execute({"test", "UPDATE usr SET doc = '[' WHERE n = $1"}, ada.n));
+    return {};
+  }));
+  provide(true);
+  const auto done = must(world->directory->provision(world->acme, 0));
+  EXPECT_EQ(done.given, 2U);
+  EXPECT_EQ(done.refused, 1U);
+  EXPECT_NE(done.reason.find(ada.id), std::string::npos) << done.reason;
+  EXPECT_TRUE(user(bob.id).posix);
+  EXPECT_TRUE(group(team.id).posix);
+}
+
 TEST_P(ProvisionTest, WhileNumbersAreHeldNobodyGetsOne) {
   provide(false);
   const User ada = world->add_user("ada");
   provide(true);
   world->directory->hold_ids(world->acme, std::chrono::minutes(1));
-  EXPECT_EQ(world->directory->provision(world->acme).error().code, Code::kUnavailable);
+  EXPECT_EQ(world->directory->provision(world->acme, 0).error().code, Code::kUnavailable);
   world->directory->allow_ids(world->acme);
   EXPECT_EQ(provision_all(), 1U);
 }
@@ -256,6 +301,17 @@ TEST_P(ProvisionTest, OnePrimaryGroupInThePlaceOfPrivateOnes) {
     EXPECT_EQ(each.record.gid, each.record.name.str() == "late" ? gid : each.record.uid);
   }
 
+  // Also in views that do not show the group otherwise, without anybody being shown for it.
+  const Group gpu = world->add_group("gpu", {late.id});
+  const Group other = world->add_group("other", {staff.id});
+  const std::vector<std::uint64_t> scope{static_cast<std::uint64_t>(gpu.n)};
+  std::vector<std::string> shown;
+  for (const auto& each : must(world->directory->scan_node_groups(world->acme, 0, 10, scope))) {
+    if (!each.gone) shown.push_back(each.record.name.str());
+  }
+  EXPECT_EQ(shown, (Names{staff.posix->name, "gpu"}));
+  must(world->change_members(other, {{MemberOp::Kind::kRemoveAll, {}}}));
+
   // It stays as long as anybody has it, or would get it.
   const auto remove = [this, &staff] {
     return world->directory->delete_group(world->okta, world->acme, staff.id, {});
@@ -267,6 +323,25 @@ TEST_P(ProvisionTest, OnePrimaryGroupInThePlaceOfPrivateOnes) {
   must(remove());
   EXPECT_EQ(world->add_user("later").posix->gid,
             must(world->directory->find_user(world->acme, "later", {})).posix->number);
+}
+
+TEST_P(ProvisionTest, WhoComesBackHasAPrimaryGroupThatIsThere) {
+  const Group people = world->add_group("people");
+  set([&people](OrgSettings& settings) {
+    settings.rebind_deleted = true;
+    settings.primary_gid = people.posix->number;
+  });
+  const User ada = world->add_user("ada");
+  must(world->directory->delete_user(world->okta, world->acme, ada.id, {}));
+  const User back = world->add_user("ada");
+  EXPECT_EQ(back.posix->gid, people.posix->number);
+  must(world->directory->delete_user(world->okta, world->acme, back.id, {}));
+  set([](OrgSettings& settings) { settings.primary_gid = 0; });
+  must(world->directory->delete_group(world->okta, world->acme, people.id, {}));
+  const User again = world->add_user("ada");
+  EXPECT_EQ(again.posix->number, ada.posix->number);
+  EXPECT_EQ(again.posix->gid, ada.posix->number);
+  EXPECT_EQ(user(again.id).posix->gid, ada.posix->number);
 }
 
 TEST_P(ProvisionTest, TheOperatorChoosesBlocks) {

@@ -21,7 +21,7 @@ Result<NodeAccess> authorize_node(directory::Directory& directory, const http::R
                                   std::optional<std::string_view> view_name) {
   ASSIGN_OR_RETURN(const std::string_view credential, bearer_credential(request.headers));
   ASSIGN_OR_RETURN(directory::Node node, directory.authenticate_node(credential));
-  auto org = directory.find_org(org_slug);
+  auto org = directory.org_now(org_slug);
   if (!org && org.error().code != Code::kNotFound) return std::unexpected(org.error());
   if (!org || org->n != node.org) {
     return fail(Code::kPermissionDenied, "this node belongs to another organization");

@@ -88,8 +88,12 @@ void Hub::add_routes(http::Router& router) {
 }
 
 void Hub::attach(Snapshots::Notify notify) {
-  const std::lock_guard lock(mutex_);
-  notify_ = std::move(notify);
+  const bool attached = static_cast<bool>(notify);
+  {
+    const std::lock_guard lock(mutex_);
+    notify_ = std::move(notify);
+  }
+  if (attached) provisioner_.wake();
 }
 
 void Hub::committed(const directory::Commit& commit) {

@@ -44,7 +44,8 @@ class Hub {
   void add_routes(http::Router& router);
 
   /// Parked requests are woken through `notify` (http::Server::notify) from now on; an empty
-  /// function ends that. When this returns, the former one is not called any more.
+  /// function ends that. When this returns, the former one is not called any more. The hub writes
+  /// by itself from then on, so committed() must be called by then.
   void attach(Snapshots::Notify notify);
 
   /// Listener for Directory::on_commit.

@@ -27,19 +27,26 @@ void Provisioner::run(const std::stop_token& stop) {
 }
 
 void Provisioner::provision(const std::stop_token& stop, const directory::Org& org) {
-  std::size_t sum = 0;
+  directory::Directory::Provisioned sum;
   while (!stop.stop_requested()) {
-    const auto given = directory_.provision(org.n);
-    if (!given) {
+    const auto done = directory_.provision(org.n, sum.last);
+    if (!done) {
       log::warn("people and groups still wait for their identities",
-                {{"org", org.slug}, {"error", given.error().message}});
-      return;
+                {{"org", org.slug}, {"error", done.error().message}});
+      break;
     }
-    if (*given == 0) break;
-    sum += *given;
+    if (done->last == 0) break;
+    sum.given += done->given;
+    sum.refused += done->refused;
+    if (done->refused > 0) sum.reason = done->reason;
+    sum.last = done->last;
   }
-  if (sum > 0) {
-    log::info("people and groups got their identities", {{"org", org.slug}, {"count", sum}});
+  if (sum.given > 0) {
+    log::info("people and groups got their identities", {{"org", org.slug}, {"count", sum.given}});
+  }
+  if (sum.refused > 0) {
+    log::warn("some people and groups cannot get an identity",
+              {{"org", org.slug}, {"count", sum.refused}, {"error", sum.reason}});
   }
 }
 

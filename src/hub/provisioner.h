@@ -10,7 +10,7 @@
 namespace roster::hub {
 
 /// Gives POSIX identities to people and groups who came while their organization gave none, once it
-/// does: in the background, in small writes.
+/// does: in the background, in small writes. Nothing before the first wake().
 class Provisioner {
  public:
   explicit Provisioner(directory::Directory& directory);
@@ -25,7 +25,7 @@ class Provisioner {
   directory::Directory& directory_;
   std::mutex mutex_;  // guards wanted_
   std::condition_variable_any work_;
-  bool wanted_ = true;   // somebody may have waited for a hub that was stopped
+  bool wanted_ = false;
   std::jthread thread_;  // last: stops first
 };
 

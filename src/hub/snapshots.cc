@@ -248,7 +248,7 @@ Result<Snapshots::FilePtr> Snapshots::render(const std::stop_token& stop,
                                              const NodeAccess& access) {
   const auto began = std::chrono::steady_clock::now();
   // The organization as it is now, not as it was when the node asked: this is the stamp.
-  ASSIGN_OR_RETURN(const directory::Org org, directory_.find_org(access.org.slug));
+  ASSIGN_OR_RETURN(const directory::Org org, directory_.org_now(access.org.slug));
   // So the view's definition: it may have changed while the node waited for its turn.
   ASSIGN_OR_RETURN(const View view, find_view(directory_, org, access.view.name));
   const std::string epoch = view_epoch(org, view);

@@ -106,9 +106,9 @@ void TestHub::start() {
         return router_(request, context);
       },
       *metrics_));
+  directory_->on_commit([this](const directory::Commit& commit) { hub_->committed(commit); });
   hub_->attach(
       [this](const std::string& key, std::uint64_t value) { server_->notify(key, value); });
-  directory_->on_commit([this](const directory::Commit& commit) { hub_->committed(commit); });
   server_->start();
 }
 

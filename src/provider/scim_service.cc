@@ -1,7 +1,5 @@
 #include "provider/scim_service.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -87,8 +85,6 @@ bool is_allowed(std::string_view methods, std::string_view method) {
   }
   return false;
 }
-
-constexpr std::size_t kLargeBytes = 4 << 20;
 
 /// A bounded set of names for metrics: never bytes from outside.
 std::string route_of(const Target& target, Endpoint endpoint) {
@@ -308,10 +304,6 @@ ScimService::~ScimService() = default;
 http::Response ScimService::handle(const http::Request& request, http::Context& context) {
   Result<http::Response> response = impl_->answer(request, context);
   if (!response) return error_answer(response.error());
-  const std::string* body = std::get_if<std::string>(&response->body);
-  // A page of 100,000 members took 60 MB, which glibc would keep for each thread that ever made
-  // one.
-  if (body != nullptr && body->size() >= kLargeBytes) malloc_trim(0);
   return std::move(*response);
 }
 
