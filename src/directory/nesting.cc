@@ -36,24 +36,26 @@ Result<std::vector<UserN>> Nesting::people(Tx& tx, GroupN group) {
   std::unordered_set<UserN> found;
   std::unordered_set<GroupN> seen{group};
   std::vector<GroupN> left{group};
-  while (!left.empty()) {
-    const GroupN next = left.back();
-    left.pop_back();
-    Direct just_read;
-    auto known = known_.find(next);
-    if (known == known_.end()) {
-      ASSIGN_OR_RETURN(just_read, read(tx, next));
-      const std::size_t numbers = just_read.people.size() + just_read.groups.size() + 1;
-      if (numbers_ + numbers <= kNumbersMax) {
-        numbers_ += numbers;
-        known = known_.emplace(next, std::move(just_read)).first;
-      }
-    }
-    const Direct& direct = known != known_.end() ? known->second : just_read;
+  const auto follow = [&](const Direct& direct) {
     found.insert(direct.people.begin(), direct.people.end());
     for (const GroupN nested : direct.groups) {
       if (seen.insert(nested).second) left.push_back(nested);
     }
+  };
+  while (!left.empty()) {
+    const GroupN next = left.back();
+    left.pop_back();
+    const auto known = known_.find(next);
+    if (known != known_.end()) {
+      follow(known->second);
+      continue;
+    }
+    ASSIGN_OR_RETURN(Direct direct, read(tx, next));
+    follow(direct);
+    const std::size_t numbers = direct.people.size() + direct.groups.size() + 1;
+    if (numbers_ + numbers > kNumbersMax) continue;
+    numbers_ += numbers;
+    known_.emplace(next, std::move(direct));
   }
   std::vector<UserN> people(found.begin(), found.end());
   std::ranges::sort(people);
