@@ -21,12 +21,6 @@ constexpr bool meets_no_refused_range(IdBlock block) {
 }
 static_assert(meets_no_refused_range(kFirstBlock) && meets_no_refused_range(kSliceSpace));
 
-/// Index of the block with `id`, or the number of blocks.
-std::size_t block_of(std::span<const IdBlock> blocks, std::uint32_t id) {
-  const auto block = std::ranges::find_if(blocks, [id](IdBlock b) { return b.contains(id); });
-  return static_cast<std::size_t>(block - blocks.begin());
-}
-
 bool is_taken(std::span<const IdBlock> taken, IdBlock block) {
   return std::ranges::any_of(taken, [block](IdBlock other) { return other.overlaps(block); });
 }
@@ -86,32 +80,6 @@ Result<IdBlock> next_block(std::span<const IdBlock> taken) {
   }
   return fail(Code::kFailedPrecondition,
               "all blocks of ids are given to organizations; give this one a block by hand");
-}
-
-Result<std::uint32_t> next_free(std::span<const IdBlock> blocks, std::uint32_t high_water) {
-  std::size_t at = 0;
-  if (high_water != 0) {
-    at = block_of(blocks, high_water);
-    if (at == blocks.size()) {
-      return fail(Code::kFailedPrecondition, "the last allocated id, " +
-                                                 std::to_string(high_water) +
-                                                 ", is in none of the organization's blocks");
-    }
-    if (high_water < blocks[at].last) return high_water + 1;
-    ++at;
-  }
-  if (at < blocks.size()) return blocks[at].first;
-  return fail(Code::kFailedPrecondition,
-              "the organization has used up its ids; give it another block");
-}
-
-std::uint32_t raise_high_water(std::span<const IdBlock> blocks, std::uint32_t high_water,
-                               std::uint32_t seen) {
-  const std::size_t seen_at = block_of(blocks, seen);
-  if (seen_at == blocks.size()) return high_water;
-  const std::size_t at = block_of(blocks, high_water);
-  if (at == blocks.size()) return high_water == 0 ? seen : high_water;
-  return seen_at > at || (seen_at == at && seen > high_water) ? seen : high_water;
 }
 
 }  // namespace roster::posix

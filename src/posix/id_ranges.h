@@ -80,17 +80,4 @@ std::string format_block(IdBlock block);
 /// else the lowest free slice. kFailedPrecondition when all are taken.
 Result<IdBlock> next_block(std::span<const IdBlock> taken);
 
-/// The next id after the last one allocated, so that none is ever used twice.
-/// `blocks`: of one organization, in the order in which it got them, disjoint.
-/// `high_water`: the last id allocated; 0 = none yet.
-/// kFailedPrecondition when the blocks are used up, or when `high_water` lies in none of them: a
-/// block was taken away, and starting over could hand out its neighbours' ids again.
-Result<std::uint32_t> next_free(std::span<const IdBlock> blocks, std::uint32_t high_water);
-
-/// The later of `high_water` and `seen` in the order in which next_free() hands ids out. `seen` is
-/// an id that somebody else knows to be in use (a node, after the hub was restored from a backup);
-/// outside the blocks it was never allocated and says nothing.
-std::uint32_t raise_high_water(std::span<const IdBlock> blocks, std::uint32_t high_water,
-                               std::uint32_t seen);
-
 }  // namespace roster::posix

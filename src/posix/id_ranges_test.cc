@@ -106,51 +106,5 @@ TEST(IdRangesTest, NextBlocksAreValidDisjointAndEnd) {
   FAIL() << "the space never ends";
 }
 
-TEST(IdRangesTest, NextFreeWalksTheBlocksOnce) {
-  // Not rising: a site gave itself a lower block later.
-  const std::vector<IdBlock> blocks = {{20000, 20002}, {70000, 70000}, {10000, 10001}};
-  std::vector<std::uint32_t> given;
-  for (std::uint32_t high_water = 0;;) {
-    const auto id = next_free(blocks, high_water);
-    if (!id) {
-      EXPECT_EQ(id.error().code, Code::kFailedPrecondition);
-      EXPECT_THAT(id.error().message, HasSubstr("used up"));
-      break;
-    }
-    given.push_back(high_water = *id);
-  }
-  EXPECT_THAT(given, testing::ElementsAre(20000, 20001, 20002, 70000, 10000, 10001));
-}
-
-// Starting over after a block was taken away would hand out ids again.
-TEST(IdRangesTest, NextFreeRefusesToStartOver) {
-  const std::vector<IdBlock> blocks = {{10000, 59999}};
-  const auto id = next_free(blocks, 1879048200);
-  ASSERT_FALSE(id);
-  EXPECT_THAT(id.error().message, HasSubstr("1879048200"));
-  EXPECT_FALSE(next_free({}, 0));
-}
-
-TEST(IdRangesTest, HighWaterOnlyRises) {
-  const std::vector<IdBlock> blocks = {{20000, 29999}, {10000, 10999}};
-  struct {
-    std::uint32_t high_water, seen, result;
-  } cases[] = {
-      {0, 0, 0},
-      {0, 20005, 20005},
-      {20005, 20004, 20005},
-      {20005, 20006, 20006},
-      {20005, 10000, 10000},  // later in the order, although lower
-      {10000, 29999, 10000},
-      {20005, 65533, 20005},  // never allocated from these blocks
-      {20005, 4294967295, 20005},
-      {20005, 0, 20005},
-  };
-  for (const auto& c : cases) {
-    EXPECT_EQ(raise_high_water(blocks, c.high_water, c.seen), c.result)
-        << c.high_water << " " << c.seen;
-  }
-}
-
 }  // namespace
 }  // namespace roster::posix
