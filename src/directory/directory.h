@@ -45,7 +45,7 @@ class Directory {
   Directory& operator=(const Directory&) = delete;
 
   /// Called after each commit that changed something that nodes see.
-  /// On the writer's thread: must be quick. Set once, before the first write.
+  /// While nothing else can be written: must be quick. Set once, before the first write.
   void on_commit(std::function<void(const Commit&)> listener);
 
   // --- organizations (operator) -------------------------------------------------------------

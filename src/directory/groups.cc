@@ -201,7 +201,7 @@ Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_
     return edited;
   };
   // First on a reader: what takes access away must be known as such before it waits in the writer's
-  // queue, and thousands of members must not be looked up on the writer's thread.
+  // queue, and thousands of members must not be looked up inside a write.
   ASSIGN_OR_RETURN(const Edited preview, impl_->db.read(run_edit));
   ASSIGN_OR_RETURN(const KnownMembers known, known_members(impl_->db, org, preview.change.members));
   const auto write = [this, &actor, org, id, &run_edit, &known](Tx& tx) -> Result<Group> {

@@ -61,7 +61,7 @@ struct Directory::Impl {
   const std::shared_ptr<Journal> journal;   // used inside closures of write() only
   const std::chrono::milliseconds started;  // of the monotonic clock
 
-  // The writer's thread only, that is inside closures of write().
+  // Used inside closures of write() only, and so by one thread at a time.
   UuidGenerator uuids;
 
   // With their own synchronization.

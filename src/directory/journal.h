@@ -40,7 +40,7 @@ struct JournalEntry {
 /// Collects the entries of a batch of closures and, as its last step, gives them sequence numbers
 /// in the order of commit: one update of each organization's counter, then the rows of `change` and
 /// `audit`. Every entry takes one number for each change, at least one; its audit row has the last.
-/// Only the writer's thread calls it.
+/// For one thread at a time, inside a batch of writes.
 class Journal {
  public:
   using Listener = std::function<void(const Commit&)>;

@@ -326,7 +326,7 @@ TEST_P(PropertyTest, RandomHistoriesAgreeWithASimpleModel) {
 TEST_P(PropertyTest, ManyWritersShareBatchesAndNothingElse) {
   World world(GetParam());
   world.reopen();
-  std::vector<std::uint64_t> heads;  // of the writer's thread only
+  std::vector<std::uint64_t> heads;  // of the thread that writes only
   world.directory->on_commit(
       [&heads](const Commit& commit) { heads.push_back(commit.head.value); });
   const Group shared = world.add_group("shared");

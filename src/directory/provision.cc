@@ -13,7 +13,7 @@ namespace {
 
 using store::Tx;
 
-/// Everyone waits while one write holds the writer's thread.
+/// Everyone waits while one write is under way.
 constexpr std::size_t kAtOnceMax = 100;
 
 /// An error of one person's or group's own: others need not wait for it to be mended.

@@ -214,7 +214,8 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
   RETURN_IF_ERROR(authorize(actor, org));
   const std::optional<std::string> external = input.external_id.value_or(std::nullopt);
   RETURN_IF_ERROR(check_external_id(external));
-  // Here and not on the writer's thread, which all share; good unless the rules change meanwhile.
+  // Here and not inside the write, behind which all others wait; good unless the rules change
+  // meanwhile.
   ASSIGN_OR_RETURN(const Prepared prepared, impl_->db.read([this, org, &input](Tx& tx) {
     return prepare(impl_->rules, tx, org, input.doc);
   }));

@@ -119,7 +119,7 @@ class Tx {
 };
 
 /// What the owner of the data does around a batch of closures (see Database::write). All are called
-/// on the writer's thread. `directory` keeps its buffers of change and audit rows with these.
+/// by one thread at a time. `directory` keeps its buffers of change and audit rows with these.
 struct BatchHooks {
   /// Position of the buffers before a closure runs.
   std::function<std::size_t()> mark = [] { return std::size_t{0}; };

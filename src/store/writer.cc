@@ -12,6 +12,8 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+const std::thread::id kNobody;
+
 /// What a closure or a hook throws is its own bug and must not take the writer down.
 template <typename Fn>
 Result<void> call_guarded(std::string_view what, const Fn& fn) {
@@ -71,10 +73,13 @@ void Writer::set_hooks(BatchHooks hooks) {
 }
 
 Result<void> Writer::write(const std::function<Result<void>(Tx&)>& fn, Urgency urgency) {
-  CHECK(std::this_thread::get_id() != thread_.get_id());  // a closure that writes waits for itself
+  const std::thread::id self = std::this_thread::get_id();
   std::future<Result<void>> answer;
+  bool here = false;
+  bool wake = false;
   {
     const std::lock_guard lock(mutex_);
+    CHECK(writing_ != self);  // a closure that writes waits for itself
     if (stopping_) return fail(Code::kUnavailable, "the store is shutting down");
     if (queue_.size() >= options_.queue_max) {
       if (counters_) counters_->refused.add();
@@ -82,9 +87,22 @@ Result<void> Writer::write(const std::function<Result<void>(Tx&)>& fn, Urgency u
     }
     Job& job = queue_.emplace_back(Job{&fn, urgency, {}, {}});
     answer = job.answer.get_future();
+    here = lone_ && writing_ == kNobody && queue_.size() == 1;
+    // Who writes looks for more at the end.
+    wake = !here && writing_ == kNobody;
+    if (here) writing_ = self;
   }
-  wake_.notify_one();
+  if (here) write_here();
+  if (wake) wake_.notify_one();
   return answer.get();
+}
+
+/// The writer's thread goes on when there is more to write, or something broken to mend.
+void Writer::write_here() {
+  const std::size_t written = write_some();
+  const std::lock_guard lock(mutex_);
+  write_no_longer(written);
+  if (!queue_.empty() || stopping_ || !health_) wake_.notify_one();
 }
 
 Result<void> Writer::health() const {
@@ -100,18 +118,32 @@ std::size_t Writer::queued() const {
 void Writer::run() {
   std::unique_lock lock(mutex_);
   while (true) {
-    const auto has_work = [this] { return stopping_ || !queue_.empty(); };
-    if (health_) {
-      wake_.wait(lock, has_work);
-    } else {
-      wake_.wait_for(lock, options_.mend_interval, has_work);
-    }
+    const auto has_work = [this] { return writing_ == kNobody && (stopping_ || !queue_.empty()); };
+    wake_.wait(lock, [this, &has_work] { return !health_ || has_work(); });
+    if (!health_) wake_.wait_for(lock, options_.mend_interval, has_work);
+    if (writing_ != kNobody) continue;
     if (stopping_ && queue_.empty()) return;
+    writing_ = std::this_thread::get_id();
     lock.unlock();
-    mend();
-    if (auto job = next_job()) run_batch(std::move(*job));
+    const std::size_t written = write_some();
     lock.lock();
+    write_no_longer(written);
   }
+}
+
+/// One batch of what waits, if anything does; how many there were. The caller has taken `writing_`.
+/// What is thrown here (no memory) leaves session and buffers in a state that nobody knows, on
+/// whosever thread: the process ends, and the next one finds what was committed.
+std::size_t Writer::write_some() noexcept {
+  mend();
+  auto job = next_job();
+  return job ? run_batch(std::move(*job)) : 0;
+}
+
+/// With mutex_ held.
+void Writer::write_no_longer(std::size_t written) {
+  writing_ = kNobody;
+  lone_ = written <= 1 && queue_.empty();
 }
 
 void Writer::mend() { set_health(session_->prepare(Urgency::kNormal)); }
@@ -145,7 +177,7 @@ std::optional<Writer::Job> Writer::pop() {
 /// The next job that may be tried; those that may not are answered here.
 std::optional<Writer::Job> Writer::next_job() {
   while (auto job = pop()) {
-    auto admitted = health();  // only this thread changes it
+    auto admitted = health();  // only who writes changes it
     if (!admitted && job->urgency == Urgency::kRevocation) {
       admitted = session_->prepare(Urgency::kRevocation);
     }
@@ -156,7 +188,8 @@ std::optional<Writer::Job> Writer::next_job() {
   return std::nullopt;
 }
 
-void Writer::run_batch(Job first) {
+/// How many there were at the last attempt.
+std::size_t Writer::run_batch(Job first) {
   const auto start = SteadyClock::now();
   Batch batch;
   batch.reserve(options_.batch_max);
@@ -174,7 +207,7 @@ void Writer::run_batch(Job first) {
       batch.erase(culprit);
       if (batch.empty()) {
         if (counters_) counters_->failures.add();
-        return;
+        return 1;
       }
       attempt = attempt_batch(batch, /*may_grow=*/false);
     }
@@ -192,6 +225,7 @@ void Writer::run_batch(Job first) {
     counters_->failures.add();
   }
   answer_batch(batch, attempt);
+  return batch.size();
 }
 
 /// The disk is full: ordinary writes fail; those that take access away are tried alone, then with

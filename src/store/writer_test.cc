@@ -10,6 +10,7 @@
 #include <functional>
 #include <future>
 #include <list>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -122,7 +123,7 @@ class WriterTest : public testing::BothEngines {
   }
 
   std::unique_ptr<testing::TestDatabase> database_;
-  // Of the writer's thread, read when nothing is being written.
+  // Of the thread that writes, read when nothing is being written.
   Numbers buffered_;
   std::vector<Numbers> batches_;  // what finish saw
   Fn finish_;
@@ -354,6 +355,28 @@ TEST_P(WriterTest, ALoneWriteIsCommittedAtOnce) {
     ASSERT_TRUE(db().write([n](Tx& tx) { return insert(tx, n); }));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::minutes(1));
+}
+
+TEST_P(WriterTest, ALoneWriteRunsOnItsCallersThreadAndSeveralDoNot) {
+  open();
+  std::set<std::thread::id> threads;
+  const auto note = [&threads](Tx&) -> Result<void> {
+    threads.insert(std::this_thread::get_id());
+    return {};
+  };
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(db().write(note));
+  EXPECT_EQ(threads, std::set{std::this_thread::get_id()});
+  threads.clear();
+  for (const auto& result : write_together({note, note, note})) EXPECT_TRUE(result);
+  EXPECT_EQ(threads.size(), 1U) << "one batch";
+  // The next one finds that several came together; one after it, that it is alone again.
+  threads.clear();
+  ASSERT_TRUE(db().write(note));
+  EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
+  for (int i = 0; i < 10'000 && !threads.contains(std::this_thread::get_id()); ++i) {
+    ASSERT_TRUE(db().write(note));
+  }
+  EXPECT_TRUE(threads.contains(std::this_thread::get_id()));
 }
 
 TEST_P(WriterTest, EightThreadsLoseNothing) {
