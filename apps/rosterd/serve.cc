@@ -209,6 +209,7 @@ class Service {
       if (path.contains("/nodes/")) return kSmallBodyBytes;
       return user;
     };
+    server.is_quick = provider::is_one_persons;
     server.refusal = refusal;
     server.clock = clock_;
     server.random = random_;

@@ -100,8 +100,9 @@ struct Response {
   Body body;
 };
 
-/// Synchronous, called on a bounded pool of workers. What it throws becomes a 500.
-/// The edge owns Content-Length, Transfer-Encoding, Connection, Date and X-Request-Id.
+/// Synchronous, called on a bounded pool of workers (ServerOptions::is_quick: on an io thread).
+/// What it throws becomes a 500. The edge owns Content-Length, Transfer-Encoding, Connection, Date
+/// and X-Request-Id.
 using Handler = std::function<Response(const Request&, Context&)>;
 
 /// Makes an answer that no handler gave (404, 405, 413, 503, ...) in the form that the path's

@@ -283,6 +283,97 @@ TEST(Server, AFullQueueIs503AndTheConnectionGoesOn) {
   EXPECT_EQ(status_of(refused.read_answer()), 200);
 }
 
+/// What begins with /quick is said to be quick.
+ServerOptions with_quick_requests() {
+  ServerOptions options;
+  options.workers = 1;
+  options.is_quick = [](const Request& request) { return request.path.starts_with("/quick"); };
+  return options;
+}
+
+/// Notes the thread that ran the handler, with one worker and quick requests.
+class ThreadsOfHandlers {
+ public:
+  ThreadsOfHandlers()
+      : server_(
+            [this](const Request& request, Context& context) {
+              if (request.path == "/quick/slow") {
+                slow_begun_ = true;
+                slow_begun_.notify_all();
+                std::this_thread::sleep_for(milliseconds(20));
+              }
+              latest_ = std::this_thread::get_id();
+              return echo(request, context);
+            },
+            with_quick_requests()) {
+    RawPeer peer(server_.address());
+    worker_ = of(peer, "/other");
+  }
+
+  std::string address() const { return server_.address(); }
+  bool on_worker(RawPeer& peer, const std::string& path) { return of(peer, path) == worker_; }
+  bool latest_on_worker() const { return latest_ == worker_; }
+  void await_slow() { slow_begun_.wait(false); }
+  static void ask(RawPeer& peer, const std::string& path) {
+    peer.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n");
+  }
+
+ private:
+  std::thread::id of(RawPeer& peer, const std::string& path) {
+    ask(peer, path);
+    EXPECT_EQ(status_of(peer.read_answer()), 200);
+    return latest_;
+  }
+
+  std::atomic<bool> slow_begun_ = false;
+  std::atomic<std::thread::id> latest_;
+  std::thread::id worker_;
+  RunningServer server_;
+};
+
+TEST(Server, QuickRequestsOfASingleClientNeedNoWorker) {
+  ThreadsOfHandlers threads;
+  RawPeer peer(threads.address());
+  EXPECT_TRUE(threads.on_worker(peer, "/quick")) << "another client was the last";
+  EXPECT_FALSE(threads.on_worker(peer, "/quick"));
+  EXPECT_TRUE(threads.on_worker(peer, "/other"));
+  RawPeer second(threads.address());
+  EXPECT_TRUE(threads.on_worker(second, "/quick"));
+  EXPECT_TRUE(threads.on_worker(peer, "/quick"));
+}
+
+TEST(Server, AQuickRequestThatIsSlowSendsTheNextOnesToWorkers) {
+  ThreadsOfHandlers threads;
+  RawPeer peer(threads.address());
+  EXPECT_TRUE(threads.on_worker(peer, "/other"));
+  ThreadsOfHandlers::ask(peer, "/quick/slow");
+  threads.await_slow();
+  // Waits in the socket, and is looked at as soon as the slow one is answered.
+  ThreadsOfHandlers::ask(peer, "/quick");
+  EXPECT_EQ(status_of(peer.read_answer()), 200);
+  EXPECT_EQ(status_of(peer.read_answer()), 200);
+  EXPECT_TRUE(threads.latest_on_worker());
+}
+
+TEST(Server, QuickRequestsSentAheadLeaveRoomForOthers) {
+  std::atomic<int> on_worker = 0;
+  std::atomic<std::thread::id> worker;
+  RunningServer server(
+      [&](const Request& request, Context& context) {
+        if (request.path == "/other") worker = std::this_thread::get_id();
+        if (worker.load() == std::this_thread::get_id()) ++on_worker;
+        return echo(request, context);
+      },
+      with_quick_requests());
+  RawPeer peer(server.address());
+  std::string requests = "GET /other HTTP/1.1\r\nHost: x\r\n\r\n";
+  for (int i = 0; i < 50; ++i) requests += "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n";
+  peer.send(requests);
+  for (int i = 0; i < 51; ++i) EXPECT_EQ(status_of(peer.read_answer()), 200);
+  // All that had one behind it; the kernel may have given them in more than one piece.
+  EXPECT_GE(on_worker, 40);
+}
+
 TEST(Server, ConnectionsBeyondTheMaximumAreToldSo) {
   ServerOptions options;
   options.connections_max = 2;

@@ -31,6 +31,11 @@ constexpr std::size_t kBurstBytes = 1 << 20;
 constexpr std::size_t kJoinBytesMax = 32 << 10;  // smaller bodies travel with their head
 constexpr milliseconds kLinger{2'000};
 constexpr milliseconds kWaitMax{3'600'000};
+// A quick request that took longer held up everybody on its thread: none runs there for a while.
+constexpr milliseconds kQuickMax{5};
+constexpr int kQuickPauseFactor = 20;
+// So many of a client that sends ahead without our seeing it (TLS) before the others have a turn.
+constexpr std::size_t kQuickBurst = 8;
 
 constexpr Reject kRequestTimeout{408, "timeout", "The request took too long to arrive."};
 constexpr Reject kBodyTooLarge{413, "body_too_large", "The request's body is too large."};
@@ -120,6 +125,7 @@ Session::Session(Edge& edge, Shard& shard, Accepted accepted)
 
 Session::~Session() {
   release_body();
+  if (shard_.last == this) shard_.last = nullptr;
   descriptor_.release();  // the transport closes it
   shard_.sessions.erase(this);
   edge_.metrics.connections.add(-1);
@@ -389,6 +395,23 @@ Work Session::work_of_handler() const {
   return method == "GET" || method == "HEAD" ? Work::kRead : Work::kWrite;
 }
 
+/// While a single client asks, one request after the other: then a change of threads would only
+/// cost time. Of several at once, the workers answer more, and nobody waits for another's request
+/// to be read.
+bool Session::runs_here() {
+  const bool alone = std::exchange(shard_.last, this) == this && in_.empty();
+  return alone && edge_.options.is_quick && !context_.resumed &&
+         steady_clock::now() >= shard_.quick_after && edge_.options.is_quick(head_.request);
+}
+
+void Session::call_handler_here() {
+  const SteadyTime begin = steady_clock::now();
+  call_handler();
+  const SteadyTime end = steady_clock::now();
+  if (end - begin > kQuickMax) shard_.quick_after = end + kQuickPauseFactor * (end - begin);
+  burst_ += kBurstBytes / kQuickBurst;
+}
+
 Session::Awaitable<bool> Session::answer() {
   const SteadyTime begin = steady_clock::now();
   context_ = peer_;
@@ -396,7 +419,9 @@ Session::Awaitable<bool> Session::answer() {
   keep_alive_ = head_.keep_alive;
   while (true) {
     const std::uint64_t evictions = shard_.waits.evictions();
-    if (!co_await on_worker([this] { call_handler(); }, work_of_handler())) {
+    if (runs_here()) {
+      call_handler_here();
+    } else if (!co_await on_worker([this] { call_handler(); }, work_of_handler())) {
       edge_.metrics.rejected(kNoWorker.reason);
       response_ = rejection(edge_.options.refusal, head_.request.path, kNoWorker);
     }

@@ -39,6 +39,8 @@ struct Shard {
   WaitTable<std::weak_ptr<Session>> waits{kIdleKeysMax};
   UuidGenerator ids;
   HttpDate date;
+  const Session* last = nullptr;                      // that had a request
+  std::chrono::steady_clock::time_point quick_after;  // until then quick requests go to workers
   // Reads land here and only what must wait is copied, so that an idle connection has no buffer.
   std::array<char, kScratchBytes> scratch{};
 
@@ -57,7 +59,7 @@ struct Accepted {
 };
 
 /// One connection: a coroutine on its shard's thread. Only the handler runs elsewhere, while the
-/// coroutine waits for it.
+/// coroutine waits for it, unless the request is quick.
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(Edge& edge, Shard& shard, Accepted accepted);
@@ -102,6 +104,8 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<bool> write(std::string_view bytes);
   Awaitable<bool> on_worker(std::move_only_function<void()> work, Work kind);
   Work work_of_handler() const;
+  bool runs_here();
+  void call_handler_here();
   Awaitable<void> breathe(std::size_t bytes);
 
   std::optional<Reject> admit();

@@ -21,7 +21,10 @@ WorkerPool::WorkerPool(const Options& options, Metrics::Gauge queued)
 WorkerPool::~WorkerPool() { stop(); }
 
 void WorkerPool::start() {
-  for (unsigned i = 0; i < options_.workers; ++i) threads_.emplace_back([this] { run(); });
+  for (unsigned i = 0; i < options_.workers; ++i) {
+    Sleeper& sleeper = sleepers_.emplace_back();
+    threads_.emplace_back([this, &sleeper] { run(sleeper); });
+  }
   watcher_ = std::thread([this] { watch(); });
 }
 
@@ -50,10 +53,25 @@ void WorkerPool::submit_continuation(Job job) {
 std::condition_variable* WorkerPool::push(Job job, Work work) {
   queue_of(work).push_back({std::move(job), SteadyClock::now()});
   queued_.add(1);
-  if (may_begin(work)) return idle_ > 0 ? &ready_ : nullptr;
+  if (may_begin(work)) return call_worker();
   if (watching_) return nullptr;
   watching_ = true;
   return &watched_;
+}
+
+/// Null when all are at work: they look for more before they sleep.
+std::condition_variable* WorkerPool::call_worker() {
+  if (asleep_.empty()) return nullptr;
+  Sleeper* sleeper = asleep_.back();
+  asleep_.pop_back();
+  sleeper->awake = true;
+  return &sleeper->called;
+}
+
+void WorkerPool::sleep(std::unique_lock<std::mutex>& lock, Sleeper& sleeper) {
+  sleeper.awake = false;
+  asleep_.push_back(&sleeper);
+  sleeper.called.wait(lock, [&sleeper] { return sleeper.awake; });
 }
 
 bool WorkerPool::may_begin(Work work) const {
@@ -88,22 +106,18 @@ WorkerPool::Taken WorkerPool::take_next() {
   return taken;
 }
 
-void WorkerPool::run() {
+void WorkerPool::run(Sleeper& self) {
   std::unique_lock lock(mutex_);
   while (true) {
-    while (!stopping_ && !any_may_begin()) {
-      ++idle_;
-      ready_.wait(lock);
-      --idle_;
-    }
+    while (!stopping_ && !any_may_begin()) sleep(lock, self);
     if (stopping_) return;
     Taken taken = take_next();
-    const bool wake = idle_ > 0 && any_may_begin();
+    std::condition_variable* next = any_may_begin() ? call_worker() : nullptr;
     // Begun because nobody computed yet, and now nobody else may.
     const bool watch = computing_waits() && !may_begin(Work::kRead) && !watching_;
     watching_ = watching_ || watch;
     lock.unlock();
-    if (wake) ready_.notify_one();
+    if (next != nullptr) next->notify_one();
     if (watch) watched_.notify_one();
     taken.job(true);
     taken.job = nullptr;
@@ -127,9 +141,9 @@ void WorkerPool::watch() {
       return !queue.empty() && now - queue.front().since >= kPatience;
     };
     if (waits_long(Work::kRead) || waits_long(Work::kContinuation)) {
-      if (idle_ > 0) {
+      if (std::condition_variable* worker = call_worker(); worker != nullptr) {
         ++passes_;
-        ready_.notify_one();
+        worker->notify_one();
       }
     }
     empty = computing_waits() ? 0 : empty + 1;
@@ -145,8 +159,8 @@ void WorkerPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    while (std::condition_variable* worker = call_worker()) worker->notify_one();
   }
-  ready_.notify_all();
   watched_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();

@@ -27,7 +27,8 @@ enum class Work : std::uint8_t {
 /// herd of woken requests nor a flood of new ones starves the other.
 ///
 /// What computes runs on as many threads as there are processors: more would only take turns on
-/// them, at two changes of threads for each request. What waits may have all threads. When all
+/// them, at two changes of threads for each request. Who fell asleep last is woken first: its stack
+/// and its memory are still in the processor's cache. What waits may have all threads. When all
 /// processors are held up by long work (a large listing), a further thread begins after kPatience
 /// with what waits.
 class WorkerPool {
@@ -64,13 +65,20 @@ class WorkerPool {
     Job job;
     Work work = Work::kRead;
   };
+  /// A thread that sleeps until it is called.
+  struct Sleeper {
+    std::condition_variable called;
+    bool awake = false;  // guarded by mutex_
+  };
   using Queue = std::deque<Waiting>;
 
-  void run();
+  void run(Sleeper& self);
   void watch();
   // With mutex_ held:
   /// Whom to wake afterwards, if anybody.
   std::condition_variable* push(Job job, Work work);
+  std::condition_variable* call_worker();
+  void sleep(std::unique_lock<std::mutex>& lock, Sleeper& sleeper);
   bool may_begin(Work work) const;
   bool any_may_begin() const;
   bool computing_waits() const;
@@ -81,16 +89,16 @@ class WorkerPool {
   const Options options_;
   Metrics::Gauge queued_;
   std::vector<std::thread> threads_;
+  std::deque<Sleeper> sleepers_;  // one for each thread; outlives it
   std::thread watcher_;
 
   std::mutex mutex_;  // guards what follows
-  std::condition_variable ready_;
   std::condition_variable watched_;
-  std::array<Queue, 3> queues_;  // by Work
-  std::size_t next_ = 0;         // whose turn it is
-  unsigned idle_ = 0;            // threads that wait for work
-  unsigned computing_ = 0;       // threads that run kRead or kContinuation
-  unsigned passes_ = 0;          // how many may begin to compute beyond the limit
+  std::vector<Sleeper*> asleep_;  // the last one fell asleep last
+  std::array<Queue, 3> queues_;   // by Work
+  std::size_t next_ = 0;          // whose turn it is
+  unsigned computing_ = 0;        // threads that run kRead or kContinuation
+  unsigned passes_ = 0;           // how many may begin to compute beyond the limit
   bool watching_ = false;
   bool stopping_ = false;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/unicode.h"
 #include "provider/bulk.h"
 #include "provider/listing.h"
 #include "provider/render.h"
@@ -150,6 +151,17 @@ Result<http::Response> discover(const Call& call, const Target& target,
   return json_answer(200, *found);
 }
 
+/// `userName eq "..."` and the like, and nothing behind it.
+bool is_equality(std::string_view filter) {
+  const std::size_t quote = filter.find('"');
+  if (quote == std::string_view::npos || filter.find('"', quote + 1) != filter.size() - 1) {
+    return false;
+  }
+  return std::ranges::any_of(
+      std::array<std::string_view, 3>{"userName eq ", "externalId eq ", "id eq "},
+      [&](std::string_view each) { return ascii_iequals(filter.substr(0, quote), each); });
+}
+
 constexpr Functions kUserFunctions = {scim::user_type, create_user, get_user,
                                       replace_user,    patch_user,  delete_user};
 constexpr Functions kGroupFunctions = {scim::group_type, create_group, get_group,
@@ -290,6 +302,17 @@ std::optional<http::Response> scim_refusal(std::string_view path, int status,
                     (path.starts_with("/api/organizations/") && path.contains("/scim/"));
   if (!ours) return std::nullopt;
   return error_answer(status, status == 400 ? scim::kInvalidSyntax : "", sentence);
+}
+
+bool is_one_persons(const http::Request& request) {
+  if (request.method != "GET") return false;
+  const auto target = parse_target(request.path);
+  if (!target || target->collection != "Users") return false;
+  if (target->id) return true;
+  const auto query = http::Query::parse(request.query);
+  if (!query || query->get("sortBy") || query->get("groups")) return false;
+  const auto filter = query->get("filter");
+  return filter && is_equality(*filter);
 }
 
 ScimService::ScimService(Directory& directory, ScimOptions options)

@@ -40,6 +40,11 @@ struct ScimOptions {
 std::optional<http::Response> scim_refusal(std::string_view path, int status,
                                            std::string_view sentence);
 
+/// Whether the answer is a look at one person, found by an index: GET /Users/{id}, and GET /Users
+/// with a filter that is one `userName eq`, `externalId eq` or `id eq`. Looks at the request line
+/// only.
+bool is_one_persons(const http::Request& request);
+
 /// SCIM 2.0 (RFC 7643, 7644) for every organization of the hub, below
 /// /api/organizations/{org}/scim/v2 and its alias /scim/v2/{org}.
 ///

@@ -8,6 +8,31 @@ namespace {
 
 class Service : public ScimTest {};
 
+TEST(IsOnePersons, SaysSoOfWhatAnIndexFinds) {
+  const auto says = [](const char* method, const char* path, const char* query = "") {
+    return is_one_persons(
+        {.method = method, .path = path, .query = query, .headers = {}, .body = {}});
+  };
+  EXPECT_TRUE(says("GET", "/scim/v2/acme/Users/1", "attributes=userName"));
+  EXPECT_TRUE(says("GET", "/api/organizations/acme/scim/v2/Users",
+                   "filter=username%20EQ%20%22ada%22&count=1"));
+  EXPECT_TRUE(says("GET", "/scim/v2/acme/Users", "filter=externalId+eq+%22x%22"));
+  EXPECT_TRUE(says("GET", "/scim/v2/acme/Users", "filter=id+eq+%22x%22"));
+
+  EXPECT_FALSE(says("PATCH", "/scim/v2/acme/Users/1"));
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Groups/1")) << "members";
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users"));
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=title+eq+%22x%22")) << "no index";
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=userName+sw+%22x%22")) << "many";
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=userName+eq+%22x%22+or+active+pr"));
+  EXPECT_FALSE(
+      says("GET", "/scim/v2/acme/Users", "filter=userName+eq+%22x%22+or+title+eq+%22y%22"));
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=userName+eq+%22x%22&groups=big"));
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=userName+eq+%22"));
+  EXPECT_FALSE(says("GET", "/scim/v2/acme/Users", "filter=%22"));
+  EXPECT_FALSE(says("GET", "/nodes/feed", "filter=userName+eq+%22x%22"));
+}
+
 TEST_F(Service, UserLivesFromPostToDelete) {
   const Answer created = post("/Users", R"({"userName":"Ada.Lovelace@example.org",
       "externalId":"e-1","name":{"givenName":"Ada"},"password":"never-kept","groups":[]})");
