@@ -15,6 +15,7 @@ import subprocess
 from sites import BUILD, PARTS, HubOnly, Provisioner, json_lines, median, memory_mib
 
 CLIENTS = (1, 16)
+READERS = (1, 16, 64)
 JOINERS = 2000  # besides the people: who joins groups, and leaves them
 GROUPS = (10, 10_000)
 TENANTS = 100
@@ -55,7 +56,7 @@ class Floor:
 class Reads:
     """One kind of read: what scim_load is told, and an answer as the hub gives it."""
 
-    def __init__(self, what, path, operation, *words, clients=CLIENTS):
+    def __init__(self, what, path, operation, *words, clients=READERS):
         self.what = what
         self.path = path
         self.command = (operation, *words)

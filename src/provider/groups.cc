@@ -170,7 +170,7 @@ Result<MemberChange> member_change(Directory& directory, const Call& call, std::
 /// filter was judged.
 Result<Group> apply_patch(Directory& directory, const Call& call, std::string_view id,
                           const scim::Patch& patch) {
-  constexpr int kAttemptsMax = 8;
+  constexpr int kAttemptsMax = 32;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     ASSIGN_OR_RETURN(const MemberChange members, member_change(directory, call, id, patch.members));
     directory::IfVersion condition = if_version(call.request);

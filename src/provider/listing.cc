@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "directory/nesting.h"
 #include "provider/render.h"
@@ -233,10 +235,8 @@ class KindMatches final : public Matches {
     // Readers are shown the people of nested groups as members.
     for (Condition& condition : conditions_) condition.nested = call.reader();
     // What is judged one by one is loaded only as far as it is looked at.
-    scan_load_ = !query_.filter && !query_.sort ? page_load_ : load_to_judge();
-    shows_scanned_ = (scan_load_.keys || !page_load_.keys) &&
-                     (scan_load_.groups || !page_load_.groups) &&
-                     (scan_load_.members || !page_load_.members);
+    judge_load_ = !query_.filter && !query_.sort ? page_load_ : load_to_judge();
+    scan_with(judge_load_);
   }
 
   Result<Listing> slice(std::int64_t skip, std::int64_t take) override {
@@ -282,6 +282,7 @@ class KindMatches final : public Matches {
                              : is_everything() ? std::max(wanted, kRowsPerReadMin)
                                                : kRowsPerRead;
     RETURN_IF_ERROR(select(id));
+    load_at_once_for(take);
     ASSIGN_OR_RETURN(const End end, walk(id, rows, visit, enough));
     ASSIGN_OR_RETURN(const bool whole, show_chosen());
     stretch.resources = std::move(resources_);
@@ -296,13 +297,16 @@ class KindMatches final : public Matches {
       return Kind::count(call_.org);
     }
     std::int64_t total = 0;
+    RETURN_IF_ERROR(select(""));
     RETURN_IF_ERROR(each_match([&total](Item&) { ++total; }));
     return total;
   }
 
   Result<void> each(const std::function<void(std::string id, scim::SortKey key)>& offer) override {
+    RETURN_IF_ERROR(select(""));
     return each_match([this, &offer](Item& item) {
-      offer(item.id, query_.sort ? query_.sort->key(render(call_, item)) : std::nullopt);
+      offer(item.id, query_.sort ? query_.sort->key(judged_ ? *judged_ : render(call_, item))
+                                 : std::nullopt);
     });
   }
 
@@ -362,6 +366,7 @@ class KindMatches final : public Matches {
 
   /// Finds what is to be walked, behind an id.
   Result<void> select(std::string_view after) {
+    scan_with(judge_load_);
     if (query_.names) {
       ASSIGN_OR_RETURN(selected_, Kind::named(directory_, call_, *query_.names, after));
       return {};
@@ -376,6 +381,22 @@ class KindMatches final : public Matches {
     }
     ASSIGN_OR_RETURN(selected_, Kind::select(directory_, call_, conditions_, after));
     return {};
+  }
+
+  /// When the index leaves hardly more than the page takes, reading them once with all that is
+  /// shown is less work than again those that match. Members are too many for that.
+  void load_at_once_for(std::int64_t take) {
+    if (!selected_ || std::ssize(*selected_) > 2 * take || page_load_.members) return;
+    Load load = judge_load_;
+    load.keys = load.keys || page_load_.keys;
+    load.groups = load.groups || page_load_.groups;
+    scan_with(load);
+  }
+
+  void scan_with(Load load) {
+    scan_load_ = load;
+    shows_scanned_ = (load.keys || !page_load_.keys) && (load.groups || !page_load_.groups) &&
+                     (load.members || !page_load_.members);
   }
 
   /// Visits the matches among what was selected behind `after`, in order of id, until `visit` says
@@ -412,13 +433,13 @@ class KindMatches final : public Matches {
     return page;
   }
 
+  /// Of all that was selected.
   template <typename Visit>
   Result<void> each_match(const Visit& visit) {
     const auto every = [&visit](Item& item) {
       visit(item);
       return true;
     };
-    RETURN_IF_ERROR(select(""));
     // Known beforehand, mostly.
     const std::int64_t rows = selected_ ? std::ssize(*selected_) : Kind::count(call_.org);
     if (is_limited() && rows > call_.scanned_rows_max) return too_many(call_.scanned_rows_max);
@@ -430,6 +451,8 @@ class KindMatches final : public Matches {
   /// Everything that the index leaves, judged one by one.
   Result<Listing> scan(std::int64_t skip, std::int64_t take) {
     Listing listing;
+    RETURN_IF_ERROR(select(""));
+    load_at_once_for(take);
     RETURN_IF_ERROR(each_match([this, &listing, skip, take](Item& item) {
       const std::int64_t at = listing.total++;
       if (at >= skip && at < skip + take && !is_full()) choose(item);
@@ -447,13 +470,15 @@ class KindMatches final : public Matches {
     }
   }
 
-  bool matches(Item& item) const {
+  bool matches(Item& item) {
     if (!is_shown(item)) return false;
     if constexpr (std::is_same_v<Item, Group>) {
       if (!indexed_members_.empty()) item.members = indexed_members_;
       if (query_.only_active) leave_active(item, call_.now);
     }
-    return !query_.filter || query_.filter->matches(render(call_, item));
+    if (!query_.filter) return true;
+    judged_ = render(call_, item);
+    return query_.filter->matches(*judged_);
   }
 
   // ---- the page ----
@@ -462,7 +487,7 @@ class KindMatches final : public Matches {
   void choose(Item& item) {
     ++chosen_;
     if (shows_scanned_) {
-      resources_.emplace_back(shown(item));
+      resources_.emplace_back(shown(item, std::exchange(judged_, std::nullopt)));
     } else {
       to_load_.push_back(item.n);
     }
@@ -485,13 +510,13 @@ class KindMatches final : public Matches {
     return true;
   }
 
-  json::object shown(Item& item) {
+  json::object shown(Item& item, std::optional<json::object> rendered = std::nullopt) {
     if constexpr (std::is_same_v<Item, Group>) {
       if (!page_load_.members) item.members.clear();
       if (query_.only_active) leave_active(item, call_.now);
       members_shown_ += item.members.size();
     }
-    return query_.projection.apply(render(call_, item));
+    return query_.projection.apply(rendered ? std::move(*rendered) : render(call_, item));
   }
 
   Directory& directory_;
@@ -502,7 +527,8 @@ class KindMatches final : public Matches {
   std::vector<Condition> conditions_;
   std::vector<directory::Reference> indexed_members_;
   Load page_load_;              // what the answer shows
-  Load scan_load_;              // what is judged
+  Load judge_load_;             // what the filter and the sort look at
+  Load scan_load_;              // what is loaded to be judged
   bool shows_scanned_ = false;  // all that the answer shows was loaded to be judged
 
   // The walk:
@@ -512,6 +538,7 @@ class KindMatches final : public Matches {
 
   // The page:
   json::array resources_;
+  std::optional<json::object> judged_;  // the match that is visited, as the filter saw it
   std::int64_t chosen_ = 0;
   std::vector<std::int64_t> to_load_;
   std::string last_shown_;

@@ -569,7 +569,7 @@ bool Filter::matches_element(const json::value& element) const {
 
 bool uses(const FilterNode& node, std::string_view attribute) {
   const auto names = [attribute](const std::optional<AttributeRef>& ref) {
-    return ref && ref->attribute != nullptr && ref->attribute->name == attribute;
+    return ref && (ref->attribute == nullptr || ref->attribute->name == attribute);
   };
   return names(node.path) || names(node.comparison.path) ||
          std::ranges::any_of(node.children, [attribute](const FilterNode& child) {

@@ -44,7 +44,8 @@ struct FilterNode {
   std::vector<FilterNode> children = {};  // kAnd, kOr: two or more; kNot, kValuePath: one
 };
 
-/// Whether any part of it compares this attribute (name as in its definition).
+/// Whether any part of it compares this attribute (name as in its definition), or asks whether a
+/// whole schema has anything.
 bool uses(const FilterNode& node, std::string_view attribute);
 
 /// A filter (RFC 7644 3.4.2.2), checked against a resource type.
