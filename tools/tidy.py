@@ -27,7 +27,7 @@ DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
 FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
 PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache"]
-PROGRAM_ROOMS = {"agent": PROGRAM_ROOM, "cli": PROGRAM_ROOM}
+PROGRAM_ROOMS = {"mirror": PROGRAM_ROOM, "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM}
 EDGES = MECHANISMS | DIRECTORY | FACES | PROGRAM_ROOMS
 # Programs are thin: the rooms each may use.
 APPS = {

@@ -92,39 +92,64 @@ Result<void> fsync_directory(const std::filesystem::path& directory) {
   return {};
 }
 
-Result<void> write_file_atomic(const std::filesystem::path& path, std::string_view content,
-                               mode_t mode, std::optional<FileOwner> owner) {
+StagedFile::StagedFile(std::filesystem::path target, std::filesystem::path temporary, UniqueFd fd)
+    : target_(std::move(target)), temporary_(std::move(temporary)), fd_(std::move(fd)) {}
+
+StagedFile::StagedFile(StagedFile&& other) noexcept
+    : target_(std::move(other.target_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      fd_(std::move(other.fd_)) {}
+
+StagedFile::~StagedFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Result<StagedFile> StagedFile::create(const std::filesystem::path& target) {
   static std::atomic<unsigned> counter{0};
-  std::filesystem::path directory = path.parent_path();
+  std::filesystem::path directory = target.parent_path();
   if (directory.empty()) directory = ".";
-  const std::filesystem::path temporary =
-      directory / ("." + path.filename().string() + "." + std::to_string(::getpid()) + "." +
+  std::filesystem::path temporary =
+      directory / ("." + target.filename().string() + "." + std::to_string(::getpid()) + "." +
                    std::to_string(counter.fetch_add(1)) + ".tmp");
-  // Removes the temporary on every way out but success.
-  struct Cleanup {
-    const std::filesystem::path& name;
-    bool armed = true;
-    ~Cleanup() {
-      if (armed) ::unlink(name.c_str());
-    }
-  };
-  UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  UniqueFd fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) return std::unexpected(errno_error("create " + temporary.string(), errno));
-  Cleanup cleanup{temporary};
-  const std::string where = path.string();
-  if (auto written = write_all(fd.get(), content); !written) return fail_in(where, written.error());
+  return StagedFile(target, std::move(temporary), std::move(fd));
+}
+
+Result<void> StagedFile::append(std::string_view bytes) {
+  if (auto written = write_all(fd_.get(), bytes); !written) {
+    return fail_in(target_.string(), written.error());
+  }
+  return {};
+}
+
+Result<void> StagedFile::seal(mode_t mode, std::optional<FileOwner> owner) {
+  const std::string where = target_.string();
   // Owner before mode: chown(2) clears set-id bits, and a wider mode must not precede its owner.
-  if (owner && ::fchown(fd.get(), owner->uid, owner->gid) != 0) {
+  if (owner && ::fchown(fd_.get(), owner->uid, owner->gid) != 0) {
     return std::unexpected(errno_error("chown " + where, errno));
   }
-  if (::fchmod(fd.get(), mode) != 0) return std::unexpected(errno_error("chmod " + where, errno));
-  if (::fsync(fd.get()) != 0) return std::unexpected(errno_error("fsync " + where, errno));
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return std::unexpected(errno_error("rename to " + where, errno));
+  if (::fchmod(fd_.get(), mode) != 0) return std::unexpected(errno_error("chmod " + where, errno));
+  if (::fsync(fd_.get()) != 0) return std::unexpected(errno_error("fsync " + where, errno));
+  return {};
+}
+
+Result<void> StagedFile::commit() {
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+    return std::unexpected(errno_error("rename to " + target_.string(), errno));
   }
-  cleanup.armed = false;
-  return fsync_directory(directory);
+  temporary_.clear();
+  return {};
+}
+
+Result<void> write_file_atomic(const std::filesystem::path& path, std::string_view content,
+                               mode_t mode, std::optional<FileOwner> owner) {
+  ASSIGN_OR_RETURN(StagedFile file, StagedFile::create(path));
+  RETURN_IF_ERROR(file.append(content));
+  RETURN_IF_ERROR(file.seal(mode, owner));
+  RETURN_IF_ERROR(file.commit());
+  const std::filesystem::path directory = path.parent_path();
+  return fsync_directory(directory.empty() ? "." : directory);
 }
 
 }  // namespace roster

@@ -26,6 +26,31 @@ struct FileOwner {
   gid_t gid;
 };
 
+/// The next content of a file, in a temporary one beside it until commit(); an object that ends
+/// before takes it away.
+class StagedFile {
+ public:
+  static Result<StagedFile> create(const std::filesystem::path& target);
+  StagedFile(StagedFile&& other) noexcept;
+  StagedFile& operator=(StagedFile&&) = delete;
+  ~StagedFile();
+
+  Result<void> append(std::string_view bytes);
+  /// Owner, mode, and all bytes on the disk.
+  Result<void> seal(mode_t mode, std::optional<FileOwner> owner);
+  /// Puts it into the place of the target. To survive power loss, fsync_directory() must follow.
+  Result<void> commit();
+  const std::filesystem::path& target() const { return target_; }
+  int fd() const { return fd_.get(); }
+
+ private:
+  StagedFile(std::filesystem::path target, std::filesystem::path temporary, UniqueFd fd);
+
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;  // empty once committed
+  UniqueFd fd_;
+};
+
 /// Replaces `path` as one step that survives power loss: temporary file beside it, mode and owner,
 /// fsync, rename, fsync of the directory. On any error the old file stays and the temporary is
 /// gone.

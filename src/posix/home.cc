@@ -24,12 +24,6 @@ bool is_below(std::string_view path, std::string_view directory) {
          path[directory.size()] == '/';
 }
 
-bool belongs_to_system(std::string_view path) {
-  return path == "/var" || std::ranges::any_of(kSystemDirectories, [path](std::string_view system) {
-           return path == system || is_below(path, system);
-         });
-}
-
 std::string_view without_slash_at_end(std::string_view path) {
   if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   return path;
@@ -52,6 +46,12 @@ std::string expand_template(const std::string& text, std::string_view login, std
 }
 
 }  // namespace
+
+bool belongs_to_system(std::string_view path) {
+  return path == "/var" || std::ranges::any_of(kSystemDirectories, [path](std::string_view system) {
+           return path == system || is_below(path, system);
+         });
+}
 
 HomePrefixes::HomePrefixes() : prefixes_{"/home"} {}
 

@@ -38,6 +38,10 @@ class HomePrefixes {
 /// caller's to check: see homes_overlap().
 Result<std::string> parse_home(std::string_view text, const HomePrefixes& prefixes);
 
+/// Whether a clean path is a directory of the system, or lies in one, where a home could replace
+/// what root or a daemon trusts.
+bool belongs_to_system(std::string_view path);
+
 /// Whether one clean path is the other or lies inside it: two people's homes must not.
 bool homes_overlap(std::string_view a, std::string_view b);
 

@@ -1,0 +1,236 @@
+#include "mirror/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <unordered_set>
+#include <utility>
+
+#include "mirror/maps.h"
+#include "nsscache/text_map.h"
+
+namespace roster::mirror {
+namespace {
+
+constexpr std::size_t kPieceBytes = 256 << 10;
+
+/// Mode and owner of the system's own file of that name, as nsscache takes them.
+struct Access {
+  mode_t mode;
+  std::optional<FileOwner> owner;
+};
+
+Access access_of(Map map) {
+  const std::string path = "/etc/" + std::string(map_name(map));
+  struct stat status;
+  if (map != Map::kSshKey && ::stat(path.c_str(), &status) == 0) {
+    // Only root can give files away; as somebody else, they stay the writer's.
+    const bool root = ::geteuid() == 0;
+    return {status.st_mode & 0777,
+            root ? std::optional(FileOwner{status.st_uid, status.st_gid}) : std::nullopt};
+  }
+  switch (map) {
+    case Map::kSshKey:
+      return {0444, std::nullopt};
+    case Map::kShadow:
+      return {0640, std::nullopt};
+    case Map::kPasswd:
+    case Map::kGroup:
+      break;
+  }
+  return {0644, std::nullopt};
+}
+
+/// Reads a file piece by piece; `visit` gets each. False when it cannot be read.
+bool each_piece(int fd, const std::function<bool(std::string_view)>& visit) {
+  std::string piece(kPieceBytes, '\0');
+  off_t offset = 0;
+  while (true) {
+    const ssize_t got = ::pread(fd, piece.data(), piece.size(), offset);
+    if (got < 0) return false;
+    if (got == 0) return true;
+    offset += got;
+    if (!visit(std::string_view(piece).substr(0, static_cast<std::size_t>(got)))) return false;
+  }
+}
+
+UniqueFd open_to_read(const std::filesystem::path& path) {
+  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
+
+/// Same bytes, mode and owner.
+bool is_same(const StagedFile& staged, const Access& access) {
+  const UniqueFd there = open_to_read(staged.target());
+  struct stat old_status;
+  struct stat new_status;
+  if (!there.valid() || ::fstat(there.get(), &old_status) != 0 ||
+      ::fstat(staged.fd(), &new_status) != 0 || !S_ISREG(old_status.st_mode) ||
+      old_status.st_size != new_status.st_size || (old_status.st_mode & 07777) != access.mode ||
+      (access.owner &&
+       (old_status.st_uid != access.owner->uid || old_status.st_gid != access.owner->gid))) {
+    return false;
+  }
+  std::string other(kPieceBytes, '\0');
+  off_t offset = 0;
+  return each_piece(staged.fd(), [&](std::string_view piece) {
+    const ssize_t got = ::pread(there.get(), other.data(), piece.size(), offset);
+    offset += got;
+    return got == static_cast<ssize_t>(piece.size()) &&
+           std::memcmp(other.data(), piece.data(), piece.size()) == 0;
+  });
+}
+
+/// How many names a map's file has, and how many of them `names` has not.
+std::pair<std::size_t, std::size_t> count_lost(const std::filesystem::path& path,
+                                               const std::unordered_set<std::string_view>& names) {
+  const UniqueFd there = open_to_read(path);
+  if (!there.valid()) return {0, 0};
+  std::size_t before = 0;
+  std::size_t lost = 0;
+  std::string name;
+  std::string latest;
+  bool in_name = true;
+  each_piece(there.get(), [&](std::string_view piece) {
+    while (!piece.empty()) {
+      const std::size_t end = piece.find(in_name ? ':' : '\n');
+      if (in_name) name.append(piece.substr(0, std::min<std::size_t>(end, 4096)));
+      if (end == std::string_view::npos) return true;
+      piece.remove_prefix(end + 1);
+      in_name = !in_name;
+      if (in_name) {
+        // A person with several lines is one.
+        if (name != latest) {
+          ++before;
+          if (!names.contains(name)) ++lost;
+          latest = std::exchange(name, {});
+        }
+        name.clear();
+      }
+    }
+    return true;
+  });
+  return {before, lost};
+}
+
+std::unordered_set<std::string_view> names_of(const Roll& roll, Map map) {
+  std::unordered_set<std::string_view> names;
+  if (map == Map::kGroup) {
+    names.reserve(roll.groups.size());
+    for (const Team& group : roll.groups) names.insert(group.name);
+  } else {
+    names.reserve(roll.people.size());
+    for (const Person& person : roll.people) names.insert(person.name);
+  }
+  return names;
+}
+
+std::filesystem::path with_suffix(const std::filesystem::path& path, std::string_view suffix) {
+  return path.string() + std::string(suffix);
+}
+
+std::filesystem::path stamp_path(const Settings& settings, Map map) {
+  return settings.timestamp_dir / ("timestamp-" + std::string(map_name(map)) + "-update");
+}
+
+}  // namespace
+
+Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
+  const std::filesystem::path path = settings_.files_of(map).of(map);
+  const Access access = access_of(map);
+  const auto sink_of = [](StagedFile& file) {
+    return [&file](std::string_view bytes) { return file.append(bytes); };
+  };
+  ASSIGN_OR_RETURN(StagedFile data, StagedFile::create(path));
+  nsscache::TextMap text(sink_of(data));
+  RETURN_IF_ERROR(write_map(settings_, roll, map, text));
+  ASSIGN_OR_RETURN(StagedFile names, StagedFile::create(with_suffix(path, ".ixname")));
+  RETURN_IF_ERROR(text.write_name_index(sink_of(names)));
+  std::vector<StagedFile> files;
+  files.push_back(std::move(names));
+  if (map == Map::kPasswd || map == Map::kGroup) {
+    ASSIGN_OR_RETURN(StagedFile numbers, StagedFile::create(with_suffix(
+                                             path, map == Map::kPasswd ? ".ixuid" : ".ixgid")));
+    RETURN_IF_ERROR(text.write_number_index(sink_of(numbers)));
+    files.push_back(std::move(numbers));
+  }
+  files.push_back(std::move(data));
+
+  Written written{.map = map, .entries = text.entries()};
+  for (const StagedFile& file : files) {
+    written.changed = written.changed || !is_same(file, access);
+  }
+  if (!written.changed) return written;
+  std::tie(written.before, written.lost) = count_lost(path, names_of(roll, map));
+  for (StagedFile& file : files) {
+    RETURN_IF_ERROR(file.seal(access.mode, access.owner));
+    staged_.push_back({map, std::move(file)});
+  }
+  return written;
+}
+
+void MapFiles::drop(Map map) {
+  std::vector<Staged> kept;
+  for (Staged& each : staged_) {
+    if (each.map != map) kept.push_back(std::move(each));
+  }
+  staged_.swap(kept);
+}
+
+Result<void> MapFiles::commit() {
+  std::vector<std::filesystem::path> directories;
+  Result<void> committed;
+  for (Staged& each : staged_) {
+    // All that can be put into place is; the first that cannot is told.
+    auto placed = each.file.commit();
+    if (!placed && committed) committed = std::move(placed);
+    std::filesystem::path directory = each.file.target().parent_path();
+    if (directory.empty()) directory = ".";
+    if (std::ranges::find(directories, directory) == directories.end()) {
+      directories.push_back(std::move(directory));
+    }
+  }
+  staged_.clear();
+  for (const std::filesystem::path& directory : directories) {
+    auto synced = fsync_directory(directory);
+    if (!synced && committed) committed = std::move(synced);
+  }
+  return committed;
+}
+
+Result<void> write_update_stamp(const Settings& settings, Map map, Timestamp now) {
+  std::string text = format_rfc3339(now);  // with milliseconds
+  text = text.substr(0, text.find('.')) + "Z\n";
+  return write_file_atomic(stamp_path(settings, map), text, 0644);
+}
+
+std::optional<Timestamp> read_update_stamp(const Settings& settings, Map map) {
+  auto text = read_file(stamp_path(settings, map), 64);
+  if (!text) return std::nullopt;
+  if (text->ends_with('\n')) text->pop_back();
+  const auto time = parse_rfc3339(*text);
+  return time ? std::optional(*time) : std::nullopt;
+}
+
+void remove_leftovers(const Settings& settings) {
+  for (const Map map : settings.maps) {
+    const std::filesystem::path path = settings.files_of(map).of(map);
+    std::filesystem::path directory = path.parent_path();
+    if (directory.empty()) directory = ".";
+    const std::string prefix = "." + path.filename().string() + ".";
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with(prefix) || !name.ends_with(".tmp")) continue;
+      std::error_code ignored;
+      std::filesystem::remove(entry.path(), ignored);
+    }
+  }
+}
+
+}  // namespace roster::mirror

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "mirror/roll.h"
+#include "mirror/settings.h"
+
+namespace roster::mirror {
+
+/// The files of the maps, written beside those that are there and put into their places together.
+/// Data and index of a map are never of two passes for a reader that finds nobody: the new index is
+/// there before its data, and libnss-cache goes through the whole file when what an index says does
+/// not fit.
+class MapFiles {
+ public:
+  struct Written {
+    Map map;
+    std::size_t entries = 0;
+    bool changed = false;    // the files differ from those that are there
+    std::size_t before = 0;  // entries of the file that is there
+    std::size_t lost = 0;    // names of it that are not in the new one
+  };
+
+  explicit MapFiles(const Settings& settings) : settings_(settings) {}
+
+  /// Writes a map's files to the disk, without touching what is there.
+  Result<Written> stage(const Roll& roll, Map map);
+  /// Takes back what was staged for a map.
+  void drop(Map map);
+  /// Puts all that was staged, and differs, into place.
+  Result<void> commit();
+
+ private:
+  struct Staged {
+    Map map;
+    StagedFile file;
+  };
+
+  const Settings& settings_;
+  std::vector<Staged> staged_;  // indexes before their data
+};
+
+/// `<timestamp_dir>/timestamp-<map>-update`, as nsscache writes it: "2026-11-21T08:00:00Z\n".
+Result<void> write_update_stamp(const Settings& settings, Map map, Timestamp now);
+/// Nothing when there is none, or it is not a time.
+std::optional<Timestamp> read_update_stamp(const Settings& settings, Map map);
+
+/// Removes what an interrupted pass left. Under the lock.
+void remove_leftovers(const Settings& settings);
+
+}  // namespace roster::mirror

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "mirror/roll.h"
+#include "mirror/settings.h"
+#include "mirror/source.h"
+#include "nsscache/publisher.h"
+
+namespace roster::mirror {
+
+/// Where a reading goes besides the files: the node's mapped cache, Kubernetes.
+class Target {
+ public:
+  virtual ~Target() = default;
+  virtual std::string_view name() const = 0;
+  /// Whether it still has what the last pass gave it.
+  virtual bool is_current() = 0;
+  virtual Result<void> publish(const Settings& settings, const Roll& roll) = 0;
+  /// The server was asked, and nothing has changed.
+  virtual void confirm() = 0;
+};
+
+struct PassOptions {
+  bool full = false;           // read everything although the server says that nothing changed
+  bool accept_shrink = false;  // maps may become empty, or much smaller
+  std::vector<std::uint32_t> accepted_ids{};
+  nsscache::LocalRules local{};
+  std::vector<Target*> targets{};
+};
+
+enum class Outcome : std::uint8_t {
+  kPublished,  // the files are new
+  kUnchanged,  // the files are as they were
+  kRefused,    // it would take away too much
+  kFailed,
+};
+std::string_view outcome_name(Outcome outcome);
+
+struct MapResult {
+  explicit MapResult(Map the_map) : map(the_map) {}
+
+  Map map;
+  Outcome outcome = Outcome::kFailed;
+  std::size_t entries = 0;
+  std::size_t before = 0;
+  std::size_t lost = 0;
+  std::string error;  // empty when all is well
+};
+
+/// What a pass did, for people, programs and the exit status.
+struct PassResult {
+  std::optional<Error> error;  // the server could not be read, or nothing could be written
+  bool conditional = false;    // the server said that nothing changed
+  std::vector<MapResult> maps;
+  std::map<std::string, std::string> targets;  // by name: what went wrong, empty when nothing did
+  std::size_t people = 0;
+  std::size_t groups = 0;
+  std::map<std::string, std::size_t, std::less<>> refused;  // by kind
+  std::vector<Refusal> refusals;
+  std::vector<std::string> notes;
+  Traffic traffic;
+  double seconds = 0;
+
+  /// Everything that was asked for is in place.
+  bool ok() const;
+  std::string to_json(Timestamp at) const;  // one line
+  /// Prometheus text (node_exporter's textfile collector), metrics roster_mirror_*.
+  std::string to_metrics(Timestamp at) const;
+};
+
+/// Reads the server once and writes all maps from that reading. Never half: a map whose new content
+/// is refused or cannot be written leaves its files as they are, and the result says so. The caller
+/// holds the lock.
+PassResult run_pass(const Settings& settings, const PassOptions& options, const Pause& pause,
+                    const Clock& clock);
+
+}  // namespace roster::mirror

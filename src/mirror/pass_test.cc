@@ -1,0 +1,632 @@
+#include "mirror/pass.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "mirror/files.h"
+#include "mirror/lock.h"
+#include "mirror/testing/fake_scim.h"
+#include "mirror/testing/guide.h"
+
+namespace roster::mirror {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using testing::FakeScim;
+using testing::group;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::json_list;
+using ::testing::Not;
+using testing::person;
+using testing::person_with_keys;
+
+constexpr const char* kKey =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice@laptop";
+
+std::string in_json(std::string_view text) { return '"' + std::string(text) + '"'; }
+
+class MirrorTest : public ::testing::Test {
+ protected:
+  MirrorTest() {
+    std::filesystem::path pattern = std::filesystem::temp_directory_path() / "roster-mirror-XXXXXX";
+    std::string name = pattern.string();
+    CHECK(::mkdtemp(name.data()) != nullptr);
+    directory_ = name;
+    people({person_with_keys("alice", 20001, in_json(kKey)), person("bob", 20002)});
+    scim_.set_groups({group("eng", 30001, {"alice", "bob"}), group("ops", 30002, {})});
+  }
+  ~MirrorTest() override { std::filesystem::remove_all(directory_); }
+
+  void people(std::vector<std::string> resources) { scim_.set_people(std::move(resources)); }
+
+  std::string conf(const std::string& in_default = "") const {
+    std::string text(testing::kGuideConf);
+    const auto replace = [&text](std::string_view from, const std::string& to) {
+      text.replace(text.find(from), from.size(), to);
+    };
+    replace("https://activate.example.org/api/organizations/lab/scim/v2", scim_.url());
+    replace("timestamp_dir = /var/lib/nsscache", "timestamp_dir = " + directory_.string());
+    replace("files_dir = /etc/nsscache", "files_dir = " + directory_.string());
+    replace("scim_retry_delay = 5", "scim_retry_delay = 1");
+    replace("[DEFAULT]\n", "[DEFAULT]\n" + in_default);
+    return text;
+  }
+
+  PassResult run(const PassOptions& options, const std::string& in_default = "") {
+    auto settings = parse_settings(conf(in_default), "t-1");
+    CHECK(settings.has_value());
+    return run_pass(
+        *settings, options,
+        [this](milliseconds time) {
+          pauses_.push_back(time);
+          return false;
+        },
+        [this] { return now_; });
+  }
+  PassResult run() { return run(PassOptions{}); }
+
+  std::string file(const std::string& name) const {
+    const auto text = read_file(directory_ / name, 1 << 20);
+    return text ? *text : "no file";
+  }
+  std::string map(const std::string& name) const { return file(name + ".cache"); }
+  std::uint64_t inode(const std::string& name) const {
+    struct stat status{};
+    CHECK(::stat((directory_ / name).c_str(), &status) == 0);
+    return status.st_ino;
+  }
+  static std::string reasons(const PassResult& result) {
+    std::string all;
+    for (const Refusal& refusal : result.refusals) {
+      all += refusal.kind + " " + refusal.name + ": " + refusal.reason + "\n";
+    }
+    return all;
+  }
+  static std::string error_of(const PassResult& result) {
+    return result.error ? result.error->message : "no error";
+  }
+  static const MapResult& of(const PassResult& result, Map map) {
+    const auto found = std::ranges::find(result.maps, map, &MapResult::map);
+    CHECK(found != result.maps.end());
+    return *found;
+  }
+
+  FakeScim scim_;
+  std::filesystem::path directory_;
+  std::vector<milliseconds> pauses_;
+  Timestamp now_ = from_millis(1'763'712'000'000);
+};
+
+TEST_F(MirrorTest, WritesTheMapsOfTheGuide) {
+  const PassResult result = run();
+  EXPECT_TRUE(result.ok()) << result.to_json(now_);
+  EXPECT_EQ(map("passwd"),
+            "alice:x:20001:30000:alice Example:/mnt/home/alice:/bin/bash\n"
+            "bob:x:20002:30000:bob Example:/mnt/home/bob:/bin/bash\n");
+  EXPECT_EQ(map("shadow"), "alice:*:::99999::::\nbob:*:::99999::::\n");
+  EXPECT_EQ(map("group"), "eng:x:30001:alice,bob\nops:x:30002:\n");
+  EXPECT_EQ(map("sshkey"), "alice:['" + std::string(kKey) + "']\nbob:\n");
+  EXPECT_THAT(file("passwd.cache.ixname"), HasSubstr("alice"));
+  EXPECT_THAT(file("passwd.cache.ixuid"), HasSubstr("20002"));
+  EXPECT_THAT(file("group.cache.ixgid"), HasSubstr("30001"));
+  EXPECT_EQ(file("timestamp-passwd-update"), "2025-11-21T08:00:00Z\n");
+  EXPECT_EQ(result.people, 2U);
+  // D-12: one reading of each list.
+  EXPECT_THAT(scim_.requests(),
+              ElementsAre(HasSubstr("GET /scim/Users?attributes="),
+                          "GET /scim/Groups?excludeInactiveUsers=true&startIndex=1"));
+  struct stat status{};
+  ASSERT_EQ(::stat((directory_ / "sshkey.cache").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0444U);
+}
+
+TEST_F(MirrorTest, ReadsAllPagesByIndexAndByCursor) {
+  std::vector<std::string> many;
+  for (std::uint32_t i = 0; i < 25; ++i) many.push_back(person("user" + std::to_string(i), 20000 + i));
+  people(many);
+  scim_.set_groups({group("eng", 30001, {"user0"})});
+  scim_.set_page_size(10);
+  EXPECT_TRUE(run().ok());
+  EXPECT_THAT(scim_.requests(), ElementsAre(HasSubstr("startIndex=1"), HasSubstr("startIndex=11"),
+                                            HasSubstr("startIndex=21"), HasSubstr("Groups")));
+  const std::string by_index = map("passwd");
+  EXPECT_EQ(std::ranges::count(by_index, '\n'), 25);
+  scim_.forget_requests();
+  std::string text = conf();
+  for (std::size_t at = 0; (at = text.find("scim_users_parameters = ", at)) != text.npos;
+       at += 30) {
+    text.insert(at + 24, "cursor&");
+  }
+  auto settings = parse_settings(text, "t-1");
+  ASSERT_TRUE(settings);
+  const PassResult result =
+      run_pass(*settings, {}, [](milliseconds) { return false; }, [this] { return now_; });
+  EXPECT_TRUE(result.ok()) << error_of(result);
+  EXPECT_EQ(map("passwd"), by_index);
+  EXPECT_THAT(scim_.requests(), ElementsAre(HasSubstr("cursor=&"), HasSubstr("cursor=10&"),
+                                            HasSubstr("cursor=20&"), HasSubstr("Groups")));
+}
+
+TEST_F(MirrorTest, AnUnchangedServerCostsOneQuestionAPage) {
+  scim_.set_etags(true);
+  ASSERT_TRUE(run().ok());
+  const std::uint64_t before = inode("passwd.cache");
+  scim_.forget_requests();
+  now_ += std::chrono::hours(1);
+  PassResult result = run();
+  EXPECT_TRUE(result.ok() && result.conditional);
+  EXPECT_EQ(result.traffic.bytes, 0U);
+  EXPECT_EQ(scim_.requests().size(), 2U);
+  EXPECT_EQ(inode("passwd.cache"), before);
+  EXPECT_EQ(file("timestamp-passwd-update"), "2025-11-21T09:00:00Z\n") << "it was looked at";
+  // What is not the server's counts, too.
+  EXPECT_FALSE(run({.full = true}).conditional);
+  EXPECT_TRUE(run().conditional);
+  EXPECT_FALSE(run({.local = {.masked_names = {"bob"}}}).conditional);
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("bob")));
+  ASSERT_TRUE(run().ok());
+  std::filesystem::remove(directory_ / "group.cache.ixgid");
+  EXPECT_FALSE(run().conditional);
+  EXPECT_THAT(file("group.cache.ixgid"), HasSubstr("30001"));
+  // Without tags everything is read, and what is the same is left alone.
+  scim_.set_etags(false);
+  scim_.set_groups({group("eng", 30001, {"alice"})});
+  const std::uint64_t passwd = inode("passwd.cache");
+  result = run();
+  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kUnchanged);
+  EXPECT_EQ(of(result, Map::kGroup).outcome, Outcome::kPublished);
+  EXPECT_EQ(inode("passwd.cache"), passwd);
+}
+
+// ---- what breaks nsscache ----
+
+TEST_F(MirrorTest, D01FailureOfOneMapIsTheFailureOfThePass) {
+  std::filesystem::create_directory(directory_ / "group.cache");
+  const PassResult result = run();
+  EXPECT_FALSE(result.ok());
+  EXPECT_EQ(of(result, Map::kGroup).outcome, Outcome::kFailed);
+  EXPECT_THAT(of(result, Map::kGroup).error, HasSubstr("group.cache"));
+  EXPECT_THAT(map("sshkey"), HasSubstr("alice")) << "what can be written is";
+}
+
+TEST_F(MirrorTest, D02APageThatIsNoJsonNeverLoops) {
+  scim_.set_page_size(1);
+  for (const char* body : {"<html>Bad gateway</html>", "", "{\"totalResults\":2,\"Resources\":[{",
+                           "[]", "null", "{}"}) {
+    ASSERT_TRUE(run({.full = true}).ok());
+    scim_.forget_requests();
+    pauses_.clear();
+    scim_.set_intercept([body](const http::Request& request) -> std::optional<http::Response> {
+      if (!request.query.contains("startIndex=2")) return std::nullopt;
+      return json_list(body);
+    });
+    const PassResult result = run({.full = true});
+    EXPECT_FALSE(result.ok());
+    EXPECT_THAT(error_of(result), HasSubstr("no list of SCIM resources")) << body;
+    EXPECT_EQ(scim_.requests().size(), 4U) << "three tries of the second page";
+    EXPECT_THAT(pauses_, ElementsAre(milliseconds(1000), milliseconds(1000)));
+    EXPECT_THAT(map("passwd"), HasSubstr("bob")) << "what is there stays";
+    scim_.set_intercept(nullptr);
+  }
+}
+
+TEST_F(MirrorTest, D03PagesWithoutCountsEnd) {
+  scim_.set_page_size(1);
+  const auto without = [](std::string_view member) {
+    return [member](const http::Request& request) -> std::optional<http::Response> {
+      if (!request.path.ends_with("Users")) return std::nullopt;
+      const bool first = request.query.contains("startIndex=1");
+      const bool second = request.query.contains("startIndex=2");
+      std::string body = "{";
+      if (member != "totalResults") body += "\"totalResults\":2,";
+      if (member != "itemsPerPage") {
+        body += "\"itemsPerPage\":" + std::to_string(first || second ? 1 : 0) + ",";
+      }
+      if (member != "startIndex") {
+        body += std::string("\"startIndex\":") + (first ? "1" : second ? "2" : "3") + ",";
+      }
+      body += "\"Resources\":[";
+      if (first) body += person("alice", 20001);
+      if (second) body += person("bob", 20002);
+      return json_list(body + "]}");
+    };
+  };
+  for (const char* member : {"itemsPerPage", "startIndex", "totalResults"}) {
+    scim_.set_intercept(without(member));
+    const PassResult result = run({.full = true});
+    EXPECT_TRUE(result.ok()) << member << ": " << error_of(result);
+    EXPECT_EQ(result.people, 2U) << member;
+  }
+}
+
+TEST_F(MirrorTest, ListsThatLeadNowhereEnd) {
+  struct Row {
+    const char* body;
+    const char* why;
+  };
+  const std::string alice = person("alice", 20001);
+  const std::string same =
+      R"({"totalResults":5,"startIndex":1,"itemsPerPage":1,"Resources":[)" + alice + "]}";
+  const std::string empty = R"({"totalResults":5,"itemsPerPage":0,"Resources":[]})";
+  const std::string endless = R"({"totalResults":5,"itemsPerPage":1,"Resources":[)" + alice + "]}";
+  for (const Row& row : {Row{same.c_str(), "does not go on"}, Row{empty.c_str(), "is empty"},
+                         Row{endless.c_str(), "does not go on"}}) {
+    scim_.set_intercept([&row](const http::Request&) { return json_list(row.body); });
+    scim_.forget_requests();
+    EXPECT_THAT(error_of(run()), HasSubstr(row.why)) << row.body;
+    EXPECT_LE(scim_.requests().size(), 3U);
+  }
+}
+
+TEST_F(MirrorTest, AListThatChangesWhileItIsReadIsReadAgain) {
+  int asked = 0;
+  scim_.set_page_size(1);
+  scim_.set_intercept([&asked](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("Users") || ++asked > 2) return std::nullopt;
+    return json_list(R"({"totalResults":2,"startIndex":1,"itemsPerPage":2,"Resources":[)" +
+                     person("alice", 20001) + "]}");
+  });
+  PassResult result = run();
+  EXPECT_TRUE(result.ok()) << error_of(result);
+  EXPECT_EQ(result.people, 1U) << "the same short list again: the server cannot count";
+  EXPECT_THAT(result.notes, ElementsAre(HasSubstr("promised 2")));
+  asked = 1;
+  result = run({.full = true});
+  EXPECT_EQ(result.people, 2U);
+  EXPECT_THAT(result.notes, IsEmpty());
+}
+
+TEST_F(MirrorTest, D04AMalformedResourceIsRefusedAlone) {
+  people(
+      {R"("a string")", R"({"userName":"no id"})",
+       R"({"id":"x","urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser":7})",
+       "17", "null", "[]", person("alice", 20001), person("bob", 20002)});
+  const PassResult result = run();
+  EXPECT_TRUE(result.ok()) << error_of(result);
+  EXPECT_EQ(result.people, 2U);
+  EXPECT_EQ(result.refused.at("user"), 6U);
+  EXPECT_THAT(reasons(result), AllOf(HasSubstr("it is no JSON object"), HasSubstr("it has no id"),
+                                     HasSubstr("it has no urn:coreweave")));
+}
+
+TEST_F(MirrorTest, D05InactivePeopleAreLeftOutOrLocked) {
+  people({person_with_keys("alice", 20001, in_json(kKey)).insert(1, "\"active\":false,"),
+          person("bob", 20002)});
+  PassResult result = run();
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(map("passwd").substr(0, 4), "bob:");
+  EXPECT_EQ(map("sshkey"), "bob:\n");
+  EXPECT_EQ(map("group"), "eng:x:30001:bob\nops:x:30002:\n");
+  EXPECT_EQ(result.refused.size(), 0U);
+  EXPECT_TRUE(run({}, "roster_inactive = lock\n").ok());
+  EXPECT_THAT(map("passwd"),
+              HasSubstr("alice:x:20001:30000:alice Example:/mnt/home/alice:/usr/sbin/nologin\n"));
+  EXPECT_THAT(map("shadow"), HasSubstr("alice:*:::99999:::1:\n"));
+  EXPECT_EQ(map("sshkey"), "alice:\nbob:\n");
+  EXPECT_EQ(map("group"), "eng:x:30001:bob\nops:x:30002:\n");
+}
+
+TEST_F(MirrorTest, D06AMapThatShrinksIsRefused) {
+  std::vector<std::string> many;
+  for (std::uint32_t i = 0; i < 50; ++i) many.push_back(person("user" + std::to_string(i), 20000 + i));
+  people(many);
+  ASSERT_TRUE(run().ok());
+  const std::string before = map("passwd");
+  people({many.begin(), many.begin() + 39});
+  PassResult result = run();
+  EXPECT_FALSE(result.ok());
+  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kRefused);
+  EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lose 11 of 50 entries"));
+  EXPECT_EQ(map("passwd"), before);
+  people({});
+  EXPECT_THAT(of(run(), Map::kShadow).error, HasSubstr("nobody for this map"));
+  EXPECT_EQ(map("passwd"), before);
+  people({many.begin(), many.begin() + 41});
+  EXPECT_TRUE(run().ok()) << "nine are no landslide";
+  people({});
+  scim_.set_groups({});
+  result = run({.accept_shrink = true});
+  EXPECT_TRUE(result.ok()) << result.to_json(now_);
+  EXPECT_EQ(map("passwd"), "");
+  EXPECT_EQ(map("group"), "");
+  EXPECT_EQ(file("passwd.cache.ixname"), "");
+}
+
+TEST_F(MirrorTest, D07D08TextsCannotBecomeFieldsOrLines) {
+  people({person("alice", 20001, R"(,"displayName":"a\nroot:x:0:0::/:/bin/sh")")
+              .replace(person("alice", 20001).find("alice Example"), 13,
+                       R"(x:/root:/bin/zsh\nevil:x:0:0::/root:/bin/sh)"),
+          person("bob", 20002)});
+  const PassResult result = run({.accept_shrink = true});
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(
+      map("passwd").substr(0, map("passwd").find('\n')),
+      "alice:x:20001:30000:x /root /bin/zsh evil x 0 0 /root /bin/sh:/mnt/home/alice:/bin/bash");
+  EXPECT_EQ(std::ranges::count(map("passwd"), '\n'), 2);
+}
+
+TEST_F(MirrorTest, D09OffsetsAreThoseOfBytes) {
+  std::vector<std::string> many;
+  for (std::uint32_t i = 0; i < 30; ++i) {
+    std::string text = person("user" + std::to_string(i), 20000 + i);
+    many.push_back(text.replace(text.find(" Example"), 8,
+                                " Jos\xC3\xA9 N\xC3\xBA\xC3\xB1"
+                                "ez"));
+  }
+  people(many);
+  ASSERT_TRUE(run().ok());
+  const std::string data = map("passwd");
+  const std::string index = file("passwd.cache.ixname");
+  const std::size_t at = index.find("user29");
+  ASSERT_NE(at, std::string::npos);
+  const std::size_t offset = std::stoul(index.substr(at + 7));
+  EXPECT_EQ(data.substr(offset, 7), "user29:");
+}
+
+TEST_F(MirrorTest, D10IdsOfTheSystemAreRefused) {
+  const auto with_ids = [](const std::string& name, const std::string& uid,
+                           const std::string& gid) {
+    std::string text = person(name, 77777);
+    text.replace(text.find("77777"), 5, uid);
+    return text.replace(text.find("\"sunkPosixGroupId\":30000"), 24, gid);
+  };
+  const std::string gid = R"("sunkPosixGroupId":30000)";
+  people({person("zero", 0), person("low", 999), person("nobody", 65534),
+          with_ids("huge", "2147483648", gid), with_ids("minus", "-5", gid),
+          with_ids("half", "20001.5", gid), with_ids("word", "\"x\"", gid),
+          with_ids("nogid", "20009", "\"x\":1"), with_ids("text", "\"20010\"", gid),
+          with_ids("real", "20011.0", gid)});
+  scim_.set_groups({group("wheel2", 0, {}), group("fine", 30001, {})});
+  const PassResult result = run();
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.people, 2U) << map("passwd");
+  EXPECT_EQ(result.refused.at("user"), 8U);
+  EXPECT_EQ(map("group"), "fine:x:30001:\n");
+  EXPECT_THAT(reasons(result),
+              AllOf(HasSubstr("uid 0 is not one"), HasSubstr("uid is not a whole number"),
+                    HasSubstr("it has no gid (urn:coreweave"), HasSubstr("gid 0 is not one")));
+}
+
+TEST_F(MirrorTest, D11NamesAreThoseOfPosix) {
+  std::vector<std::string> many;
+  std::uint32_t uid = 20000;
+  for (const char* name : {"Alice", "a b", "a@b.c", "9lives", "-x", "a:b", "fine_1"}) {
+    many.push_back(person(name, ++uid));
+  }
+  many.push_back(R"({"id":"e","userName":"eve@example.org"})");
+  people(many);
+  scim_.set_groups({group("ML Research", 30001, {}), group("eng", 30002, {"fine_1", "A b"})});
+  const PassResult result = run();
+  EXPECT_EQ(result.people, 1U);
+  EXPECT_EQ(map("group"), "eng:x:30002:fine_1\n");
+  EXPECT_EQ(result.refused.at("user"), 7U);
+  EXPECT_THAT(reasons(result), AllOf(HasSubstr("\"a@b.c\""), HasSubstr("group ML Research"),
+                                     HasSubstr("sunkPosixUsername"), HasSubstr("member eng")));
+}
+
+TEST_F(MirrorTest, D13OnlyWhatMayHelpIsTriedAgain) {
+  int status = 401;
+  scim_.set_intercept([&status](const http::Request&) {
+    http::Response response = json_list("{}");
+    response.status = status;
+    if (status == 429) response.headers.set("Retry-After", "7");
+    if (status == 302) response.headers.set("Location", "https://login.example.org/");
+    return response;
+  });
+  struct Row {
+    int status;
+    std::size_t requests;
+    const char* why;
+  };
+  for (const Row& row :
+       {Row{401, 1, "does not know the token"}, Row{403, 1, "may not read"},
+        Row{404, 1, "no such list"}, Row{302, 1, "redirects are not followed"},
+        Row{500, 3, "answers 500"}, Row{503, 3, "answers 503"}, Row{429, 3, "answers 429"}}) {
+    status = row.status;
+    scim_.forget_requests();
+    pauses_.clear();
+    EXPECT_THAT(error_of(run()), HasSubstr(row.why));
+    EXPECT_EQ(scim_.requests().size(), row.requests) << row.status;
+    if (row.status == 429) {
+      EXPECT_THAT(pauses_, ElementsAre(milliseconds(7000), milliseconds(7000)));
+    }
+  }
+  status = 503;
+  scim_.set_intercept([&status](const http::Request&) -> std::optional<http::Response> {
+    http::Response response = json_list("{}");
+    response.status = std::exchange(status, 200);
+    if (response.status == 200) return std::nullopt;
+    return response;
+  });
+  EXPECT_TRUE(run().ok()) << "the second try";
+}
+
+TEST_F(MirrorTest, D13AServerThatIsNotThereIsTriedAgain) {
+  auto settings = parse_settings(conf(), "t-1");
+  ASSERT_TRUE(settings);
+  settings->server.base_url = "http://127.0.0.1:1/scim";
+  std::vector<milliseconds> pauses;
+  const PassResult result = run_pass(
+      *settings, {},
+      [&pauses](milliseconds time) {
+        pauses.push_back(time);
+        return pauses.size() > 1;
+      },
+      [this] { return now_; });
+  ASSERT_TRUE(result.error);
+  EXPECT_EQ(result.error->code, Code::kUnavailable);
+  EXPECT_EQ(pauses.size(), 2U);
+}
+
+TEST_F(MirrorTest, D15OnlyGoodKeysAndBothForms) {
+  const std::string second =
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8eHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgEA it's";
+  people({person_with_keys("alice", 20001,
+                           in_json(kKey) + "," + in_json(std::string(kKey) + "\\n") + "," +
+                               in_json("command=\\\"sh\\\" " + std::string(kKey)) + "," +
+                               in_json(second) + ",17,\"\",\"-----BEGIN OPENSSH PRIVATE KEY\""),
+          person("bob", 20002)});
+  PassResult result = run();
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(map("sshkey"), "alice:['" + std::string(kKey) + "', '" + std::string(kKey) + "', \"" +
+                               second + "\"]\nbob:\n");
+  EXPECT_EQ(result.refused.at("key"), 3U);
+  EXPECT_THAT(reasons(result), Not(HasSubstr("AAAA"))) << "a key may be a private one";
+  EXPECT_TRUE(run({}, "roster_sshkey_form = lines\n").ok());
+  EXPECT_EQ(map("sshkey"), "alice:" + std::string(kKey) + "\nalice:" + std::string(kKey) +
+                               "\nalice:" + second + "\nbob:\n");
+}
+
+TEST_F(MirrorTest, D17IdsNeverChangeHandsSilently) {
+  ASSERT_TRUE(run().ok());
+  // The uid of alice under another name, a name with another uid, somebody new.
+  people({person("mallory", 20001), person("bob", 20003), person("carol", 20004)});
+  PassResult result = run({.accept_shrink = true});
+  EXPECT_TRUE(result.ok()) << "they are refused, the others are served";
+  EXPECT_EQ(result.people, 1U);
+  EXPECT_THAT(map("passwd"), AllOf(HasSubstr("carol"), Not(HasSubstr("mallory"))));
+  EXPECT_THAT(reasons(result),
+              AllOf(HasSubstr("uid 20001 belongs to alice, not to mallory"),
+                    HasSubstr("bob has uid 20002, not 20003"), HasSubstr("--accept-id 20003")));
+  // A rename keeps the resource's id; it is no secret, but somebody must say that it is meant.
+  std::string renamed = person("alicia", 20001);
+  renamed.replace(renamed.find("id-alicia"), 9, "id-alice");
+  people({renamed, person("bob", 20002)});
+  result = run();
+  EXPECT_THAT(reasons(result), HasSubstr("uid 20001 belongs to alice, not to alicia"));
+  result = run({.accepted_ids = {20001}});
+  EXPECT_THAT(map("passwd"), HasSubstr("alicia:x:20001"));
+  EXPECT_TRUE(run().ok());
+  EXPECT_THAT(map("passwd"), HasSubstr("alicia:x:20001")) << "it is remembered";
+  // The same person made anew has another id, and is who they were.
+  people({renamed.replace(renamed.find("id-alice"), 8, "id-again"), person("bob", 20002)});
+  EXPECT_THAT(reasons(run()), Not(HasSubstr("user ")));
+}
+
+TEST_F(MirrorTest, D17ADamagedMemoryIsNoReasonToForget) {
+  ASSERT_TRUE(run().ok());
+  const auto memory = directory_ / "roster-mirror.json.ids";
+  ASSERT_TRUE(write_file_atomic(memory, "roster-mirror identities 1\nu\tx\n", 0600));
+  EXPECT_THAT(error_of(run()), AllOf(HasSubstr("line 2 is damaged"), HasSubstr(memory.string())));
+  EXPECT_THAT(map("passwd"), HasSubstr("alice"));
+}
+
+TEST_F(MirrorTest, NamesAndIdsOfTwoAreNobodysUnlessTheyWere) {
+  ASSERT_TRUE(run().ok());
+  std::string twin = person("twin", 20001);
+  people({twin, person("alice", 20001), person("bob", 20002), person("new", 20005),
+          person("other", 20005)});
+  const PassResult result = run();
+  EXPECT_EQ(map("passwd").substr(0, 14), "alice:x:20001:");
+  EXPECT_THAT(map("passwd"), AllOf(Not(HasSubstr("twin")), Not(HasSubstr("20005"))));
+  EXPECT_EQ(result.refused.at("user"), 3U);
+}
+
+TEST_F(MirrorTest, AccountsOfTheNodeWinAndItsDenyFileLocks) {
+  people({person("alice", 20001), person("slurm", 20002), person("bob", 5000),
+          person_with_keys("carol", 20003, in_json(kKey))});
+  scim_.set_groups({group("docker", 30001, {"alice"}),
+                    group("eng", 30002, {"alice", "slurm", "carol", "stranger"})});
+  const PassResult result = run({.local = {.masked_names = {"slurm", "docker"},
+                                           .masked_ids = {5000},
+                                           .denied_names = {"carol"}}},
+                                "roster_inactive = lock\n");
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(map("group"), "eng:x:30002:alice\n");
+  EXPECT_EQ(result.people, 2U);
+  EXPECT_THAT(map("passwd"), HasSubstr("carol:x:20003:30000:carol Example:/mnt/home/carol:"
+                                       "/usr/sbin/nologin"));
+  EXPECT_THAT(map("sshkey"), HasSubstr("carol:\n"));
+  EXPECT_THAT(reasons(result),
+              AllOf(HasSubstr("user slurm: this node has an account"), HasSubstr("group docker"),
+                    HasSubstr("member eng: stranger is not among the people"),
+                    Not(HasSubstr("slurm is not among"))));
+}
+
+TEST_F(MirrorTest, HomesAndShellsAreChecked) {
+  const auto with = [](const std::string& name, std::uint32_t uid, const std::string& attribute) {
+    std::string text = person(name, uid);
+    return text.insert(text.find("\"sunkPosixGroupId\""), attribute + ",");
+  };
+  people({with("etc", 20001, R"("sunkPreferredHomeDirectory":"/etc")"),
+          with("rel", 20002, R"("sunkPreferredHomeDirectory":"home/x")"),
+          with("colon", 20003, R"("sunkPreferredHomeDirectory":"/home/x:/bin/sh")"),
+          with("shell", 20004, R"("sunkLoginShell":"/bin/sh\nroot::0:0")"),
+          with("ok", 20005,
+               R"("sunkPreferredHomeDirectory":"/data/ok/","sunkLoginShell":"/bin/zsh")")});
+  std::string text = conf();
+  const std::string line = "scim_override_home_directory = /mnt/home/%%u\n";
+  text.erase(text.find(line), line.size());
+  auto settings = parse_settings(text, "t-1");
+  ASSERT_TRUE(settings);
+  const PassResult result =
+      run_pass(*settings, {}, [](milliseconds) { return false; }, [this] { return now_; });
+  EXPECT_EQ(map("passwd"), "ok:x:20005:30000:ok Example:/data/ok:/bin/zsh\n");
+  EXPECT_EQ(result.refused.at("user"), 4U);
+}
+
+TEST_F(MirrorTest, NobodyIsServedWhoCouldNotBeRemembered) {
+  const PassResult result = run({}, "roster_state_file = /dev/full/none\n");
+  EXPECT_FALSE(result.ok());
+  EXPECT_THAT(error_of(result), HasSubstr("/dev/full/none.ids"));
+  EXPECT_EQ(map("passwd"), "no file");
+}
+
+TEST_F(MirrorTest, LeftoversOfAKilledPassGo) {
+  std::ofstream(directory_ / ".passwd.cache.4711.0.tmp") << "half";
+  std::ofstream(directory_ / ".passwd.cache.ixname.4711.1.tmp") << "half";
+  std::ofstream(directory_ / ".other.tmp") << "not ours";
+  ASSERT_TRUE(run().ok());
+  std::set<std::string> hidden;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with('.')) hidden.insert(name);
+  }
+  EXPECT_THAT(hidden, ElementsAre(".other.tmp"));
+}
+
+TEST_F(MirrorTest, OnePassAtATime) {
+  const auto path = directory_ / "lock";
+  const auto held = PassLock::take(path);
+  ASSERT_TRUE(held);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const auto second = PassLock::take(path);
+    ::_exit(!second && second.error().code == Code::kAlreadyExists &&
+                    second.error().message.contains(std::to_string(::getppid()))
+                ? 0
+                : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(MirrorTest, TheReportIsJsonAndMetrics) {
+  people({person("alice", 20001), person("Bad", 20002)});
+  const PassResult result = run();
+  const auto parsed = json::parse(result.to_json(now_));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->at("ok"), true);
+  EXPECT_EQ(parsed->at("maps").at("passwd").at("outcome"), "published");
+  EXPECT_EQ(parsed->at("refused").at("user"), 1);
+  EXPECT_THAT(result.to_metrics(now_),
+              AllOf(HasSubstr("\nroster_mirror_ok 1E0\n"),
+                    HasSubstr("roster_mirror_map_entries{map=\"passwd\"} 1E0\n"),
+                    HasSubstr("roster_mirror_refused{kind=\"user\"} 1E0\n")));
+}
+
+}  // namespace
+}  // namespace roster::mirror

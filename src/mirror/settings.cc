@@ -1,0 +1,412 @@
+#include "mirror/settings.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "base/encoding.h"
+#include "base/unicode.h"
+#include "mirror/python_ini.h"
+#include "posix/id_ranges.h"
+#include "posix/shell.h"
+
+namespace roster::mirror {
+namespace {
+
+constexpr std::string_view kDefault = "DEFAULT";
+constexpr std::array<std::string_view, 7> kShadowFields = {"lstchg", "min",    "max", "warn",
+                                                           "inact",  "expire", "flag"};
+/// Sources and caches of nsscache that are not ours. A file may hold settings of those, which
+/// nsscache leaves alone, too, while another source is chosen.
+constexpr std::array<std::string_view, 6> kOthers = {"ldap_", "http_",   "s3_",
+                                                     "gcs_",  "consul_", "nssdb_"};
+
+std::unexpected<Error> bad(std::string_view section, std::string_view key, std::string_view why) {
+  return fail(Code::kInvalidArgument,
+              "[" + std::string(section) + "] " + std::string(key) + ": " + std::string(why));
+}
+
+std::string unquoted(std::string text) {
+  const bool quoted = text.size() >= 2 && (text.front() == '"' || text.front() == '\'') &&
+                      text.back() == text.front();
+  return quoted ? text.substr(1, text.size() - 2) : text;
+}
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  while (true) {
+    const std::size_t at = text.find(separator);
+    std::string_view part = text.substr(0, at);
+    while (part.starts_with(' ')) part.remove_prefix(1);
+    while (part.ends_with(' ')) part.remove_suffix(1);
+    parts.emplace_back(part);
+    if (at == std::string_view::npos) return parts;
+    text.remove_prefix(at + 1);
+  }
+}
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.size() <= 9 &&
+         std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+/// Encoded anew, as nsscache does: the last of repeated names counts, at the place of the first.
+Result<std::string> encoded_parameters(std::string_view text, bool& by_cursor) {
+  while (text.starts_with('?') || text.starts_with('&')) text.remove_prefix(1);
+  std::vector<std::pair<std::string, std::string>> items;
+  for (const std::string& part : split(text, '&')) {
+    if (part.empty()) continue;
+    const std::size_t at = part.find('=');
+    ASSIGN_OR_RETURN(std::string name, percent_decode(part.substr(0, at), true));
+    std::string value;
+    if (at != std::string::npos) {
+      ASSIGN_OR_RETURN(value, percent_decode(part.substr(at + 1), true));
+    }
+    by_cursor = by_cursor || name == "cursor";
+    const auto known = std::ranges::find(items, name, &std::pair<std::string, std::string>::first);
+    if (known != items.end()) {
+      known->second = std::move(value);
+    } else {
+      items.emplace_back(std::move(name), std::move(value));
+    }
+  }
+  std::string out;
+  for (const auto& [name, value] : items) {
+    if (!out.empty()) out += '&';
+    out.append(percent_encode(name)).append("=").append(percent_encode(value));
+  }
+  return out;
+}
+
+/// One section with what it inherits; remembers which of its keys somebody knows.
+class Section {
+ public:
+  Section(const PythonIni& ini, std::string name) : ini_(ini), name_(std::move(name)) {}
+
+  const std::string& name() const { return name_; }
+
+  Result<std::optional<std::string>> text(std::string_view key) {
+    known_.emplace_back(key);
+    ASSIGN_OR_RETURN(std::optional<std::string> value, ini_.get(name_, key));
+    if (value) value = unquoted(std::move(*value));
+    return value;
+  }
+  Result<std::string> text_or(std::string_view key, std::string_view fallback) {
+    ASSIGN_OR_RETURN(std::optional<std::string> value, text(key));
+    return value ? std::move(*value) : std::string(fallback);
+  }
+  Result<std::string> required(std::string_view key) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> value, text(key));
+    if (!value || value->empty()) return bad(name_, key, "it is required");
+    return *value;
+  }
+  Result<std::int64_t> number_or(std::string_view key, std::int64_t fallback) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> value, text(key));
+    if (!value) return fallback;
+    if (!is_number(*value)) return bad(name_, key, "\"" + *value + "\" is not a number");
+    std::int64_t number = 0;
+    std::from_chars(value->data(), value->data() + value->size(), number);
+    return number;
+  }
+  Result<Path> path(std::string_view key, std::string_view fallback) {
+    ASSIGN_OR_RETURN(const std::string value, text_or(key, fallback));
+    if (value.empty()) return Path();
+    Path path = split(value, '/');
+    const bool hollow = std::ranges::any_of(path, &std::string::empty);
+    if (hollow || path.size() > 8) return bad(name_, key, "\"" + value + "\" is no path of names");
+    return path;
+  }
+
+  /// Keys of ours and of the chosen source and cache that nobody asked for.
+  Result<void> check_all_known() const {
+    for (const std::string& key : ini_.keys(name_)) {
+      const bool ours =
+          key.starts_with("scim_") || key.starts_with("files_") || key.starts_with("roster_");
+      if (!ours || std::ranges::find(known_, key) != known_.end()) continue;
+      return bad(name_, key, "this option is not known here, so what it asks for would not happen");
+    }
+    return {};
+  }
+
+ private:
+  const PythonIni& ini_;
+  std::string name_;
+  std::vector<std::string> known_;
+};
+
+class SettingsReader {
+ public:
+  SettingsReader(const PythonIni& ini, std::string_view environment_token)
+      : ini_(ini), environment_token_(environment_token) {}
+
+  Result<Settings> read() {
+    RETURN_IF_ERROR(read_general());
+    for (const Map map : out_.maps) RETURN_IF_ERROR(read_map(map));
+    for (const std::string& section : ini_.sections()) {
+      if (!map_by_name(section)) note_other_section(section);
+    }
+    if (out_.has(Map::kPasswd) && out_.attributes.uid.empty()) {
+      return bad("passwd", "scim_path_uid", "it is required for the map passwd");
+    }
+    if (out_.has(Map::kPasswd) && out_.attributes.gid.empty()) {
+      return bad("passwd", "scim_path_gid", "it is required for the map passwd");
+    }
+    if (out_.has(Map::kGroup) && out_.attributes.group_gid.empty()) {
+      return bad("group", "scim_path_gid", "it is required for the map group");
+    }
+    if (out_.has(Map::kSshKey) && out_.attributes.ssh_keys.empty()) {
+      return bad("sshkey", "scim_path_ssh_keys", "it is required for the map sshkey");
+    }
+    if (out_.state_file.empty()) out_.state_file = out_.timestamp_dir / "roster-mirror.json";
+    return std::move(out_);
+  }
+
+ private:
+  Result<void> read_general() {
+    Section section(ini_, std::string(kDefault));
+    ASSIGN_OR_RETURN(const std::string maps, section.required("maps"));
+    for (const std::string& name : split(maps, ',')) {
+      const auto map = map_by_name(name);
+      if (!map) {
+        return bad(kDefault, "maps",
+                   "\"" + name + "\" is none of passwd, group, shadow, sshkey; take it out");
+      }
+      if (!out_.has(*map)) out_.maps.push_back(*map);
+    }
+    ASSIGN_OR_RETURN(out_.timestamp_dir, section.required("timestamp_dir"));
+    ASSIGN_OR_RETURN(out_.lock_file, section.text_or("lockfile", out_.lock_file.string()));
+    return read_ours(section);
+  }
+
+  Result<void> read_ours(Section& section) {
+    ASSIGN_OR_RETURN(const std::string inactive, section.text_or("roster_inactive", "omit"));
+    if (inactive != "omit" && inactive != "lock") {
+      return bad(kDefault, "roster_inactive", "it is omit or lock");
+    }
+    out_.inactive = inactive == "lock" ? Inactive::kLock : Inactive::kOmit;
+    ASSIGN_OR_RETURN(const std::string form, section.text_or("roster_sshkey_form", "list"));
+    if (form != "list" && form != "lines") {
+      return bad(kDefault, "roster_sshkey_form", "it is list or lines");
+    }
+    out_.key_form = form == "lines" ? KeyForm::kLines : KeyForm::kPythonList;
+    ASSIGN_OR_RETURN(const std::int64_t id_min, section.number_or("roster_id_min", posix::kIdMin));
+    if (id_min < posix::kIdMin || id_min > posix::kIdMax) {
+      return bad(kDefault, "roster_id_min",
+                 "it is from " + std::to_string(posix::kIdMin) + ": smaller ids are the system's");
+    }
+    out_.id_min = static_cast<std::uint32_t>(id_min);
+    ASSIGN_OR_RETURN(out_.ca_file, section.text_or("roster_ca_file", ""));
+    ASSIGN_OR_RETURN(out_.state_file, section.text_or("roster_state_file", ""));
+    return {};
+  }
+
+  Result<void> read_map(Map map) {
+    Section section(ini_, std::string(map_name(map)));
+    ASSIGN_OR_RETURN(const std::string source, section.required("source"));
+    ASSIGN_OR_RETURN(const std::string cache, section.required("cache"));
+    if (source != "scim") {
+      return bad(section.name(), "source", "\"" + source + "\": only scim can be read here");
+    }
+    if (cache != "files") {
+      return bad(section.name(), "cache", "\"" + cache + "\": only files can be written here");
+    }
+    RETURN_IF_ERROR(read_source(map, section));
+    RETURN_IF_ERROR(read_attributes(map, section));
+    Files& files = out_.files[static_cast<std::size_t>(map)];
+    ASSIGN_OR_RETURN(files.directory, section.text_or("files_dir", "."));
+    ASSIGN_OR_RETURN(files.suffix, section.text_or("files_cache_filename_suffix", "cache"));
+    if (files.suffix.empty() || files.suffix.contains('/')) {
+      return bad(section.name(), "files_cache_filename_suffix", "it is no part of a file's name");
+    }
+    // Read once, from [DEFAULT].
+    for (const char* key : {"roster_inactive", "roster_sshkey_form", "roster_id_min",
+                            "roster_ca_file", "roster_state_file"}) {
+      ASSIGN_OR_RETURN(const auto here, section.text(key));
+      ASSIGN_OR_RETURN(const auto there, ini_.get(kDefault, key));
+      if (here && (!there || *here != unquoted(*there))) {
+        return bad(section.name(), key, "it counts for all maps: write it into [DEFAULT]");
+      }
+    }
+    RETURN_IF_ERROR(section.check_all_known());
+    for (const std::string& key : ini_.keys(section.name())) {
+      if (std::ranges::any_of(kOthers, [&key](auto prefix) { return key.starts_with(prefix); })) {
+        note(key + " is of a source or cache that is not chosen");
+      }
+    }
+    return {};
+  }
+
+  /// All maps come from one server, and those of people from one list: else they would be of
+  /// different moments.
+  Result<void> read_source(Map map, Section& section) {
+    ASSIGN_OR_RETURN(Server server, read_server(section));
+    ASSIGN_OR_RETURN(std::string token, section.text_or("scim_auth_token", ""));
+    if (token.empty()) token = environment_token_;
+    if (token.empty()) {
+      return bad(section.name(), "scim_auth_token",
+                 "there is no token, neither here nor in NSSCACHE_SCIM_AUTH_TOKEN");
+    }
+    ASSIGN_OR_RETURN(Listing users, read_listing(section, "users", "Users"));
+    ASSIGN_OR_RETURN(Listing groups, read_listing(section, "groups", "Groups"));
+    const bool same_server = std::exchange(server_read_, true)
+                                 ? server == out_.server && token == out_.token.expose()
+                                 : true;
+    out_.server = std::move(server);
+    out_.token = Secret(std::move(token));
+    Listing& ours = map == Map::kGroup ? out_.groups : out_.users;
+    Listing& asked = map == Map::kGroup ? groups : users;
+    const bool same_list = ours.endpoint.empty() || ours == asked;
+    ours = std::move(asked);
+    if (same_server && same_list) return {};
+    return bad(section.name(), "scim_*",
+               "the maps are made of one reading of one server, but this one asks another server, "
+               "otherwise, or for another list of people than the map before it");
+  }
+
+  Result<Server> read_server(Section& section) {
+    Server server;
+    ASSIGN_OR_RETURN(server.base_url, section.required("scim_base_url"));
+    while (server.base_url.ends_with('/')) server.base_url.pop_back();
+    ASSIGN_OR_RETURN(const std::int64_t timeout, section.number_or("scim_timeout", 60));
+    ASSIGN_OR_RETURN(const std::int64_t tries, section.number_or("scim_retry_max", 3));
+    ASSIGN_OR_RETURN(const std::int64_t delay, section.number_or("scim_retry_delay", 5));
+    ASSIGN_OR_RETURN(server.cursor_pages_max, section.number_or("scim_max_cursor_pages", 500));
+    server.timeout = std::chrono::seconds(std::clamp<std::int64_t>(timeout, 1, 3600));
+    server.tries = static_cast<int>(std::clamp<std::int64_t>(tries, 1, 100));
+    server.retry_delay = std::chrono::seconds(std::min<std::int64_t>(delay, 3600));
+    ASSIGN_OR_RETURN(const std::string verify, section.text_or("scim_verify_ssl", "true"));
+    if (verify == "0" || verify == "0.0" || verify.empty()) {
+      return bad(section.name(), "scim_verify_ssl",
+                 "the server's certificate is always verified: name the authority that signed it "
+                 "by roster_ca_file");
+    }
+    if (ascii_iequals(verify, "false") || ascii_iequals(verify, "no")) {
+      note("scim_verify_ssl = " + verify +
+           " has no effect, here as in nsscache: the server's certificate is verified");
+    }
+    return server;
+  }
+
+  static Result<Listing> read_listing(Section& section, const std::string& what,
+                                      std::string_view fallback) {
+    Listing listing;
+    ASSIGN_OR_RETURN(listing.endpoint, section.text_or("scim_" + what + "_endpoint", fallback));
+    const std::string key = "scim_" + what + "_parameters";
+    ASSIGN_OR_RETURN(const std::string parameters, section.text_or(key, ""));
+    auto encoded = encoded_parameters(parameters, listing.by_cursor);
+    if (!encoded) return bad(section.name(), key, encoded.error().message);
+    listing.parameters = std::move(*encoded);
+    return listing;
+  }
+
+  Result<void> read_attributes(Map map, Section& section) {
+    Attributes& ours = out_.attributes;
+    if (map == Map::kGroup) {
+      ASSIGN_OR_RETURN(ours.group_gid, section.path("scim_path_gid", ""));
+      ASSIGN_OR_RETURN(ours.group_name, section.path("scim_path_groupname", ""));
+      ASSIGN_OR_RETURN(Path member, section.path("scim_path_username", "userName"));
+      if (member.size() > 1 && member.front() == "members") member.erase(member.begin());
+      ours.member = std::move(member);
+    } else {
+      ASSIGN_OR_RETURN(Path name, section.path("scim_path_username", "userName"));
+      if (names_read_ && name != ours.user_name) {
+        return bad(section.name(), "scim_path_username",
+                   "a person has one name: it must be the same for passwd, shadow and sshkey");
+      }
+      ours.user_name = std::move(name);
+      names_read_ = true;
+      ASSIGN_OR_RETURN(Path uid, section.path("scim_path_uid", ""));
+      if (!uid.empty()) ours.uid = std::move(uid);
+      ASSIGN_OR_RETURN(Path gid, section.path("scim_path_gid", ""));
+      if (!gid.empty()) ours.gid = std::move(gid);
+    }
+    RETURN_IF_ERROR(read_account(map, section));
+    return accept_the_rest(section);
+  }
+
+  Result<void> read_account(Map map, Section& section) {
+    Attributes& ours = out_.attributes;
+    if (map == Map::kPasswd) {
+      ASSIGN_OR_RETURN(ours.home, section.path("scim_path_home_directory", ""));
+      ASSIGN_OR_RETURN(ours.shell, section.path("scim_path_login_shell", ""));
+      ASSIGN_OR_RETURN(ours.home_template, section.text_or("scim_override_home_directory", ""));
+      ASSIGN_OR_RETURN(ours.default_shell,
+                       section.text_or("scim_default_shell", posix::kDefaultShell));
+      if (const auto shell = posix::validate_shell_path(ours.default_shell); !shell) {
+        return bad(section.name(), "scim_default_shell", shell.error().message);
+      }
+    } else if (map == Map::kSshKey) {
+      ASSIGN_OR_RETURN(ours.ssh_keys, section.path("scim_path_ssh_keys", ""));
+    } else if (map == Map::kShadow) {
+      for (std::size_t i = 0; i < kShadowFields.size(); ++i) {
+        const std::string key = "scim_shadow_default_" + std::string(kShadowFields[i]);
+        ASSIGN_OR_RETURN(const std::int64_t days, section.number_or(key, 0));
+        ours.shadow[i] = days == 0 ? std::string() : std::to_string(days);
+      }
+    }
+    return {};
+  }
+
+  /// Options of other maps may stand in [DEFAULT].
+  static Result<void> accept_the_rest(Section& section) {
+    for (const char* key : {"scim_path_uid", "scim_path_gid", "scim_path_home_directory",
+                            "scim_path_login_shell", "scim_path_groupname", "scim_path_ssh_keys",
+                            "scim_override_home_directory", "scim_default_shell"}) {
+      RETURN_IF_ERROR(section.text(key));
+    }
+    for (const std::string_view field : kShadowFields) {
+      RETURN_IF_ERROR(section.text("scim_shadow_default_" + std::string(field)));
+    }
+    return {};
+  }
+
+  void note_other_section(const std::string& section) {
+    note("[" + section + "] is none of the maps that can be made here");
+  }
+
+  void note(std::string text) {
+    if (std::ranges::find(out_.notes, text) == out_.notes.end()) {
+      out_.notes.push_back(std::move(text));
+    }
+  }
+
+  const PythonIni& ini_;
+  const std::string environment_token_;
+  Settings out_;
+  bool server_read_ = false;
+  bool names_read_ = false;
+};
+
+}  // namespace
+
+std::string_view map_name(Map map) {
+  switch (map) {
+    case Map::kPasswd:
+      return "passwd";
+    case Map::kGroup:
+      return "group";
+    case Map::kShadow:
+      return "shadow";
+    case Map::kSshKey:
+      return "sshkey";
+  }
+  return "";
+}
+
+std::optional<Map> map_by_name(std::string_view name) {
+  for (const Map map : kAllMaps) {
+    if (map_name(map) == name) return map;
+  }
+  return std::nullopt;
+}
+
+bool Settings::has(Map map) const { return std::ranges::find(maps, map) != maps.end(); }
+
+Result<Settings> parse_settings(std::string_view text, std::string_view environment_token) {
+  ASSIGN_OR_RETURN(const PythonIni ini, PythonIni::parse(text));
+  ASSIGN_OR_RETURN(Settings settings, SettingsReader(ini, environment_token).read());
+  settings.fingerprint = text;
+  return settings;
+}
+
+}  // namespace roster::mirror
