@@ -22,17 +22,21 @@ MECHANISMS = {
     "scim": ["base"],
     "feed": ["base", "posix"],
     "nsscache": ["base", "posix"],
+    "kubernetes": ["base", "http"],
 }
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
 FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
-PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache"]
-PROGRAM_ROOMS = {"mirror": PROGRAM_ROOM, "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM}
-EDGES = MECHANISMS | DIRECTORY | FACES | PROGRAM_ROOMS
+# What a node needs to be set up and looked at; agent and cli stand on it.
+NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
+PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node"]
+PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache"],
+                 "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM}
+EDGES = MECHANISMS | DIRECTORY | FACES | NODE | PROGRAM_ROOMS
 # Programs are thin: the rooms each may use.
 APPS = {
     "rosterd": FACE + ["provider", "hub", "admin"],
-    "agent": ["base", "agent"],
+    "agent": ["base", "node", "agent"],
     "roster": ["base", "cli"],
 }
 # What lives inside other programs' processes: one header, and libc.
@@ -92,7 +96,7 @@ def check_includes(path, text):
 
 def tests_may_use(room):
     """A test may stand on everything below its room, and use the store's test engines."""
-    extra = {"provider": ["hub"], "agent": []}
+    extra = {"provider": ["hub"], "kubernetes": ["crypto"]}
     return set(EDGES[room]) | set(extra.get(room, []))
 
 

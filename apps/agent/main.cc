@@ -8,14 +8,17 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "agent/agent.h"
 #include "agent/commands.h"
 #include "agent/config.h"
 #include "agent/local_rules.h"
+#include "agent/nsscache_command.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "setup.h"
 
 namespace {
 
@@ -32,7 +35,11 @@ Examples:
   roster-agent status --output json
   roster-agent wait --timeout 30s --user alice
   roster-agent deny alice          lock a person on this node at once, without the hub
+  roster-agent setup               show what setting this node up would change
+  roster-agent setup --apply       and do it; unsetup takes it back
   roster-agent seed /srv/image/var/lib/roster/seed.zst
+  roster-agent sync --nsscache-conf /etc/nsscache.conf     any SCIM server, in nsscache's place
+  roster-agent run --nsscache-conf /etc/nsscache.conf --publish cache --interval 1m
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 unreachable or stale, 4 refused.)";
 
@@ -47,6 +54,9 @@ struct Flags {
   std::string user;
   std::string entry;
   std::filesystem::path seed_file;
+  roster::agent::MirrorOptions mirror;
+  std::string interval = "60s";
+  std::filesystem::path metrics_file;
 };
 
 template <typename T>
@@ -119,6 +129,17 @@ void add_hub_flags(CLI::App* command, Flags& flags) {
   add_socket_flag(command, flags);
 }
 
+void add_mirror_flags(CLI::App* command, Flags& flags) {
+  command->add_option("--nsscache-conf", flags.mirror.conf,
+                      "Read a SCIM server as this nsscache.conf says, instead of the hub");
+  command
+      ->add_option("--publish", flags.mirror.publish,
+                   "kubernetes: Secrets, too; with --nsscache-conf also cache: libnss_roster's")
+      ->delimiter(',');
+  command->add_flag("--force-secrets", flags.mirror.force_secrets,
+                    "With --publish kubernetes: take over what another field manager owns");
+}
+
 struct Commands {
   CLI::App *run, *sync, *status, *wait, *deny, *allow, *seed;
 };
@@ -128,8 +149,22 @@ Commands add_commands(CLI::App& app, Flags& flags) {
   out.run = app.add_subcommand("run", "Follow the hub and publish, until stopped");
   add_hub_flags(out.run, flags);
   out.run->add_option("--seed", flags.seed, "Seed file to publish when there is nothing yet");
+  out.run->add_option("--interval", flags.interval, "With --nsscache-conf: between two passes");
   out.sync = app.add_subcommand("sync", "One pass without a running agent, then exit");
   add_hub_flags(out.sync, flags);
+  for (CLI::App* command : {out.run, out.sync}) add_mirror_flags(command, flags);
+  out.sync->add_flag("--full", flags.mirror.pass.full,
+                     "With --nsscache-conf: read everything although nothing changed");
+  out.sync->add_flag("--force-write", flags.mirror.pass.accept_shrink,
+                     "With --nsscache-conf: write maps that shrink, or are empty");
+  out.sync
+      ->add_option("--accept-id", flags.mirror.pass.accepted_ids,
+                   "With --nsscache-conf: a uid or gid may belong to somebody else from now on")
+      ->allow_extra_args(false);
+  out.sync->add_option("--metrics-file", flags.metrics_file,
+                       "With --nsscache-conf: write Prometheus text there");
+  out.sync->add_option("--output", flags.output, "With --nsscache-conf: table or json")
+      ->check(CLI::IsMember({"table", "json"}));
   out.status = app.add_subcommand("status", "Ask the running agent how it is");
   out.status->add_option("--output", flags.output, "table or json")
       ->check(CLI::IsMember({"table", "json"}));
@@ -161,6 +196,23 @@ Result<int> edit_deny(const Config& config, const Flags& flags, bool denied) {
   return roster::agent::kExitOk;
 }
 
+void print_pass(const roster::agent::MirrorPass& pass, bool as_json) {
+  std::fputs((as_json ? pass.json : pass.text).c_str(), stdout);
+}
+
+Result<int> mirror(const Commands& commands, const Config& config, Flags flags) {
+  ASSIGN_OR_RETURN(flags.mirror.interval, roster::parse_duration(flags.interval));
+  if (*commands.run) {
+    RETURN_IF_ERROR(roster::agent::run_mirror(config, flags.mirror, roster::system_now));
+    return roster::agent::kExitOk;
+  }
+  ASSIGN_OR_RETURN(
+      const auto pass,
+      roster::agent::sync_mirror(config, flags.mirror, flags.metrics_file, roster::system_now));
+  print_pass(pass, flags.output == "json");
+  return pass.status;
+}
+
 Result<int> execute(const Commands& commands, const Flags& flags) {
   ASSIGN_OR_RETURN(Config config, make_config(flags));
   RETURN_IF_ERROR(configure_log(config));
@@ -176,14 +228,25 @@ Result<int> execute(const Commands& commands, const Flags& flags) {
     RETURN_IF_ERROR(roster::agent::wait_ready(config, flags.user, timeout));
     return roster::agent::kExitOk;
   }
+  if (!flags.mirror.conf.empty() && (*commands.run || *commands.sync)) {
+    return mirror(commands, config, flags);
+  }
   RETURN_IF_ERROR(roster::agent::validate(config));
   if (*commands.seed) {
     RETURN_IF_ERROR(roster::agent::make_seed(config, flags.seed_file, roster::system_random));
   } else if (*commands.sync) {
+    if (!flags.mirror.publish.empty()) {
+      return roster::fail(Code::kInvalidArgument,
+                          "sync takes --publish with --nsscache-conf only; `run` publishes what "
+                          "comes from the hub");
+    }
     RETURN_IF_ERROR(roster::agent::sync_once(config, roster::system_now, roster::system_random));
   } else {
-    RETURN_IF_ERROR(
-        roster::agent::run_agent(config, flags.seed, roster::system_now, roster::system_random));
+    RETURN_IF_ERROR(roster::agent::run_agent(config,
+                                             {.seed = flags.seed,
+                                              .publish = flags.mirror.publish,
+                                              .force_secrets = flags.mirror.force_secrets},
+                                             roster::system_now, roster::system_random));
   }
   return roster::agent::kExitOk;
 }
@@ -192,19 +255,23 @@ Result<int> execute(const Commands& commands, const Flags& flags) {
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  if (std::filesystem::path(argv[0]).filename() == "nsscache") {
+    return roster::agent::run_nsscache_command(std::vector<std::string>(argv + 1, argv + argc));
+  }
   CLI::App app("Keeps the people and groups of this node in step with the Roster hub.",
                "roster-agent");
   app.footer(kExamples);
   app.set_version_flag("--version", std::string(roster::agent::version()));
   Flags flags;
   const Commands commands = add_commands(app, flags);
+  roster::agent::SetupCommands setup(app, kDefaultConfig);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? roster::agent::kExitOk : roster::agent::kExitUsage;
   }
-  const Result<int> status = execute(commands, flags);
+  const Result<int> status = setup.is_given() ? setup.execute() : execute(commands, flags);
   if (status) return *status;
   std::fprintf(stderr, "roster-agent: %s\n", status.error().message.c_str());
-  return roster::agent::exit_status(status.error());
+  return setup.is_given() ? roster::agent::kExitFailed : roster::agent::exit_status(status.error());
 }

@@ -15,11 +15,14 @@
 #include <utility>
 #include <vector>
 
+#include "agent/commands.h"
 #include "agent/control.h"
 #include "agent/follow.h"
 #include "agent/local_rules.h"
+#include "agent/mirror.h"
 #include "agent/node_cache.h"
 #include "agent/notify.h"
+#include "agent/secrets.h"
 #include "agent/seed.h"
 #include "agent/state.h"
 #include "agent/status.h"
@@ -53,24 +56,37 @@ Result<UniqueFd> take_signals() {
 /// The agent's parts and the thread that looks after local files, signals and retired images.
 class Agent {
  public:
-  Agent(const Config& config, StateDir state, UniqueFd signals, UniqueFd wake, Clock clock,
-        RandomBytes random)
+  using MakeFeeder = std::function<std::unique_ptr<Feeder>(NodeCache&, StatusBoard&, Metrics&)>;
+
+  /// `source`: where people come from, for the status.
+  Agent(const Config& config, std::string source, UniqueFd signals, UniqueFd wake, Clock clock,
+        const MakeFeeder& make_feeder)
       : config_(config),
         clock_(clock),
         signals_(std::move(signals)),
         wake_(std::move(wake)),
         cache_(config, clock, metrics_,
                [this](std::uint64_t generation) { published(generation); }),
-        status_(config.url),
+        status_(std::move(source)),
         rules_(config.local),
         watch_({config.local.passwd, config.local.group, config.local.subuid, config.local.subgid,
                 config.local.deny}),
-        follower_(config, std::move(state), cache_, status_, metrics_, clock, std::move(random)) {}
+        feeder_(make_feeder(cache_, status_, metrics_)) {}
+
+  /// Before run(). kFailedPrecondition outside of a pod.
+  Result<void> publish_secrets(bool force) {
+    kubernetes::PublisherOptions options;
+    options.force = force;
+    ASSIGN_OR_RETURN(auto publisher, kubernetes::SecretPublisher::create(std::move(options)));
+    secrets_ = std::make_unique<SecretFollower>(cache_, SecretMaps(std::move(publisher), metrics_),
+                                                clock_);
+    return {};
+  }
 
   Result<void> run(const std::optional<std::filesystem::path>& seed) {
     ASSIGN_OR_RETURN(control_, create_control_server(config_, cache_, status_, metrics_, clock_));
     look_at_rules(true);
-    RETURN_IF_ERROR(follower_.resume());
+    RETURN_IF_ERROR(feeder_->resume());
     if (seed && cache_.generation() == 0) {
       // A node can do without: it then waits for the hub.
       if (auto loaded = load_seed(*seed, cache_); !loaded) {
@@ -78,12 +94,14 @@ class Agent {
       }
     }
     control_->start();
+    if (secrets_) secrets_->start();
     if (cache_.generation() > 0) announce_ready();
     mend_cache();
-    std::thread following([this] { follower_.run([this] { wake(); }); });
+    std::thread following([this] { feeder_->run([this] { exchanged(); }); });
     look_after();
     notify_service_manager("STOPPING=1");
-    follower_.stop();
+    feeder_->stop();
+    if (secrets_) secrets_->stop();
     following.join();
     control_->stop(kControlGrace);
     return {};
@@ -92,7 +110,14 @@ class Agent {
  private:
   void published(std::uint64_t generation) {
     if (control_) control_->notify(kGenerationKey, generation);
+    if (secrets_) secrets_->notify();
     announce_ready();
+    wake();
+  }
+
+  /// A feeder that publishes no cache is ready when it has done its work once.
+  void exchanged() {
+    if (status_.phase() == Phase::kFollowing) announce_ready();
     wake();
   }
 
@@ -191,22 +216,71 @@ class Agent {
   std::string mend_problem_;                // as logged last
   std::vector<std::string> rule_problems_;  // as logged last
   FileWatch watch_;
-  Follower follower_;
+  const std::unique_ptr<Feeder> feeder_;
+  std::unique_ptr<SecretFollower> secrets_;  // set before run()
   std::unique_ptr<http::Server> control_;
   std::atomic<bool> announced_{false};
 };
 
 }  // namespace
 
-Result<void> run_agent(const Config& config, const std::optional<std::filesystem::path>& seed,
-                       Clock clock, RandomBytes random) {
-  ASSIGN_OR_RETURN(StateDir state, StateDir::open(config.state_dir));
+namespace {
+
+struct HubExtras {
+  std::optional<std::filesystem::path> seed;
+  bool secrets = false;
+  bool force_secrets = false;
+};
+
+Result<void> run_with(const Config& config, const std::string& source, const HubExtras& extras,
+                      const Clock& clock, const Agent::MakeFeeder& make_feeder) {
   ASSIGN_OR_RETURN(UniqueFd signals, take_signals());
   UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return std::unexpected(errno_error("eventfd", errno));
-  Agent agent(config, std::move(state), std::move(signals), std::move(wake), std::move(clock),
-              std::move(random));
-  return agent.run(seed);
+  Agent agent(config, source, std::move(signals), std::move(wake), clock, make_feeder);
+  if (extras.secrets) RETURN_IF_ERROR(agent.publish_secrets(extras.force_secrets));
+  return agent.run(extras.seed);
+}
+
+}  // namespace
+
+Result<void> run_agent(const Config& config, const RunOptions& options, Clock clock,
+                       RandomBytes random) {
+  HubExtras extras{.seed = options.seed, .force_secrets = options.force_secrets};
+  for (const std::string& target : options.publish) {
+    if (target != "kubernetes") {
+      return fail(Code::kInvalidArgument,
+                  "--publish " + target + ": besides the cache it is kubernetes");
+    }
+    extras.secrets = true;
+  }
+  ASSIGN_OR_RETURN(StateDir state, StateDir::open(config.state_dir));
+  return run_with(config, config.url, extras, clock,
+                  [&](NodeCache& cache, StatusBoard& status, Metrics& metrics) {
+                    return std::make_unique<Follower>(config, std::move(state), cache, status,
+                                                      metrics, clock, std::move(random));
+                  });
+}
+
+Result<void> run_mirror(const Config& config, const MirrorOptions& options, Clock clock) {
+  ASSIGN_OR_RETURN(const mirror::Settings settings, read_mirror_settings(options));
+  return run_with(config, settings.server.base_url, {}, clock,
+                  [&](NodeCache& cache, StatusBoard& status, Metrics& metrics) {
+                    return std::make_unique<MirrorFeeder>(config, options, cache, status, metrics,
+                                                          clock);
+                  });
+}
+
+Result<MirrorPass> sync_mirror(const Config& config, const MirrorOptions& options,
+                               const std::filesystem::path& metrics_file, Clock clock) {
+  Metrics metrics;
+  ASSIGN_OR_RETURN(const mirror::PassResult result, mirror_once(config, options, metrics, clock));
+  if (!metrics_file.empty()) {
+    RETURN_IF_ERROR(write_file_atomic(metrics_file, metrics.render(), 0644));
+  }
+  return MirrorPass{.text = result.to_text(),
+                    .json = result.to_json(clock()) + "\n",
+                    .status = result.ok() ? kExitOk : exit_status(failure_of(result))};
 }
 
 Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {

@@ -64,6 +64,7 @@ Result<Config> load_config(const std::optional<std::filesystem::path>& file) {
   reader.bind("local.group", config.local.group);
   reader.bind("local.subuid", config.local.subuid);
   reader.bind("local.subgid", config.local.subgid);
+  node::bind_settings(reader, config.node);
   reader.bind("log.level", config.log_level);
   reader.bind("log.format", config.log_format);
   RETURN_IF_ERROR(reader.read_file(*file));

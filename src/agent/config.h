@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "node/settings.h"
 
 namespace roster::agent {
 
@@ -39,6 +40,7 @@ struct Config {
   std::string keys_group = "roster-keys";
   bool allow_any_filesystem = false;
   LocalSources local;
+  node::Settings node;  // of `roster-agent setup`: checked here, used there
   std::string log_level = "info";
   std::string log_format = "text";
   // Not in the file: tests shorten them.

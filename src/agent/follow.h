@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "agent/config.h"
+#include "agent/feeder.h"
 #include "agent/hub.h"
 #include "agent/intake.h"
 #include "agent/node_cache.h"
@@ -27,19 +28,19 @@ namespace roster::agent {
 /// Bounds: one request at a time. Between requests that fail, or bring no progress, lies a back-off
 /// from `backoff_min` to `backoff_max` with jitter (metric roster_agent_backoff_seconds); a refused
 /// snapshot is downloaded again only when the hub offers another file.
-class Follower {
+class Follower final : public Feeder {
  public:
   Follower(const Config& config, StateDir state, NodeCache& cache, StatusBoard& status,
            Metrics& metrics, Clock clock, RandomBytes random);
 
   /// Opens the cache of an enrolment that is on disk, so that local rules apply before the hub is
   /// reached. Nothing to do before the first enrolment.
-  Result<void> resume();
+  Result<void> resume() override;
   /// Until stop(). `between` is called after each exchange with the hub.
-  void run(const std::function<void()>& between);
+  void run(const std::function<void()>& between) override;
   /// One pass: the node has everything that the hub had when it began, or an error says why not.
   Result<void> sync();
-  void stop();
+  void stop() override;
 
  private:
   using milliseconds = std::chrono::milliseconds;

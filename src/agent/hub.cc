@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <ctime>
 #include <utility>
 
 #include "base/file.h"
@@ -140,14 +139,7 @@ std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse&
 }
 
 std::optional<Timestamp> hub_time(const http::ClientResponse& response) {
-  const std::string text(response.headers.get("Date"));
-  std::tm parts{};
-  // The program never leaves the C locale, whose names of days and months these are.
-  const char* end = strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  const std::time_t seconds = timegm(&parts);
-  if (seconds <= 0) return std::nullopt;
-  return from_millis(std::int64_t{seconds} * 1000);
+  return http::parse_date(response.headers.get("Date"));
 }
 
 Timestamp half_life(const feed::Enrollment& enrollment) {

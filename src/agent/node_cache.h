@@ -88,6 +88,10 @@ class NodeCache {
   std::uint64_t openings() const;
   /// Whether rules wait for the disk, or for a transfer that will bring them along.
   bool has_unpublished_rules() const;
+  /// See Publisher::each_served. kUnavailable while a transfer is being collected.
+  Result<void> each_served(
+      const std::function<Result<void>(posix::NodeUser user)>& visit_user,
+      const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const;
   /// Whether a login of this name resolves to a person of the published generation on this node.
   bool serves_user(std::string_view login) const;
 

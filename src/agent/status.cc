@@ -83,6 +83,11 @@ void StatusBoard::set_phase(Phase phase) {
   failing_since_.reset();
 }
 
+Phase StatusBoard::phase() const {
+  const std::lock_guard lock(mutex_);
+  return phase_;
+}
+
 void StatusBoard::set_failure(Phase phase, const Error& error, Timestamp now) {
   const std::lock_guard lock(mutex_);
   phase_ = phase;
@@ -109,6 +114,11 @@ void StatusBoard::set_highest_id(std::uint32_t id) {
 void StatusBoard::set_state_problem(std::string problem) {
   const std::lock_guard lock(mutex_);
   state_problem_ = std::move(problem);
+}
+
+void StatusBoard::set_mirror(std::string pass) {
+  const std::lock_guard lock(mutex_);
+  mirror_ = std::move(pass);
 }
 
 void StatusBoard::set_rule_problems(std::vector<std::string> problems, bool known) {
@@ -142,6 +152,9 @@ std::string StatusBoard::to_json(const NodeCache::View& cache, Timestamp now) co
     o["error"] = json::object{{"code", json::value(json::string(last_error_code_))},
                               {"message", json::value(json::string(last_error_))},
                               {"since", time_or_null(failing_since_)}};
+  }
+  if (!mirror_.empty()) {
+    if (auto pass = json::parse(mirror_)) o["mirror"] = std::move(*pass);
   }
   return json::serialize(o);
 }

@@ -29,6 +29,7 @@ class StatusBoard {
 
   void set_enrollment(const feed::Enrollment& enrollment);
   void set_phase(Phase phase);
+  Phase phase() const;
   /// `error` is kept with its time until the next success.
   void set_failure(Phase phase, const Error& error, Timestamp now);
   void set_hub_seq(Seq seq);
@@ -36,6 +37,8 @@ class StatusBoard {
   void set_highest_id(std::uint32_t id);
   /// Of the state directory; empty: it can be written.
   void set_state_problem(std::string problem);
+  /// The JSON of the last pass (mirror::PassResult::to_json).
+  void set_mirror(std::string pass);
   /// `known`: every local file was understood once.
   void set_rule_problems(std::vector<std::string> problems, bool known);
 
@@ -55,6 +58,7 @@ class StatusBoard {
   std::string position_;
   std::uint32_t highest_id_ = 0;
   std::string state_problem_;
+  std::string mirror_;  // empty: a hub is followed
   std::vector<std::string> rule_problems_;
   bool rules_known_ = false;
 };

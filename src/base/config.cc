@@ -37,6 +37,10 @@ void ConfigReader::bind(std::string key, std::filesystem::path& target) {
 void ConfigReader::bind(std::string key, std::vector<std::string>& target) {
   targets_[std::move(key)] = {Type::kStrings, &target};
 }
+void ConfigReader::bind(std::string key, std::vector<std::int64_t>& target, std::int64_t min,
+                        std::int64_t max) {
+  targets_[std::move(key)] = {Type::kInts, &target, min, max};
+}
 
 Result<void> ConfigReader::assign(const Target& target, const toml::node& node,
                                   const std::string& where) {
@@ -88,6 +92,20 @@ Result<void> ConfigReader::assign(const Target& target, const toml::node& node,
       *static_cast<std::vector<std::string>*>(target.variable) = std::move(items);
       return {};
     }
+    case Type::kInts: {
+      std::vector<std::int64_t> items;
+      const toml::array* array = node.as_array();
+      const std::string wanted =
+          fmt::format("a list of whole numbers from {} to {}", target.min, target.max);
+      if (array == nullptr) return wrong(wanted);
+      for (const toml::node& item : *array) {
+        const auto number = item.value_exact<std::int64_t>();
+        if (!number || *number < target.min || *number > target.max) return wrong(wanted);
+        items.push_back(*number);
+      }
+      *static_cast<std::vector<std::int64_t>*>(target.variable) = std::move(items);
+      return {};
+    }
   }
   return fail(Code::kInternal, "unknown type of setting");
 }
@@ -102,11 +120,11 @@ Result<void> ConfigReader::walk(const toml::table& table, const std::string& pre
       RETURN_IF_ERROR(assign(target->second, node, where));
     } else if (const toml::table* inner = node.as_table()) {
       const auto below = targets_.lower_bound(full + ".");
-      if (below == targets_.end() || !below->first.starts_with(full + ".")) {
+      if (strict_ && (below == targets_.end() || !below->first.starts_with(full + "."))) {
         return fail(Code::kInvalidArgument, where + ": no such section");
       }
       RETURN_IF_ERROR(walk(*inner, full + ".", name));
-    } else {
+    } else if (strict_) {
       return fail(Code::kInvalidArgument, where + ": no such setting");
     }
   }

@@ -34,13 +34,17 @@ class ConfigReader {
   void bind(std::string key, std::chrono::milliseconds& target);  // written as "30s"
   void bind(std::string key, std::filesystem::path& target);
   void bind(std::string key, std::vector<std::string>& target);
+  void bind(std::string key, std::vector<std::int64_t>& target, std::int64_t min, std::int64_t max);
+
+  /// Keys that are not bound are passed over: for a file that another program reads strictly.
+  void ignore_unknown_keys() { strict_ = false; }
 
   Result<void> read_file(const std::filesystem::path& path) const;
   /// `name` stands for the file in errors.
   Result<void> read_text(std::string_view text, std::string_view name) const;
 
  private:
-  enum class Type { kString, kBool, kInt, kDuration, kPath, kStrings };
+  enum class Type { kString, kBool, kInt, kDuration, kPath, kStrings, kInts };
   struct Target {
     Type type;
     void* variable;
@@ -53,6 +57,7 @@ class ConfigReader {
                     std::string_view name) const;
 
   std::map<std::string, Target> targets_;
+  bool strict_ = true;
 };
 
 }  // namespace roster

@@ -62,6 +62,31 @@ TEST(Config, RefusesWhatItDoesNotKnow) {
   }
 }
 
+TEST(Config, ListsOfNumbersAreBounded) {
+  std::vector<std::int64_t> gids{1};
+  ConfigReader reader;
+  reader.bind("node.sudo_gids", gids, 1000, 60000);
+  ASSERT_TRUE(reader.read_text("[node]\nsudo_gids = [1000, 2000]\n", "agent.toml"));
+  EXPECT_EQ(gids, (std::vector<std::int64_t>{1000, 2000}));
+  for (const char* text : {"[node]\nsudo_gids = [0]\n", "[node]\nsudo_gids = [\"1000\"]\n",
+                           "[node]\nsudo_gids = 1000\n"}) {
+    const auto read = reader.read_text(text, "agent.toml");
+    ASSERT_FALSE(read) << text;
+    EXPECT_EQ(read.error().message,
+              "agent.toml:2: node.sudo_gids: must be a list of whole numbers from 1000 to 60000");
+  }
+}
+
+TEST(Config, APartOfAnotherProgramsFileIsRead) {
+  std::string socket;
+  ConfigReader reader;
+  reader.bind("socket", socket);
+  reader.ignore_unknown_keys();
+  ASSERT_TRUE(reader.read_text("url = \"x\"\nsocket = \"/s\"\n[log]\nlevel = \"info\"\n", "a"));
+  EXPECT_EQ(socket, "/s");
+  EXPECT_FALSE(reader.read_text("socket = 5\n", "a"));
+}
+
 TEST(Config, SyntaxErrorNamesTheLine) {
   const auto read = Settings().read("listen = \"a\"\nlisten = \n");
   ASSERT_FALSE(read);

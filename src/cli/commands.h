@@ -15,12 +15,14 @@ namespace roster::cli {
 enum class Output { kTable, kJson };
 
 /// What every command has at hand. The command line's parser fills `hub` and `output`, then the
-/// command that was named sets `action`, which runs once.
+/// command that was named sets `action` or `local`, which runs once.
 struct Session {
   HubOptions hub;
   Output output = Output::kTable;
   std::ostream& out;
   std::function<Result<void>(Hub&)> action;
+  /// In its place, of a command that needs no hub; its exit status.
+  std::function<int()> local = {};
 };
 
 void add_org_commands(CLI::App& app, Session& session);

@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "cli/commands.h"
+#include "cli/doctor.h"
 
 #ifndef ROSTER_VERSION
 #define ROSTER_VERSION "0.1.0"
@@ -56,11 +57,13 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   add_fuse_commands(app, session);
   add_audit_commands(app, session);
   add_ssh_public_keys(app, session);
+  add_doctor(app, session);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {
     return app.exit(problem, out, err) == 0 ? 0 : 2;
   }
+  if (session.local) return session.local();
   auto hub = Hub::connect(session.hub);
   if (!hub) {
     err << "roster: " << hub.error().message << '\n';

@@ -75,7 +75,8 @@ TEST_F(ProgramTest, HelpHasAnExampleForEveryCommand) {
                                                            {"audit", "list"},
                                                            {"audit", "verify"},
                                                            {"audit", "erase"},
-                                                           {"ssh-public-keys"}};
+                                                           {"ssh-public-keys"},
+                                                           {"doctor", "--config=/x"}};
   for (auto words : kCommands) {
     words.push_back("--help");
     const Outcome outcome = roster(words);

@@ -1,6 +1,7 @@
 #include "http/message.h"
 
 #include <algorithm>
+#include <ctime>
 
 #include "base/encoding.h"
 #include "base/unicode.h"
@@ -65,6 +66,17 @@ std::optional<std::string_view> Query::get(std::string_view name) const {
     if (key == name) return value;
   }
   return std::nullopt;
+}
+
+std::optional<Timestamp> parse_date(std::string_view text) {
+  const std::string terminated(text);
+  std::tm parts{};
+  // Programs of ours never leave the C locale, whose names of days and months these are.
+  const char* end = strptime(terminated.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (end != terminated.c_str() + terminated.size() || terminated.empty()) return std::nullopt;
+  const std::time_t seconds = timegm(&parts);
+  if (seconds <= 0) return std::nullopt;
+  return from_millis(std::int64_t{seconds} * 1000);
 }
 
 }  // namespace roster::http

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "base/time.h"
 
 namespace roster::http {
 
@@ -29,6 +30,10 @@ class Headers {
  private:
   std::vector<std::pair<std::string, std::string>> fields_;
 };
+
+/// IMF-fixdate, the form that every sender uses (RFC 9110 5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT".
+/// Nothing for any other text, and for dates before 1970.
+std::optional<Timestamp> parse_date(std::string_view text);
 
 /// Query parameters, percent-decoded, in order. Names compare exactly; `get` gives the first.
 class Query {

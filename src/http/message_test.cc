@@ -105,5 +105,15 @@ TEST(Respond, TextAndJson) {
   EXPECT_EQ(std::get<std::string>(scim.body), "{\"a\":1}");
 }
 
+TEST(Message, DatesAreTheOneFormThatSendersUse) {
+  EXPECT_EQ(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), from_millis(784111777000));
+  for (const char* text :
+       {"", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMT ", "1994-11-06T08:49:37Z",
+        "Sunday, 06-Nov-94 08:49:37 GMT", "Thu, 01 Jan 1960 00:00:00 GMT"}) {
+    EXPECT_EQ(parse_date(text), std::nullopt) << text;
+  }
+  EXPECT_EQ(parse_date(std::string_view("Sun, 06 Nov 1994 08:49:37 GMT\0x", 31)), std::nullopt);
+}
+
 }  // namespace
 }  // namespace roster::http

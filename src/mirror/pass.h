@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/metrics.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "mirror/roll.h"
@@ -73,8 +74,9 @@ struct PassResult {
   /// Everything that was asked for is in place.
   bool ok() const;
   std::string to_json(Timestamp at) const;  // one line
-  /// Prometheus text (node_exporter's textfile collector), metrics roster_mirror_*.
-  std::string to_metrics(Timestamp at) const;
+  std::string to_text() const;              // a line for each map, target and note
+  /// As gauges roster_mirror_*.
+  void record(Metrics& metrics, Timestamp at) const;
 };
 
 /// Reads the server once and writes all maps from that reading. Never half: a map whose new content

@@ -8,26 +8,6 @@ namespace {
 
 double seconds_of(Timestamp at) { return static_cast<double>(to_millis(at)) / 1000; }
 
-/// A metric of one line, or of one for each value of a label.
-class MetricsText {
- public:
-  void describe(std::string_view name, std::string_view type, std::string_view help) {
-    text_.append("# HELP ").append(name).append(" ").append(help).append("\n");
-    text_.append("# TYPE ").append(name).append(" ").append(type).append("\n");
-  }
-  void add(std::string_view name, std::string_view label, std::string_view value, double number) {
-    text_.append(name);
-    if (!label.empty()) {
-      text_.append("{").append(label).append("=\"").append(value).append("\"}");
-    }
-    text_.append(" ").append(json::serialize(json::value(number))).append("\n");
-  }
-  std::string take() { return std::move(text_); }
-
- private:
-  std::string text_;
-};
-
 bool is_good(const MapResult& map) {
   return map.error.empty() &&
          (map.outcome == Outcome::kPublished || map.outcome == Outcome::kUnchanged);
@@ -100,33 +80,56 @@ std::string PassResult::to_json(Timestamp at) const {
   return json::serialize(out);
 }
 
-std::string PassResult::to_metrics(Timestamp at) const {
-  MetricsText text;
-  text.describe("roster_mirror_ok", "gauge",
-                "Whether the last pass did all that it was asked for.");
-  text.add("roster_mirror_ok", "", "", ok() ? 1 : 0);
-  text.describe("roster_mirror_last_pass_timestamp_seconds", "gauge", "End of the last pass.");
-  text.add("roster_mirror_last_pass_timestamp_seconds", "", "", seconds_of(at));
-  text.describe("roster_mirror_pass_seconds", "gauge", "What the last pass took.");
-  text.add("roster_mirror_pass_seconds", "", "", seconds);
-  text.describe("roster_mirror_requests", "gauge", "Requests of the last pass.");
-  text.add("roster_mirror_requests", "", "", static_cast<double>(traffic.requests));
-  text.describe("roster_mirror_map_ok", "gauge", "Whether the map is what the server has.");
+std::string PassResult::to_text() const {
+  std::string text;
+  const auto add = [&text](std::string_view what, const std::string& outcome) {
+    std::string line(what);
+    line.resize(std::max<std::size_t>(line.size() + 1, 12), ' ');
+    text.append(line).append(outcome).append("\n");
+  };
+  if (error) add("error", error->message);
   for (const MapResult& map : maps) {
-    text.add("roster_mirror_map_ok", "map", map_name(map.map), is_good(map) ? 1 : 0);
+    std::string outcome(outcome_name(map.outcome));
+    if (!conditional) outcome += ", " + std::to_string(map.entries) + " entries";
+    if (!map.error.empty()) outcome += ": " + map.error;
+    add(map_name(map.map), outcome);
   }
-  if (!conditional && !error) {
-    text.describe("roster_mirror_map_entries", "gauge", "Entries of the map.");
-    for (const MapResult& map : maps) {
-      text.add("roster_mirror_map_entries", "map", map_name(map.map),
-               static_cast<double>(map.entries));
-    }
-    text.describe("roster_mirror_refused", "gauge", "What the server has and the maps have not.");
-    for (const auto& [kind, count] : refused) {
-      text.add("roster_mirror_refused", "kind", kind, static_cast<double>(count));
+  for (const auto& [name, problem] : targets) add(name, problem.empty() ? "published" : problem);
+  for (const Refusal& refusal : refusals) {
+    add("left out", refusal.kind + " " + refusal.name + " (" + refusal.id + "): " + refusal.reason);
+  }
+  for (const auto& [kind, count] : refused) {
+    add("left out", std::to_string(count) + " of kind " + kind + " in all");
+  }
+  for (const std::string& note : notes) add("note", note);
+  return text;
+}
+
+void PassResult::record(Metrics& metrics, Timestamp at) const {
+  const auto set = [&metrics](const char* name, const char* help, double value,
+                              const Metrics::Labels& labels = {}) {
+    metrics.gauge(name, help, labels).set(value);
+  };
+  set("roster_mirror_ok", "Whether the last pass did all that it was asked for", ok() ? 1 : 0);
+  set("roster_mirror_last_pass_timestamp_seconds", "End of the last pass", seconds_of(at));
+  set("roster_mirror_pass_seconds", "What the last pass took", seconds);
+  set("roster_mirror_pass_requests", "Requests of the last pass",
+      static_cast<double>(traffic.requests));
+  for (const MapResult& map : maps) {
+    const Metrics::Labels labels{{"map", std::string(map_name(map.map))}};
+    set("roster_mirror_map_ok", "Whether the map is what the server has", is_good(map) ? 1 : 0,
+        labels);
+    if (!conditional && is_good(map)) {
+      set("roster_mirror_map_entries", "Entries of the map", static_cast<double>(map.entries),
+          labels);
     }
   }
-  return text.take();
+  if (conditional || error) return;
+  for (const char* kind : {"user", "group", "member", "key"}) {
+    const auto count = refused.find(kind);
+    set("roster_mirror_refused", "What the server has and the maps have not",
+        count == refused.end() ? 0 : static_cast<double>(count->second), {{"kind", kind}});
+  }
 }
 
 }  // namespace roster::mirror

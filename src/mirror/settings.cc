@@ -136,8 +136,8 @@ class Section {
 
 class SettingsReader {
  public:
-  SettingsReader(const PythonIni& ini, std::string_view environment_token)
-      : ini_(ini), environment_token_(environment_token) {}
+  SettingsReader(const PythonIni& ini, std::string_view environment_token, std::string_view maps)
+      : ini_(ini), environment_token_(environment_token), chosen_(maps) {}
 
   Result<Settings> read() {
     RETURN_IF_ERROR(read_general());
@@ -164,7 +164,8 @@ class SettingsReader {
  private:
   Result<void> read_general() {
     Section section(ini_, std::string(kDefault));
-    ASSIGN_OR_RETURN(const std::string maps, section.required("maps"));
+    ASSIGN_OR_RETURN(std::string maps, section.required("maps"));
+    if (!chosen_.empty()) maps = chosen_;
     for (const std::string& name : split(maps, ',')) {
       const auto map = map_by_name(name);
       if (!map) {
@@ -372,6 +373,7 @@ class SettingsReader {
 
   const PythonIni& ini_;
   const std::string environment_token_;
+  const std::string chosen_;
   Settings out_;
   bool server_read_ = false;
   bool names_read_ = false;
@@ -402,10 +404,11 @@ std::optional<Map> map_by_name(std::string_view name) {
 
 bool Settings::has(Map map) const { return std::ranges::find(maps, map) != maps.end(); }
 
-Result<Settings> parse_settings(std::string_view text, std::string_view environment_token) {
+Result<Settings> parse_settings(std::string_view text, std::string_view environment_token,
+                                std::string_view maps) {
   ASSIGN_OR_RETURN(const PythonIni ini, PythonIni::parse(text));
-  ASSIGN_OR_RETURN(Settings settings, SettingsReader(ini, environment_token).read());
-  settings.fingerprint = text;
+  ASSIGN_OR_RETURN(Settings settings, SettingsReader(ini, environment_token, maps).read());
+  settings.fingerprint = std::string(maps) + '\n' + std::string(text);
   return settings;
 }
 

@@ -108,7 +108,9 @@ struct Settings {
 /// Reads nsscache.conf as nsscache does, unchanged. `environment_token`: NSSCACHE_SCIM_AUTH_TOKEN,
 /// used when the file has none. kInvalidArgument naming section and key for what is wrong or
 /// missing, and for what cannot be honoured: another source or cache than scim and files, an
-/// unverified connection, an unknown option of scim, files or roster.
-Result<Settings> parse_settings(std::string_view text, std::string_view environment_token);
+/// unverified connection, an unknown option of scim, files or roster. `maps`: only these instead of
+/// those of the file.
+Result<Settings> parse_settings(std::string_view text, std::string_view environment_token,
+                                std::string_view maps = "");
 
 }  // namespace roster::mirror

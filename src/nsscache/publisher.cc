@@ -1232,6 +1232,27 @@ bool Publisher::serves_user(std::string_view login) const {
   return hit.found == Found::kYes && (hit.user->flags & (kFlagMasked | kFlagHidden)) == 0;
 }
 
+Result<void> Publisher::each_served(
+    const std::function<Result<void>(posix::NodeUser user)>& visit_user,
+    const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const {
+  CHECK(!impl_->dirty && !impl_->replacement);
+  if (!impl_->published) return {};
+  constexpr std::uint32_t kNotShown = kFlagMasked | kFlagHidden;
+  const UserSource users = impl_->current_users();
+  while (true) {
+    ASSIGN_OR_RETURN(std::optional<UserEntry> entry, users());
+    if (!entry) break;
+    if ((entry->flags & kNotShown) != 0) continue;
+    entry->user.locked = (entry->flags & (kFlagLocked | kFlagDenied)) != 0;
+    ASSIGN_OR_RETURN(entry->user.keys, impl_->keys_of(entry->user.n));
+    RETURN_IF_ERROR(visit_user(std::move(entry->user)));
+  }
+  for (const auto& [n, state] : impl_->groups) {
+    if ((state.flags & kNotShown) == 0) RETURN_IF_ERROR(visit_group(state.group));
+  }
+  return {};
+}
+
 Result<void> Publisher::upsert_user(posix::NodeUser user) {
   RETURN_IF_ERROR(check_user(user));
   RETURN_IF_ERROR(impl_->check_whole());

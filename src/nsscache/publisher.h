@@ -127,6 +127,13 @@ class Publisher {
   /// Whether a login is in the published generation and not masked.
   bool serves_user(std::string_view login) const;
 
+  /// What readers are shown of the published generation, by rising numbers: people with their keys,
+  /// as locked also whom this node denies; groups with their direct parents. Nobody who is masked.
+  /// Only while nothing is collected (CHECK). kDataLoss when a record does not verify.
+  Result<void> each_served(
+      const std::function<Result<void>(posix::NodeUser user)>& visit_user,
+      const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const;
+
   /// Collects a change; any order, repeats are harmless. kInvalidArgument when a bound of the
   /// format is broken (FORMAT.md "Bounds"): nothing is collected then.
   Result<void> upsert_user(posix::NodeUser user);

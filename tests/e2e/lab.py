@@ -127,8 +127,11 @@ class Scim:
 class Lab:
     """Starts and stops the parts; `with Lab() as lab:` inside the namespace."""
 
-    def __init__(self, org="acme"):
+    def __init__(self, org="acme", set_up=True):
+        """`set_up`: the node's nsswitch.conf as roster-agent setup would leave it, without any
+        source but the node's own files."""
         self.org = org
+        self.set_up = set_up
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-lab-", dir="/tmp"))
         self.processes = {}
         self.logs = {}
@@ -167,14 +170,18 @@ class Lab:
     def mount(self):
         self.mount_at(self.root, "-t", "tmpfs", "-o", "mode=755", "tmpfs")
         for path in ("/etc", "/usr", "/var/lib"):
-            upper, work = (self.root / (kind + path.replace("/", "-")) for kind in ("upper", "work"))
-            upper.mkdir(parents=True)
-            work.mkdir(parents=True)
-            self.mount_at(path, "-t", "overlay", "-o",
-                          f"lowerdir={path},upperdir={upper},workdir={work}", "overlay")
+            self.overlay(path)
         for path in ("/run", "/var/lib/roster", "/home"):
             pathlib.Path(path).mkdir(parents=True, exist_ok=True)
             self.mount_at(path, "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+
+    def overlay(self, path):
+        """What is changed below `path` from now on is gone with the lab."""
+        upper, work = (self.root / (kind + path.replace("/", "-")) for kind in ("upper", "work"))
+        upper.mkdir(parents=True)
+        work.mkdir(parents=True)
+        self.mount_at(path, "-t", "overlay", "-o",
+                      f"lowerdir={path},upperdir={upper},workdir={work}", "overlay")
 
     def mount_at(self, path, *words):
         run("mount", *words, path)
@@ -188,11 +195,12 @@ class Lab:
         for user in ("roster-agent", "roster-keys"):
             run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user,
                 check=False)
-        nsswitch = pathlib.Path("/etc/nsswitch.conf")
-        lines = [line for line in nsswitch.read_text().splitlines()
-                 if line.split(":")[0] not in ("passwd", "group", "shadow", "initgroups")]
-        lines += [f"{kind}: files roster" for kind in ("passwd", "group", "shadow")]
-        nsswitch.write_text("\n".join(lines) + "\n")
+        if self.set_up:
+            nsswitch = pathlib.Path("/etc/nsswitch.conf")
+            lines = [line for line in nsswitch.read_text().splitlines()
+                     if line.split(":")[0] not in ("passwd", "group", "shadow", "initgroups")]
+            lines += [f"{kind}: files roster" for kind in ("passwd", "group", "shadow")]
+            nsswitch.write_text("\n".join(lines) + "\n")
         pathlib.Path("/etc/roster").mkdir()
         pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
         pathlib.Path("/run/sshd").mkdir()

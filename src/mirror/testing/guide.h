@@ -4,6 +4,9 @@
 
 namespace roster::mirror::testing {
 
+#define ROSTER_COREWEAVE_USER \
+  "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"
+
 /// As the guides for SUNK with a foreign directory print it, with an example's host and paths.
 inline constexpr std::string_view kGuideConf = R"([DEFAULT]
 source = scim
@@ -22,17 +25,17 @@ scim_verify_ssl = True
 scim_default_shell = /bin/bash
 
 [passwd]
-scim_path_username = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPosixUsername
-scim_path_uid = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPosixUserId
-scim_path_gid = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPosixGroupId
-scim_path_home_directory = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPreferredHomeDirectory
-scim_path_login_shell = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkLoginShell
+scim_path_username = )" ROSTER_COREWEAVE_USER R"(/sunkPosixUsername
+scim_path_uid = )" ROSTER_COREWEAVE_USER R"(/sunkPosixUserId
+scim_path_gid = )" ROSTER_COREWEAVE_USER R"(/sunkPosixGroupId
+scim_path_home_directory = )" ROSTER_COREWEAVE_USER R"(/sunkPreferredHomeDirectory
+scim_path_login_shell = )" ROSTER_COREWEAVE_USER R"(/sunkLoginShell
 scim_override_home_directory = /mnt/home/%%u
-scim_users_parameters = attributes=urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser
+scim_users_parameters = attributes=)" ROSTER_COREWEAVE_USER R"(
 
 [shadow]
-scim_path_username = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPosixUsername
-scim_users_parameters = attributes=urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser
+scim_path_username = )" ROSTER_COREWEAVE_USER R"(/sunkPosixUsername
+scim_users_parameters = attributes=)" ROSTER_COREWEAVE_USER R"(
 scim_shadow_default_max = 99999
 
 [group]
@@ -42,9 +45,11 @@ scim_path_username = members/sunkPosixUsername
 scim_groups_parameters = excludeInactiveUsers=true
 
 [sshkey]
-scim_path_username = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkPosixUsername
-scim_path_ssh_keys = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/sunkSshKeys
-scim_users_parameters = attributes=urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser
+scim_path_username = )" ROSTER_COREWEAVE_USER R"(/sunkPosixUsername
+scim_path_ssh_keys = )" ROSTER_COREWEAVE_USER R"(/sunkSshKeys
+scim_users_parameters = attributes=)" ROSTER_COREWEAVE_USER R"(
 )";
+
+#undef ROSTER_COREWEAVE_USER
 
 }  // namespace roster::mirror::testing

@@ -1,0 +1,261 @@
+#include "agent/mirror.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <unordered_map>
+#include <utility>
+
+#include "agent/errors.h"
+#include "agent/local_rules.h"
+#include "agent/secrets.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "feed/messages.h"
+#include "mirror/lock.h"
+#include "posix/node.h"
+#include "posix/ssh_key.h"
+
+namespace roster::agent {
+namespace {
+
+using mirror::Person;
+using mirror::Roll;
+using mirror::Settings;
+using mirror::Team;
+
+constexpr std::size_t kConfBytesMax = 1 << 20;
+/// What the images of such a cache are labelled with.
+constexpr const char* kOrg = "scim";
+constexpr const char* kView = "mirror";
+/// What --publish may name.
+constexpr std::string_view kCache = "cache";
+constexpr std::string_view kKubernetes = "kubernetes";
+
+/// The node's mapped cache, as a snapshot.
+class CacheTarget final : public mirror::Target {
+ public:
+  CacheTarget(NodeCache& cache, Clock clock) : cache_(cache), clock_(std::move(clock)) {}
+
+  std::string_view name() const override { return "cache"; }
+  bool is_current() override { return cache_.generation() > 0; }
+  void confirm() override { cache_.touch_contact(cache_.openings(), std::nullopt); }
+
+  Result<void> publish(const Settings&, const Roll& roll) override {
+    const Seq seq{static_cast<std::uint64_t>(to_millis(clock_()))};
+    RETURN_IF_ERROR(cache_.begin(feed::Kind::kSnapshot));
+    auto collected = collect(roll, seq);
+    // Whether it shrinks too much was judged with the files.
+    if (collected) collected = cache_.complete(std::to_string(seq.value), kView, true);
+    if (!collected) {
+      cache_.abort();
+      return collected;
+    }
+    RETURN_IF_ERROR(cache_.publish());
+    confirm();
+    return {};
+  }
+
+ private:
+  Result<void> collect(const Roll& roll, Seq seq) {
+    std::unordered_map<std::string_view, const Person*> people;
+    people.reserve(roll.people.size());
+    for (const Person& person : roll.people) people.emplace(person.name, &person);
+    std::unordered_map<std::string_view, std::vector<std::uint64_t>> groups_of;
+    for (const Team& group : roll.groups) {
+      const auto owner = people.find(group.name);
+      const bool has_private = owner != people.end() && owner->second->uid == owner->second->gid;
+      // The person's own group is there with the person.
+      if (has_private && owner->second->gid == group.gid) continue;
+      ASSIGN_OR_RETURN(auto name, posix::GroupName::parse(group.name));
+      RETURN_IF_ERROR(cache_.apply(posix::NodeGroup{
+          .n = group.n, .seq = seq, .name = std::move(name), .gid = group.gid, .parents = {}}));
+      mirror::each_line(group.members, [&groups_of, &group](std::string_view member) {
+        groups_of[member].push_back(group.n);
+      });
+    }
+    for (const Person& person : roll.people) {
+      auto& groups = groups_of[person.name];
+      std::ranges::sort(groups);
+      RETURN_IF_ERROR(apply(person, std::move(groups), seq));
+    }
+    return {};
+  }
+
+  Result<void> apply(const Person& person, std::vector<std::uint64_t> groups, Seq seq) {
+    ASSIGN_OR_RETURN(auto name, posix::LoginName::parse(person.name));
+    posix::NodeUser user{.n = person.n,
+                         .seq = seq,
+                         .name = std::move(name),
+                         .uid = person.uid,
+                         .gid = person.gid,
+                         .gecos = std::string(person.gecos),
+                         .home = std::string(person.home),
+                         .shell = std::string(person.shell),
+                         .locked = !person.active,
+                         .valid_until = 0,
+                         .groups = std::move(groups),
+                         .keys = {}};
+    mirror::each_line(person.keys, [&user](std::string_view line) {
+      auto key = posix::SshPublicKey::parse(line);
+      CHECK(key.has_value());
+      user.keys.push_back({.line = key->line(),
+                           .fingerprint = key->fingerprint(),
+                           .not_before = 0,
+                           .not_after = 0});
+    });
+    return cache_.apply(std::move(user));
+  }
+
+  NodeCache& cache_;
+  const Clock clock_;
+};
+
+}  // namespace
+
+/// Secrets of the Kubernetes cluster that this pod runs in.
+class KubernetesTarget final : public mirror::Target {
+ public:
+  explicit KubernetesTarget(SecretMaps secrets) : secrets_(std::move(secrets)) {}
+
+  std::string_view name() const override { return "kubernetes"; }
+  /// Somebody may have changed or removed them: only asking tells.
+  bool is_current() override { return false; }
+  void confirm() override {}
+  Result<void> publish(const Settings& settings, const Roll& roll) override {
+    return secrets_.publish(settings, roll);
+  }
+  void interrupt() { secrets_.interrupt(); }
+
+ private:
+  SecretMaps secrets_;
+};
+
+Error failure_of(const mirror::PassResult& result) {
+  if (result.error) return *result.error;
+  for (const mirror::MapResult& map : result.maps) {
+    if (map.error.empty()) continue;
+    const bool refused = map.outcome == mirror::Outcome::kRefused;
+    return {refused ? Code::kFailedPrecondition : Code::kInternal,
+            std::string(mirror::map_name(map.map)) + ": " + map.error, refused ? kShrinks : kLocal};
+  }
+  for (const auto& [name, problem] : result.targets) {
+    if (!problem.empty()) return {Code::kInternal, name + ": " + problem, kLocal};
+  }
+  return {Code::kInternal, "the pass failed", kLocal};
+}
+
+Result<mirror::Settings> read_mirror_settings(const MirrorOptions& options) {
+  const char* token = std::getenv("NSSCACHE_SCIM_AUTH_TOKEN");
+  ASSIGN_OR_RETURN(const std::string text, read_file(options.conf, kConfBytesMax));
+  auto settings = mirror::parse_settings(text, token == nullptr ? "" : token, options.maps);
+  if (!settings) return fail_in(options.conf.string(), settings.error());
+  for (const std::string& target : options.publish) {
+    if (target == kKubernetes) continue;
+    if (target != kCache) {
+      return fail(Code::kInvalidArgument, "--publish " + target + ": it is cache or kubernetes");
+    }
+    if (!settings->has(mirror::Map::kPasswd) || !settings->has(mirror::Map::kGroup)) {
+      return fail(Code::kInvalidArgument,
+                  "--publish cache needs the maps passwd and group in " + options.conf.string());
+    }
+  }
+  return settings;
+}
+
+MirrorFeeder::MirrorFeeder(const Config& config, MirrorOptions options, NodeCache& cache,
+                           StatusBoard& status, Metrics& metrics, Clock clock)
+    : config_(config),
+      options_(std::move(options)),
+      cache_(cache),
+      status_(status),
+      metrics_(metrics),
+      clock_(std::move(clock)) {
+  if (std::ranges::find(options_.publish, kCache) != options_.publish.end()) {
+    cache_target_ = std::make_unique<CacheTarget>(cache_, clock_);
+  }
+}
+
+MirrorFeeder::~MirrorFeeder() = default;
+
+void MirrorFeeder::stop() {
+  stop_.stop();
+  const std::lock_guard lock(mutex_);
+  if (secrets_) secrets_->interrupt();
+}
+
+Result<void> MirrorFeeder::open_secrets() {
+  if (std::ranges::find(options_.publish, kKubernetes) == options_.publish.end()) return {};
+  kubernetes::PublisherOptions publisher_options;
+  publisher_options.force = options_.force_secrets;
+  ASSIGN_OR_RETURN(auto publisher,
+                   kubernetes::SecretPublisher::create(std::move(publisher_options)));
+  const std::lock_guard lock(mutex_);
+  secrets_ = std::make_unique<KubernetesTarget>(SecretMaps(std::move(publisher), metrics_));
+  return {};
+}
+
+Result<void> MirrorFeeder::resume() {
+  RETURN_IF_ERROR(read_mirror_settings(options_));
+  RETURN_IF_ERROR(open_secrets());
+  return cache_target_ ? cache_.open(kOrg, kView) : Result<void>();
+}
+
+Result<mirror::PassResult> MirrorFeeder::pass() {
+  // Read each time: what an operator changed counts at the next pass.
+  ASSIGN_OR_RETURN(const Settings settings, read_mirror_settings(options_));
+  ASSIGN_OR_RETURN(const mirror::PassLock lock, mirror::PassLock::take(settings.lock_file));
+  LocalRulesReader rules(config_.local);
+  rules.refresh(true);
+  if (!rules.known()) {
+    return fail(Code::kFailedPrecondition,
+                "not all local files could be read: " + rules.problems().front(), kLocal);
+  }
+  mirror::PassOptions options = options_.pass;
+  options.local = rules.rules();
+  if (cache_target_) options.targets.push_back(cache_target_.get());
+  if (secrets_) options.targets.push_back(secrets_.get());
+  mirror::PassResult result = mirror::run_pass(
+      settings, options, [this](std::chrono::milliseconds time) { return stop_.wait_for(time); },
+      clock_);
+  result.record(metrics_, clock_());
+  const auto report = settings.state_file.parent_path() / "roster-mirror-report.json";
+  if (auto written = write_file_atomic(report, result.to_json(clock_()) + "\n", 0644); !written) {
+    log::warn("cannot write the report", {{"error", written.error().message}});
+  }
+  return result;
+}
+
+void MirrorFeeder::run(const std::function<void()>& between) {
+  while (!stop_.stopped()) {
+    const auto result = pass();
+    if (stop_.stopped()) return;
+    if (result && result->ok()) {
+      status_.set_phase(Phase::kFollowing);
+      log::debug("the maps are what the server has",
+                 {{"requests", result->traffic.requests}, {"seconds", result->seconds}});
+    } else {
+      const Error error = result ? failure_of(*result) : result.error();
+      const bool unreachable = error.code == Code::kUnavailable || error.code == Code::kDataLoss;
+      status_.set_failure(unreachable ? Phase::kUnreachable : Phase::kRefused, error, clock_());
+      log::warn("a pass failed; what is published goes on being served",
+                {{"error", error.message}});
+    }
+    if (result) status_.set_mirror(result->to_json(clock_()));
+    between();
+    if (stop_.wait_for(options_.interval)) return;
+  }
+}
+
+Result<mirror::PassResult> mirror_once(const Config& config, const MirrorOptions& options,
+                                       Metrics& metrics, Clock clock) {
+  NodeCache cache(config, clock, metrics, [](std::uint64_t) {});
+  StatusBoard status("");
+  LocalRulesReader rules(config.local);
+  rules.refresh(true);
+  RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
+  MirrorFeeder feeder(config, options, cache, status, metrics, std::move(clock));
+  RETURN_IF_ERROR(feeder.resume());
+  return feeder.pass();
+}
+
+}  // namespace roster::agent

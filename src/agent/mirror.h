@@ -1,0 +1,76 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "agent/config.h"
+#include "agent/feeder.h"
+#include "agent/node_cache.h"
+#include "agent/pause.h"
+#include "agent/status.h"
+#include "base/metrics.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "mirror/pass.h"
+
+namespace roster::agent {
+
+/// Following a SCIM server by nsscache.conf instead of a hub.
+struct MirrorOptions {
+  std::filesystem::path conf;
+  std::chrono::milliseconds interval{60'000};  // between the ends and the begins of passes
+  std::vector<std::string> publish;            // besides the files: "cache", "kubernetes"
+  bool force_secrets = false;                  // take over keys of another field manager
+  mirror::PassOptions pass;                    // local rules and targets are filled in
+  std::string maps;                            // only these, comma between them; empty: the file's
+};
+
+/// Reads the configuration and does what `publish` asks for. kInvalidArgument for what is wrong
+/// with either.
+Result<mirror::Settings> read_mirror_settings(const MirrorOptions& options);
+
+/// How a pass that is not ok is told by `status` and the exit status.
+Error failure_of(const mirror::PassResult& result);
+
+class KubernetesTarget;
+
+/// Passes one after the other, into the files and into the node's cache.
+class MirrorFeeder final : public Feeder {
+ public:
+  MirrorFeeder(const Config& config, MirrorOptions options, NodeCache& cache, StatusBoard& status,
+               Metrics& metrics, Clock clock);
+  ~MirrorFeeder() override;
+
+  Result<void> resume() override;
+  void run(const std::function<void()>& between) override;
+  void stop() override;
+
+  /// One pass under the lock of nsscache. kAlreadyExists while another one runs.
+  Result<mirror::PassResult> pass();
+
+ private:
+  Result<void> open_secrets();
+
+  const Config& config_;
+  const MirrorOptions options_;
+  NodeCache& cache_;
+  StatusBoard& status_;
+  Metrics& metrics_;
+  const Clock clock_;
+  StopSignal stop_;
+  std::unique_ptr<mirror::Target> cache_target_;
+  std::mutex mutex_;                           // for who stops
+  std::unique_ptr<KubernetesTarget> secrets_;  // set by resume()
+};
+
+/// One pass without a running agent.
+Result<mirror::PassResult> mirror_once(const Config& config, const MirrorOptions& options,
+                                       Metrics& metrics, Clock clock);
+
+}  // namespace roster::agent
