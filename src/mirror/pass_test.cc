@@ -1,14 +1,17 @@
 #include "mirror/pass.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -16,6 +19,7 @@
 #include "mirror/lock.h"
 #include "mirror/testing/fake_scim.h"
 #include "mirror/testing/guide.h"
+#include "mirror/verify.h"
 
 namespace roster::mirror {
 namespace {
@@ -472,6 +476,22 @@ TEST_F(MirrorTest, D13AServerThatIsNotThereIsTriedAgain) {
   EXPECT_EQ(pauses.size(), 2U);
 }
 
+TEST_F(MirrorTest, D14AllMapsAreOfOneReadingOrStay) {
+  ASSERT_TRUE(run().ok());
+  people({person("alice", 20001), person("bob", 20002), person("carol", 20003)});
+  scim_.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("Groups")) return std::nullopt;
+    http::Response broken = json_list("{}");
+    broken.status = 500;
+    return broken;
+  });
+  EXPECT_THAT(error_of(run()), HasSubstr("answers 500"));
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("carol"))) << "who is in no group of that moment";
+  scim_.set_intercept(nullptr);
+  EXPECT_TRUE(run().ok());
+  EXPECT_THAT(map("passwd"), HasSubstr("carol"));
+}
+
 TEST_F(MirrorTest, D15OnlyGoodKeysAndBothForms) {
   const std::string second =
       "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8eHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgEA it's";
@@ -489,6 +509,88 @@ TEST_F(MirrorTest, D15OnlyGoodKeysAndBothForms) {
   EXPECT_TRUE(run({}, "roster_sshkey_form = lines\n").ok());
   EXPECT_EQ(map("sshkey"), "alice:" + std::string(kKey) + "\nalice:" + std::string(kKey) +
                                "\nalice:" + second + "\nbob:\n");
+}
+
+TEST_F(MirrorTest, D16VerifyFindsWhatIsWrong) {
+  ASSERT_TRUE(run().ok());
+  const auto settings = parse_settings(conf(), "t-1");
+  ASSERT_TRUE(settings);
+  const auto problems = [&settings](Map map) {
+    std::string all;
+    for (const std::string& problem : verify_map(*settings, map, "/nonexistent")) {
+      all += problem + "\n";
+    }
+    return all;
+  };
+  for (const Map map : kAllMaps) EXPECT_EQ(problems(map), "");
+  const auto write = [this](const char* name, const std::string& text) {
+    ASSERT_TRUE(write_file_atomic(directory_ / name, text, 0644));
+  };
+  write("passwd.cache",
+        "alice:x:20001:30000::/:/bin/sh\nalice:x\nbob:x:20002:30000::/:/bin/sh\n"
+        "bob:x:20002:30000::/:/bin/sh");
+  EXPECT_THAT(problems(Map::kPasswd),
+              AllOf(HasSubstr("line 2 has 2 fields"), HasSubstr("bob is there twice"),
+                    HasSubstr("the last line is cut"), HasSubstr(".ixname leads from bob")));
+  write("group.cache.ixgid", "");
+  EXPECT_THAT(problems(Map::kGroup), HasSubstr(".ixgid is empty"));
+  std::filesystem::remove(directory_ / "group.cache.ixname");
+  EXPECT_THAT(problems(Map::kGroup), HasSubstr("there is no .ixname"));
+  std::filesystem::remove(directory_ / "shadow.cache");
+  EXPECT_THAT(problems(Map::kShadow), HasSubstr("shadow.cache"));
+}
+
+/// As libnss-cache looks somebody up: by the index when it is not older than the map, from its
+/// offset, and through the whole file when what is there does not fit. What the index does not have
+/// is not there.
+bool found_by_libnss_cache(const std::filesystem::path& map, const std::string& name) {
+  const UniqueFd data(::open(map.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat data_status{};
+  struct stat index_status{};
+  const std::string index_path = map.string() + ".ixname";
+  const auto index = read_file(index_path, 1 << 20);
+  CHECK(data.valid() && index && ::fstat(data.get(), &data_status) == 0 &&
+        ::stat(index_path.c_str(), &index_status) == 0);
+  std::string text(static_cast<std::size_t>(data_status.st_size), '\0');
+  CHECK(::pread(data.get(), text.data(), text.size(), 0) == data_status.st_size);
+  const auto line_at = [&](std::size_t offset) {
+    return text.compare(offset, name.size() + 1, name + ":") == 0;
+  };
+  if (index_status.st_mtim.tv_sec >= data_status.st_mtim.tv_sec && !index->empty()) {
+    const std::string key = name + '\0';
+    std::size_t at = index->compare(0, key.size(), key) == 0 ? 0 : index->find('\n' + key);
+    if (at == std::string::npos) return false;
+    at += (*index)[at] == '\n' ? 1 : 0;
+    const std::size_t offset = std::stoul(index->substr(at + key.size()));
+    if (offset < text.size() && line_at(offset)) return true;
+  }
+  return line_at(0) || text.contains('\n' + name + ":");
+}
+
+TEST_F(MirrorTest, D18AReaderNeverMissesSomebodyWhileMapsChange) {
+  ASSERT_TRUE(run().ok());
+  std::atomic<bool> done = false;
+  std::atomic<int> looks = 0;
+  std::thread reader([&] {
+    while (!done) {
+      EXPECT_TRUE(found_by_libnss_cache(directory_ / "passwd.cache", "alice"));
+      EXPECT_TRUE(found_by_libnss_cache(directory_ / "passwd.cache", "bob"));
+      ++looks;
+    }
+  });
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    std::vector<std::string> all;
+    for (std::uint32_t n = 0; n < i % 7; ++n) {
+      all.push_back(person("extra" + std::to_string(n), 21000 + n));
+    }
+    all.insert(i % 2 == 0 ? all.begin() : all.end(), person("alice", 20001));
+    all.push_back(person("bob", 20002));
+    people(all);
+    EXPECT_TRUE(run().ok());
+  }
+  done = true;
+  reader.join();
+  EXPECT_GT(looks, 0);
 }
 
 TEST_F(MirrorTest, D17IdsNeverChangeHandsSilently) {
