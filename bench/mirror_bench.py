@@ -18,7 +18,7 @@ import shlex
 import shutil
 import struct
 import subprocess
-import threading
+import sys
 import time
 
 from sites import BUILD, PARTS, median, scratch_directory
@@ -128,8 +128,10 @@ class Pages:
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
+        total = sum(map(len, self.bytes.values()))
+        print(json.dumps({"port": server.server_port, "targets": self.targets, "bytes": total}),
+              flush=True)
+        server.serve_forever()
 
 
 def measured(command):
@@ -179,9 +181,11 @@ def compare(ours, theirs):
 
 def measure(people, rounds, peer):
     root = scratch_directory()
-    pages = Pages(people)
-    server = pages.serve()
-    url = f"http://127.0.0.1:{server.server_port}/scim/v2"
+    # Another process: what this one has in memory would count for those it starts.
+    server = subprocess.Popen([sys.executable, "-B", __file__, "--serve", str(people)],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    pages = json.loads(server.stdout.readline())
+    url = f"http://127.0.0.1:{pages['port']}/scim/v2"
     try:
         for name in ("ours", "theirs"):
             (root / name).mkdir()
@@ -193,7 +197,7 @@ def measure(people, rounds, peer):
         ours.run()  # the first pass writes what the others find
         ours.runs.clear()
         size = sum(file.stat().st_size for file in (root / "ours").glob("*.cache*"))
-        (root / "targets").write_text("".join(target + "\n" for target in pages.targets))
+        (root / "targets").write_text("".join(target + "\n" for target in pages["targets"]))
         floor = Contender("the bound", [PARTS / "mirror_floor", url, root / "targets", size,
                                         root / "floor"])
         contenders = [ours, floor, unchanged]
@@ -208,10 +212,10 @@ def measure(people, rounds, peer):
         if peer:
             compare(root / "ours", root / "theirs")
     finally:
-        server.shutdown()
+        server.terminate()
+        server.wait()
         shutil.rmtree(root, ignore_errors=True)
-    total = sum(map(len, pages.bytes.values()))
-    print(f"\n### {people:,} people, {total / 1e6:.1f} MB in {len(pages.targets)} pages\n\n"
+    print(f"\n### {people:,} people, {pages['bytes'] / 1e6:.1f} MB in {len(pages['targets'])} pages\n\n"
           "| | wall | CPU | memory at most |\n|---|---|---|---|")
     for contender in contenders:
         line(contender, ours)
@@ -222,7 +226,10 @@ def main():
     parser.add_argument("--people", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer", default="", help="another program, e.g. 'nsscache -c {conf} update'")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        Pages(options.serve).serve()
     for people in options.people:
         measure(people, options.rounds, options.peer)
 

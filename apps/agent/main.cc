@@ -159,7 +159,7 @@ Commands add_commands(CLI::App& app, Flags& flags) {
                      "With --nsscache-conf: write maps that shrink, or are empty");
   out.sync
       ->add_option("--accept-id", flags.mirror.pass.accepted_ids,
-                   "With --nsscache-conf: a uid or gid may belong to somebody else from now on")
+                   "With --nsscache-conf, NAME=ID: this id is this name's from now on")
       ->allow_extra_args(false);
   out.sync->add_option("--metrics-file", flags.metrics_file,
                        "With --nsscache-conf: write Prometheus text there");
@@ -202,6 +202,9 @@ void print_pass(const roster::agent::MirrorPass& pass, bool as_json) {
 
 Result<int> mirror(const Commands& commands, const Config& config, Flags flags) {
   ASSIGN_OR_RETURN(flags.mirror.interval, roster::parse_duration(flags.interval));
+  if (flags.mirror.interval < std::chrono::milliseconds(100)) {
+    return roster::fail(Code::kInvalidArgument, "--interval is below 100ms");
+  }
   if (*commands.run) {
     RETURN_IF_ERROR(roster::agent::run_mirror(config, flags.mirror, roster::system_now));
     return roster::agent::kExitOk;

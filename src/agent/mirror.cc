@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "feed/messages.h"
+#include "mirror/files.h"
 #include "mirror/lock.h"
+#include "posix/flatten.h"
 #include "posix/node.h"
 #include "posix/ssh_key.h"
 
@@ -37,35 +39,56 @@ class CacheTarget final : public mirror::Target {
   CacheTarget(NodeCache& cache, Clock clock) : cache_(cache), clock_(std::move(clock)) {}
 
   std::string_view name() const override { return "cache"; }
-  bool is_current() override { return cache_.generation() > 0; }
+  bool is_current(const std::string& mark) override {
+    return cache_.generation() > 0 && !mark.empty() && cache_.view().cursor == mark;
+  }
   void confirm() override { cache_.touch_contact(cache_.openings(), std::nullopt); }
 
-  Result<void> publish(const Settings&, const Roll& roll) override {
+  Result<std::string> publish(const Settings&, Roll& roll) override {
     const Seq seq{static_cast<std::uint64_t>(to_millis(clock_()))};
+    std::string mark = std::to_string(seq.value);
     RETURN_IF_ERROR(cache_.begin(feed::Kind::kSnapshot));
     auto collected = collect(roll, seq);
     // Whether it shrinks too much was judged with the files.
-    if (collected) collected = cache_.complete(std::to_string(seq.value), kView, true);
+    if (collected) collected = cache_.complete(mark, kView, true);
     if (!collected) {
       cache_.abort();
-      return collected;
+      return std::unexpected(collected.error());
     }
     RETURN_IF_ERROR(cache_.publish());
     confirm();
-    return {};
+    return mark;
   }
 
  private:
-  Result<void> collect(const Roll& roll, Seq seq) {
-    std::unordered_map<std::string_view, const Person*> people;
-    people.reserve(roll.people.size());
-    for (const Person& person : roll.people) people.emplace(person.name, &person);
+  /// People and groups have one space of names and of ids here, as everywhere in Roster: people
+  /// win.
+  Result<void> collect(Roll& roll, Seq seq) {
+    std::unordered_map<std::string_view, const Person*> by_name;
+    std::unordered_map<std::uint32_t, const Person*> by_uid;
+    for (const Person& person : roll.people) {
+      by_name.emplace(person.name, &person);
+      by_uid.emplace(person.uid, &person);
+    }
     std::unordered_map<std::string_view, std::vector<std::uint64_t>> groups_of;
     for (const Team& group : roll.groups) {
-      const auto owner = people.find(group.name);
-      const bool has_private = owner != people.end() && owner->second->uid == owner->second->gid;
-      // The person's own group is there with the person.
-      if (has_private && owner->second->gid == group.gid) continue;
+      const auto named = by_name.find(group.name);
+      const auto numbered = by_uid.find(group.gid);
+      if (named != by_name.end() && named->second->uid == group.gid &&
+          named->second->gid == group.gid &&
+          (group.members.empty() || group.members == group.name)) {
+        continue;  // the person's own group: it is there with the person
+      }
+      if (named != by_name.end() || numbered != by_uid.end()) {
+        const std::string owner(named != by_name.end() ? named->second->name
+                                                       : numbered->second->name);
+        roll.refuse(
+            {.kind = "group",
+             .id = std::string(group.id),
+             .name = std::string(group.name),
+             .reason = "not in the mapped cache: the person " + owner + " has this name or id"});
+        continue;
+      }
       ASSIGN_OR_RETURN(auto name, posix::GroupName::parse(group.name));
       RETURN_IF_ERROR(cache_.apply(posix::NodeGroup{
           .n = group.n, .seq = seq, .name = std::move(name), .gid = group.gid, .parents = {}}));
@@ -76,6 +99,7 @@ class CacheTarget final : public mirror::Target {
     for (const Person& person : roll.people) {
       auto& groups = groups_of[person.name];
       std::ranges::sort(groups);
+      groups.resize(std::min(groups.size(), posix::kEffectiveGroupsMax));
       RETURN_IF_ERROR(apply(person, std::move(groups), seq));
     }
     return {};
@@ -119,10 +143,11 @@ class KubernetesTarget final : public mirror::Target {
 
   std::string_view name() const override { return "kubernetes"; }
   /// Somebody may have changed or removed them: only asking tells.
-  bool is_current() override { return false; }
+  bool is_current(const std::string&) override { return false; }
   void confirm() override {}
-  Result<void> publish(const Settings& settings, const Roll& roll) override {
-    return secrets_.publish(settings, roll);
+  Result<std::string> publish(const Settings& settings, Roll& roll) override {
+    RETURN_IF_ERROR(secrets_.publish(settings, roll));
+    return std::string();
   }
   void interrupt() { secrets_.interrupt(); }
 
@@ -218,8 +243,9 @@ Result<mirror::PassResult> MirrorFeeder::pass() {
       settings, options, [this](std::chrono::milliseconds time) { return stop_.wait_for(time); },
       clock_);
   result.record(metrics_, clock_());
-  const auto report = settings.state_file.parent_path() / "roster-mirror-report.json";
-  if (auto written = write_file_atomic(report, result.to_json(clock_()) + "\n", 0644); !written) {
+  // What was refused may hold addresses: for the owner and the group.
+  const std::string report = result.to_json(clock_()) + "\n";
+  if (auto written = write_file_atomic(mirror::report_file(settings), report, 0640); !written) {
     log::warn("cannot write the report", {{"error", written.error().message}});
   }
   return result;
@@ -233,8 +259,11 @@ void MirrorFeeder::run(const std::function<void()>& between) {
       status_.set_phase(Phase::kFollowing);
       log::debug("the maps are what the server has",
                  {{"requests", result->traffic.requests}, {"seconds", result->seconds}});
+    } else if (!result && result.error().code == Code::kAlreadyExists) {
+      log::info("the pass is left out", {{"reason", result.error().message}});
     } else {
       const Error error = result ? failure_of(*result) : result.error();
+      if (!result) mirror::record_failure(metrics_);
       const bool unreachable = error.code == Code::kUnavailable || error.code == Code::kDataLoss;
       status_.set_failure(unreachable ? Phase::kUnreachable : Phase::kRefused, error, clock_());
       log::warn("a pass failed; what is published goes on being served",

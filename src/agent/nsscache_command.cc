@@ -8,12 +8,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "agent/commands.h"
+#include "agent/errors.h"
 #include "agent/mirror.h"
 #include "base/log.h"
 #include "mirror/files.h"
@@ -28,6 +30,7 @@ using mirror::Settings;
 
 constexpr int kExitLocked = 200;
 constexpr const char* kDefaultConf = "/etc/nsscache.conf";
+constexpr const char* kAgentConf = "/etc/roster/agent.toml";
 constexpr const char* kExamples = R"(
 Examples:
   nsscache update
@@ -48,7 +51,7 @@ struct Flags {
   bool epoch = false;
   unsigned sleep_seconds = 0;
   std::vector<std::string> maps;
-  std::vector<std::uint32_t> accepted_ids;
+  std::vector<std::string> accepted_ids;
   std::string text_form = "NSS map: %(map)s\n%(key)s: %(value)s";
 };
 
@@ -71,8 +74,9 @@ MirrorOptions mirror_options(const Flags& flags) {
 
 int status_of(const mirror::PassResult& result) {
   if (result.error) {
-    const bool of_source = result.error->code != Code::kInternal;
-    return of_source ? EX_TEMPFAIL : 1;
+    return result.error->keyword == kLocal || result.error->code == Code::kInvalidArgument
+               ? 1
+               : EX_TEMPFAIL;
   }
   int bad = 0;
   for (const mirror::MapResult& map : result.maps) bad += map.error.empty() ? 0 : 1;
@@ -105,9 +109,14 @@ int update(const Flags& flags) {
   const auto settings = read_mirror_settings(options);
   if (!settings) return fail_with(settings.error(), 1);
   if (flags.force_lock) mirror::end_lock_holder(settings->lock_file);
-  Config config;
+  // The deny file and the node's accounts are where the agent has them.
+  std::error_code absent;
+  std::optional<std::filesystem::path> own;
+  if (std::filesystem::exists(kAgentConf, absent)) own = kAgentConf;
+  const auto config = load_config(own);
+  if (!config) return fail_with(config.error(), 1);
   Metrics metrics;
-  const auto result = mirror_once(config, options, metrics, system_now);
+  const auto result = mirror_once(*config, options, metrics, system_now);
   if (!result) {
     return fail_with(result.error(), result.error().code == Code::kAlreadyExists ? kExitLocked : 1);
   }
@@ -138,7 +147,7 @@ std::string local_time(Timestamp at) {
 }
 
 int show_status(const Settings& settings, const Flags& flags) {
-  for (const Map map : settings.maps) {
+  for (const Map map : settings.written) {
     const auto updated = mirror::read_update_stamp(settings, map);
     const std::string none = flags.epoch ? "0" : "Unknown";
     std::string when = none;
@@ -154,7 +163,7 @@ int show_status(const Settings& settings, const Flags& flags) {
 
 int verify(const Settings& settings) {
   int bad = 0;
-  for (const Map map : settings.maps) {
+  for (const Map map : settings.written) {
     const std::vector<std::string> problems = mirror::verify_map(settings, map);
     for (const std::string& problem : problems) {
       std::fprintf(stderr, "nsscache: %s\n", problem.c_str());
@@ -192,7 +201,7 @@ Commands add_commands(CLI::App& app, Flags& flags) {
     command->add_option("-s,--sleep", flags.sleep_seconds, "Wait so many seconds before");
     command
         ->add_option("--accept-id", flags.accepted_ids,
-                     "A uid or gid may belong to somebody else from now on")
+                     "NAME=ID: this id is this name's from now on")
         ->allow_extra_args(false);
   }
   out.status->add_flag("--epoch", flags.epoch, "Seconds since 1970");
@@ -227,7 +236,9 @@ int run_nsscache_command(std::span<const std::string> arguments) {
     app.parse(reversed);
   } catch (const CLI::ExtrasError& error) {
     app.exit(error);
-    return app.get_subcommands().empty() ? EX_SOFTWARE : 2;
+    const std::vector<std::string> unknown = app.remaining();
+    const bool option = !unknown.empty() && unknown.front().starts_with('-');
+    return app.get_subcommands().empty() && !option ? EX_SOFTWARE : 2;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }

@@ -22,6 +22,7 @@ constexpr milliseconds kRetry{5'000};
 mirror::Settings settings_of_all_maps() {
   mirror::Settings settings;
   settings.maps.assign(mirror::kAllMaps.begin(), mirror::kAllMaps.end());
+  settings.written = settings.maps;
   return settings;
 }
 
@@ -182,6 +183,9 @@ void SecretFollower::run() {
     notified_ = false;
     lock.unlock();
     const auto published = publish();
+    if (!published && published.error().code != Code::kUnavailable) {
+      log::warn("cannot publish Secrets", {{"error", published.error().message}});
+    }
     lock.lock();
     changed_.wait_for(lock, published ? kEvery : kRetry, [this] { return notified_ || stopped_; });
     changed_.wait_for(lock, kCoalesce, [this] { return stopped_; });

@@ -154,7 +154,8 @@ std::string StatusBoard::to_json(const NodeCache::View& cache, Timestamp now) co
                               {"since", time_or_null(failing_since_)}};
   }
   if (!mirror_.empty()) {
-    if (auto pass = json::parse(mirror_)) o["mirror"] = std::move(*pass);
+    constexpr json::Limits kLimits{.bytes_max = 64 << 20};
+    if (auto pass = json::parse(mirror_, kLimits)) o["mirror"] = std::move(*pass);
   }
   return json::serialize(o);
 }

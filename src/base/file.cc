@@ -108,12 +108,19 @@ Result<StagedFile> StagedFile::create(const std::filesystem::path& target) {
   static std::atomic<unsigned> counter{0};
   std::filesystem::path directory = target.parent_path();
   if (directory.empty()) directory = ".";
-  std::filesystem::path temporary =
-      directory / ("." + target.filename().string() + "." + std::to_string(::getpid()) + "." +
-                   std::to_string(counter.fetch_add(1)) + ".tmp");
-  UniqueFd fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd.valid()) return std::unexpected(errno_error("create " + temporary.string(), errno));
-  return StagedFile(target, std::move(temporary), std::move(fd));
+  // Somebody who was killed may have left one: in a container every process has the same number.
+  constexpr int kTries = 1000;
+  for (int attempt = 1;; ++attempt) {
+    std::filesystem::path temporary =
+        directory / ("." + target.filename().string() + "." + std::to_string(::getpid()) + "." +
+                     std::to_string(counter.fetch_add(1)) + ".tmp");
+    UniqueFd fd(
+        ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (fd.valid()) return StagedFile(target, std::move(temporary), std::move(fd));
+    if (errno != EEXIST || attempt == kTries) {
+      return std::unexpected(errno_error("create " + temporary.string(), errno));
+    }
+  }
 }
 
 Result<void> StagedFile::append(std::string_view bytes) {

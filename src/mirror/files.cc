@@ -30,10 +30,9 @@ Access access_of(Map map) {
   const std::string path = "/etc/" + std::string(map_name(map));
   struct stat status;
   if (map != Map::kSshKey && ::stat(path.c_str(), &status) == 0) {
-    // Only root can give files away; as somebody else, they stay the writer's.
-    const bool root = ::geteuid() == 0;
-    return {status.st_mode & 0777,
-            root ? std::optional(FileOwner{status.st_uid, status.st_gid}) : std::nullopt};
+    // Only root can give files away; as somebody else, they stay the writer's, who reads them.
+    if (::geteuid() != 0) return {(status.st_mode & 0777) | 0400, std::nullopt};
+    return {status.st_mode & 0777, FileOwner{status.st_uid, status.st_gid}};
   }
   switch (map) {
     case Map::kSshKey:
@@ -134,6 +133,10 @@ std::filesystem::path with_suffix(const std::filesystem::path& path, std::string
   return path.string() + std::string(suffix);
 }
 
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
 std::filesystem::path stamp_path(const Settings& settings, Map map) {
   return settings.timestamp_dir / ("timestamp-" + std::string(map_name(map)) + "-update");
 }
@@ -182,25 +185,19 @@ void MapFiles::drop(Map map) {
   staged_.swap(kept);
 }
 
-Result<void> MapFiles::commit() {
-  std::vector<std::filesystem::path> directories;
-  Result<void> committed;
+std::map<Map, Error> MapFiles::commit() {
+  std::map<Map, Error> problems;
+  std::map<std::filesystem::path, Map> directories;
   for (Staged& each : staged_) {
-    // All that can be put into place is; the first that cannot is told.
-    auto placed = each.file.commit();
-    if (!placed && committed) committed = std::move(placed);
-    std::filesystem::path directory = each.file.target().parent_path();
-    if (directory.empty()) directory = ".";
-    if (std::ranges::find(directories, directory) == directories.end()) {
-      directories.push_back(std::move(directory));
-    }
+    // All that can be put into place is.
+    if (auto placed = each.file.commit(); !placed) problems.emplace(each.map, placed.error());
+    directories.emplace(directory_of(each.file.target()), each.map);
   }
   staged_.clear();
-  for (const std::filesystem::path& directory : directories) {
-    auto synced = fsync_directory(directory);
-    if (!synced && committed) committed = std::move(synced);
+  for (const auto& [directory, map] : directories) {
+    if (auto synced = fsync_directory(directory); !synced) problems.emplace(map, synced.error());
   }
-  return committed;
+  return problems;
 }
 
 Result<void> write_update_stamp(const Settings& settings, Map map, Timestamp now) {
@@ -218,19 +215,31 @@ std::optional<Timestamp> read_update_stamp(const Settings& settings, Map map) {
 }
 
 void remove_leftovers(const Settings& settings) {
+  std::vector<std::filesystem::path> targets{settings.state_file, memory_file(settings),
+                                             report_file(settings)};
   for (const Map map : settings.maps) {
-    const std::filesystem::path path = settings.files_of(map).of(map);
-    std::filesystem::path directory = path.parent_path();
-    if (directory.empty()) directory = ".";
+    targets.push_back(settings.files_of(map).of(map));
+    targets.push_back(stamp_path(settings, map));
+  }
+  for (const std::filesystem::path& path : targets) {
     const std::string prefix = "." + path.filename().string() + ".";
     std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-      const std::string name = entry.path().filename().string();
+    std::filesystem::directory_iterator entry(directory_of(path), error);
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
       if (!name.starts_with(prefix) || !name.ends_with(".tmp")) continue;
       std::error_code ignored;
-      std::filesystem::remove(entry.path(), ignored);
+      std::filesystem::remove(entry->path(), ignored);
     }
   }
+}
+
+std::filesystem::path memory_file(const Settings& settings) {
+  return settings.state_file.string() + ".ids";
+}
+
+std::filesystem::path report_file(const Settings& settings) {
+  return directory_of(settings.state_file) / "roster-mirror-report.json";
 }
 
 }  // namespace roster::mirror

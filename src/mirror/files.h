@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +35,8 @@ class MapFiles {
   Result<Written> stage(const Roll& roll, Map map);
   /// Takes back what was staged for a map.
   void drop(Map map);
-  /// Puts all that was staged, and differs, into place.
-  Result<void> commit();
+  /// Puts all that was staged, and differs, into place; by map, what could not be.
+  std::map<Map, Error> commit();
 
  private:
   struct Staged {
@@ -50,6 +52,10 @@ class MapFiles {
 Result<void> write_update_stamp(const Settings& settings, Map map, Timestamp now);
 /// Nothing when there is none, or it is not a time.
 std::optional<Timestamp> read_update_stamp(const Settings& settings, Map map);
+
+/// The memory of ids beside the state file, and the report of the last pass.
+std::filesystem::path memory_file(const Settings& settings);
+std::filesystem::path report_file(const Settings& settings);
 
 /// Removes what an interrupted pass left. Under the lock.
 void remove_leftovers(const Settings& settings);

@@ -1,5 +1,6 @@
 #include "mirror/identity_memory.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -59,7 +60,7 @@ Result<IdentityMemory> IdentityMemory::parse(std::string_view text) {
     entry.id = std::move(*id);
     memory.next_n_ = entry.n + 1;
     memory.entries_.push_back(std::move(entry));
-    if (!memory.entries_.back().replaced) memory.index(memory.entries_.size() - 1);
+    memory.index(memory.entries_.size() - 1);
   }
   return memory;
 }
@@ -83,18 +84,28 @@ void IdentityMemory::index(std::size_t at) {
   Index& index = index_of(entry.kind);
   index.by_number[entry.number] = at;
   index.by_name[entry.name] = at;
-  index.by_id[entry.id] = at;
+  if (!entry.id.empty()) index.by_id[entry.id] = at;
 }
 
-void IdentityMemory::replace(Index& index, std::size_t at) {
-  Entry& entry = entries_[at];
-  entry.replaced = true;
-  index.by_number.erase(entry.number);
-  index.by_name.erase(entry.name);
-  if (const auto found = index.by_id.find(entry.id);
-      found != index.by_id.end() && found->second == at) {
-    index.by_id.erase(found);
+void IdentityMemory::accept(std::string_view name, std::uint32_t number) {
+  accepted_.push_back({.name = std::string(name), .number = number, .used = false});
+}
+
+std::vector<std::string> IdentityMemory::unused() const {
+  std::vector<std::string> out;
+  for (const Accepted& each : accepted_) {
+    if (!each.used) out.push_back(each.name + "=" + std::to_string(each.number));
   }
+  return out;
+}
+
+bool IdentityMemory::is_accepted(const Claim& claim) {
+  const auto found = std::ranges::find_if(accepted_, [&claim](const Accepted& each) {
+    return each.name == claim.name && each.number == claim.number;
+  });
+  if (found == accepted_.end()) return false;
+  found->used = true;
+  return true;
 }
 
 bool IdentityMemory::knows(Kind kind, std::uint32_t number, std::string_view name,
@@ -103,7 +114,7 @@ bool IdentityMemory::knows(Kind kind, std::uint32_t number, std::string_view nam
   const auto found = known.by_number.find(number);
   if (found == known.by_number.end()) return false;
   const Entry& entry = entries_[found->second];
-  return entry.name == name && entry.id == id;
+  return !entry.replaced && entry.name == name && entry.id == id;
 }
 
 Result<std::uint64_t> IdentityMemory::claim(Kind kind, const Claim& claim) {
@@ -114,7 +125,8 @@ Result<std::uint64_t> IdentityMemory::claim(Kind kind, const Claim& claim) {
   const auto name_owner = known.by_name.find(name);
   const bool number_known = number_owner != known.by_number.end();
   const bool name_known = name_owner != known.by_name.end();
-  if (number_known && name_known && number_owner->second == name_owner->second) {
+  if (number_known && name_known && number_owner->second == name_owner->second &&
+      !entries_[number_owner->second].replaced) {
     // A resource that was made anew for the same identity has another id.
     Entry& entry = entries_[number_owner->second];
     if (entry.id != id) {
@@ -131,8 +143,12 @@ Result<std::uint64_t> IdentityMemory::claim(Kind kind, const Claim& claim) {
   const auto same_resource = known.by_id.find(id);
   const bool resource_known = same_resource != known.by_id.end();
   const std::string mend =
-      "; if this is meant, accept it: --accept-id " + std::to_string(claim.number);
-  if (!accepted_.contains(claim.number)) {
+      "; if this is meant, accept it: --accept-id " + name + "=" + std::to_string(claim.number);
+  const bool news = !number_known && !name_known && !resource_known;
+  if (news && entries_.size() >= kEntriesMax) {
+    return fail(Code::kTooLarge, "too many identities are remembered for one more");
+  }
+  if (!news && !is_accepted(claim)) {
     const std::string number = std::string(what(kind)) + std::to_string(claim.number);
     if (number_known) {
       return fail(Code::kFailedPrecondition, number + " belongs to " +
@@ -153,12 +169,11 @@ Result<std::uint64_t> IdentityMemory::claim(Kind kind, const Claim& claim) {
                       number + " now" + mend);
     }
   }
-  std::set<std::size_t> superseded;
-  if (number_known) superseded.insert(number_owner->second);
-  if (name_known) superseded.insert(name_owner->second);
-  if (resource_known) superseded.insert(same_resource->second);
-  for (const std::size_t at : superseded) replace(known, at);
-  accepted_.erase(claim.number);
+  std::vector<std::size_t> superseded;
+  if (number_known) superseded.push_back(number_owner->second);
+  if (name_known) superseded.push_back(name_owner->second);
+  if (resource_known) superseded.push_back(same_resource->second);
+  for (const std::size_t at : superseded) entries_[at].replaced = true;
   entries_.push_back({.kind = kind,
                       .n = next_n_,
                       .number = claim.number,

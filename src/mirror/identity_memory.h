@@ -3,7 +3,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,10 +20,12 @@ enum class Kind : std::uint8_t { kUser, kGroup };
 /// the server stays remembered.
 ///
 /// A claim is good when its number and its name belong together as they did before, or both are
-/// new. Everything else is refused until an operator accepts the number.
+/// new. Everything else is refused until an operator accepts the pair. A number or name that was
+/// given up is not free for others.
 class IdentityMemory {
  public:
   static constexpr std::size_t kFileBytesMax = std::size_t{1} << 30;
+  static constexpr std::size_t kEntriesMax = 3'000'000;
 
   /// The text of save(); empty for a new one. kDataLoss with the line that is wrong.
   static Result<IdentityMemory> parse(std::string_view text);
@@ -40,8 +41,10 @@ class IdentityMemory {
   Result<std::uint64_t> claim(Kind kind, const Claim& claim);
   /// Whether this resource had exactly this number and name when they were last seen.
   bool knows(Kind kind, std::uint32_t number, std::string_view name, std::string_view id) const;
-  /// The next claim of this number is good, whoever had it or the name before.
-  void accept(std::uint32_t number) { accepted_.insert(number); }
+  /// A claim of this number by this name is good once, whoever had either before.
+  void accept(std::string_view name, std::uint32_t number);
+  /// Acceptances that no claim has used.
+  std::vector<std::string> unused() const;
 
   /// Whether anything was learnt since parse().
   bool changed() const { return changed_; }
@@ -63,13 +66,18 @@ class IdentityMemory {
   };
 
   void index(std::size_t at);
-  void replace(Index& index, std::size_t at);
   Index& index_of(Kind kind) { return indexes_[static_cast<std::size_t>(kind)]; }
 
   std::vector<Entry> entries_;
   std::array<Index, 2> indexes_;
   std::uint64_t next_n_ = 1;
-  std::set<std::uint32_t> accepted_;
+  struct Accepted {
+    std::string name;
+    std::uint32_t number;
+    bool used;
+  };
+  bool is_accepted(const Claim& claim);
+  std::vector<Accepted> accepted_;
   bool changed_ = false;
 };
 

@@ -2,15 +2,21 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "base/file.h"
 
 namespace roster::mirror {
 namespace {
+
+constexpr std::chrono::seconds kEndWait{5};
+constexpr std::chrono::milliseconds kEndPoll{20};
 
 struct flock whole_file(short type) {
   struct flock lock{};
@@ -20,7 +26,10 @@ struct flock whole_file(short type) {
 }
 
 UniqueFd open_lock(const std::filesystem::path& path) {
-  return UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  // For its owner only: whoever may read a file may lock it, too, and hold everything up.
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (fd.valid()) ::fchmod(fd.get(), 0600);
+  return fd;
 }
 
 /// 0 when nobody has it.
@@ -53,12 +62,16 @@ Result<PassLock> PassLock::take(const std::filesystem::path& path) {
 
 void end_lock_holder(const std::filesystem::path& path) {
   const UniqueFd fd = open_lock(path);
-  const pid_t holder = fd.valid() ? holder_of(fd.get()) : 0;
-  if (holder <= 1) return;
-  const auto command = read_file("/proc/" + std::to_string(holder) + "/cmdline", 64 << 10);
-  if (!command) return;
-  if (command->contains("nsscache") || command->contains("roster-agent")) {
-    ::kill(holder, SIGTERM);
+  const auto until = std::chrono::steady_clock::now() + kEndWait;
+  bool asked = false;
+  while (fd.valid() && std::chrono::steady_clock::now() < until) {
+    const pid_t holder = holder_of(fd.get());
+    if (holder <= 1) return;
+    const auto command = read_file("/proc/" + std::to_string(holder) + "/cmdline", 64 << 10);
+    const bool agent = command && command->contains(std::string("\0run\0", 5));
+    if (!asked && command && !agent && command->contains("nsscache")) ::kill(holder, SIGTERM);
+    asked = true;
+    std::this_thread::sleep_for(kEndPoll);
   }
 }
 

@@ -20,8 +20,8 @@ class PassLock {
   UniqueFd fd_;
 };
 
-/// SIGTERM for the process that holds the lock, when its command line says that it is nsscache or
-/// roster-agent.
+/// SIGTERM for the process that holds the lock, when its command line says that it is nsscache, and
+/// up to five seconds for its end. An agent that runs is not ended: its pass is waited for.
 void end_lock_holder(const std::filesystem::path& path);
 
 }  // namespace roster::mirror

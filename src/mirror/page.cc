@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/unicode.h"
 #include "posix/gecos.h"
 #include "posix/home.h"
 #include "posix/id_ranges.h"
@@ -23,6 +24,8 @@ namespace {
 namespace dom = simdjson::dom;
 
 constexpr std::size_t kDepthMax = 64;
+constexpr std::size_t kCursorBytesMax = 4096;
+constexpr std::int64_t kNumberMax = std::int64_t{1} << 53;
 constexpr std::size_t kIdBytesMax = 256;
 constexpr std::size_t kReasonBytesMax = 200;
 constexpr std::string_view kEnterprise =
@@ -50,8 +53,10 @@ std::optional<std::string_view> text_of(std::optional<dom::element> element) {
   return text;
 }
 
+/// An empty text is as good as none.
 std::optional<std::string_view> text_at(dom::element of, const Path& path) {
-  return text_of(at(of, path));
+  const auto text = text_of(at(of, path));
+  return text && text->empty() ? std::nullopt : text;
 }
 
 std::optional<std::string_view> text_member(dom::element of, std::string_view name) {
@@ -114,6 +119,7 @@ struct PageReader::Impl {
   Result<void> take_person(dom::element resource, std::string_view id);
   Result<void> take_group(dom::element resource, std::string_view id);
 
+  static Result<bool> read_active(dom::element resource);
   Result<std::string_view> read_name(dom::element resource);
   Result<std::uint32_t> read_id(dom::element resource, const Path& path, std::string_view what);
   std::string_view read_gecos(dom::element resource);
@@ -149,7 +155,11 @@ Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind
   page.total = number_of(member(root, "totalResults"));
   page.start = number_of(member(root, "startIndex"));
   page.per_page = number_of(member(root, "itemsPerPage"));
+  for (const auto& number : {page.total, page.start, page.per_page}) {
+    if (number && (*number < 0 || *number > kNumberMax)) return no_list("its numbers are none");
+  }
   page.next_cursor = text_member(root, "nextCursor").value_or("");
+  if (page.next_cursor.size() > kCursorBytesMax) return no_list("nextCursor is too long");
   const auto resources = member(root, "Resources");
   dom::array list;
   if (!resources) {
@@ -180,8 +190,8 @@ void PageReader::Impl::read_resource(dom::element resource, std::string_view kin
   if (taken) return;
   const auto name = text_member(resource, kind == "user" ? "userName" : "displayName");
   roll.refuse({.kind = std::string(kind),
-               .id = posix::sanitize_gecos(id.substr(0, kIdBytesMax)),
-               .name = posix::sanitize_gecos(name.value_or("").substr(0, kReasonBytesMax)),
+               .id = std::string(id.substr(0, kIdBytesMax)),
+               .name = std::string(name.value_or("").substr(0, kReasonBytesMax)),
                .reason = taken.error().message});
 }
 
@@ -197,15 +207,7 @@ Result<void> PageReader::Impl::take_person(dom::element resource, std::string_vi
   if (!attributes.gid.empty()) {
     ASSIGN_OR_RETURN(person.gid, read_id(resource, attributes.gid, "gid"));
   }
-  if (const auto active = member(resource, "active")) {
-    bool value = true;
-    if (active->get(value) != simdjson::SUCCESS) {
-      // Entra sends "False" where it means false (and so may what stands behind it).
-      const auto text = text_of(active);
-      value = !text || (*text != "False" && *text != "false");
-    }
-    person.active = value;
-  }
+  ASSIGN_OR_RETURN(person.active, read_active(resource));
   if (settings.has(Map::kPasswd)) {
     person.gecos = read_gecos(resource);
     ASSIGN_OR_RETURN(person.home, read_home(resource, person.name));
@@ -214,6 +216,18 @@ Result<void> PageReader::Impl::take_person(dom::element resource, std::string_vi
   if (settings.has(Map::kSshKey)) person.keys = read_keys(resource, id, person.name);
   roll.people.push_back(person);
   return {};
+}
+
+/// Also as a text: Entra sends "False", and so may what stands behind it.
+Result<bool> PageReader::Impl::read_active(dom::element resource) {
+  const auto active = member(resource, "active");
+  if (!active) return true;
+  bool value = false;
+  if (active->get(value) == simdjson::SUCCESS) return value;
+  const auto text = text_of(active);
+  if (text && ascii_iequals(*text, "true")) return true;
+  if (text && ascii_iequals(*text, "false")) return false;
+  return refused("active is neither true nor false");
 }
 
 Result<std::string_view> PageReader::Impl::read_name(dom::element resource) {
@@ -282,7 +296,7 @@ Result<std::string_view> PageReader::Impl::read_shell(dom::element resource) {
   std::optional<std::string_view> text;
   if (!attributes.shell.empty()) text = text_at(resource, attributes.shell);
   if (!text) text = text_at(resource, {std::string(kEnterprise), "loginShell"});
-  if (!text || text->empty()) text = attributes.default_shell;
+  if (!text) text = attributes.default_shell;
   if (const auto valid = posix::validate_shell_path(*text); !valid) {
     return refused("shell " + in_quotes(*text) + ": " + valid.error().message);
   }
@@ -339,8 +353,8 @@ Result<std::string_view> PageReader::Impl::read_group_name(dom::element resource
                                                            std::string_view id) {
   std::optional<std::string_view> text;
   if (!attributes.group_name.empty()) text = text_at(resource, attributes.group_name);
-  if (!text) text = text_member(resource, "displayName");
-  if (!text) text = text_member(resource, "name");
+  if (!text) text = text_at(resource, {"displayName"});
+  if (!text) text = text_at(resource, {"name"});
   if (!text) text = id;
   const auto name = posix::GroupName::parse(*text);
   if (!name) return refused(in_quotes(*text) + ": " + name.error().message);

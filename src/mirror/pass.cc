@@ -1,6 +1,7 @@
 #include "mirror/pass.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "base/encoding.h"
@@ -40,17 +41,70 @@ std::string hash_of_inputs(const Settings& settings, const nsscache::LocalRules&
   return hex_encode(crypto::sha256(text));
 }
 
-std::filesystem::path memory_path(const Settings& settings) {
-  return settings.state_file.string() + ".ids";
+/// What this node fails by is not the server's fault.
+template <typename T>
+Result<T> on_this_node(Result<T> result) {
+  if (!result) result.error().keyword = "local";
+  return result;
 }
 
-Result<IdentityMemory> load_memory(const std::filesystem::path& path) {
+/// Nothing when it is not one.
+std::optional<std::uint32_t> id_in(std::string_view text) {
+  std::uint32_t id = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (text.empty() || error != std::errc() || stop != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return id;
+}
+
+/// Of nsscache's files, which know whom ids belong to before there is a memory.
+void learn_from_files(const Settings& settings, IdentityMemory& memory) {
+  constexpr std::size_t kBytesMax = std::size_t{1} << 30;
+  for (const auto& [map, kind] :
+       {std::pair{Map::kPasswd, Kind::kUser}, {Map::kGroup, Kind::kGroup}}) {
+    if (!settings.has(map)) continue;
+    const auto text = read_file(settings.files_of(map).of(map), kBytesMax);
+    if (!text) continue;
+    each_line(*text, [&memory, kind](std::string_view line) {
+      const std::size_t name_end = line.find(':');
+      const std::size_t id_begin = line.find(':', name_end + 1);
+      if (name_end == 0 || id_begin == std::string_view::npos) return;
+      const std::string_view rest = line.substr(id_begin + 1);
+      const auto id = id_in(rest.substr(0, rest.find(':')));
+      // A clash in there is settled by whoever comes first.
+      if (id) (void)memory.claim(kind, {*id, line.substr(0, name_end), ""});
+    });
+  }
+}
+
+Result<IdentityMemory> load_memory(const Settings& settings) {
+  const std::filesystem::path path = memory_file(settings);
   const auto text = read_file(path, IdentityMemory::kFileBytesMax);
-  if (!text && text.error().code == Code::kNotFound) return IdentityMemory();
+  if (!text && text.error().code == Code::kNotFound) {
+    IdentityMemory memory;
+    learn_from_files(settings, memory);
+    return memory;
+  }
   if (!text) return std::unexpected(text.error());
+  if (text->empty())
+    return fail(Code::kDataLoss, path.string() + " is empty: put a good copy there");
   auto memory = IdentityMemory::parse(*text);
   if (!memory) return fail_in(path.string(), memory.error());
   return memory;
+}
+
+/// "NAME=ID".
+Result<void> accept(IdentityMemory& memory, const std::string& text) {
+  const std::size_t at = text.find('=');
+  const auto id =
+      at == std::string::npos ? std::nullopt : id_in(std::string_view(text).substr(at + 1));
+  if (!id || at == 0) {
+    return fail(Code::kInvalidArgument,
+                "--accept-id " + text + ": it is NAME=ID, as in alice=20001");
+  }
+  memory.accept(std::string_view(text).substr(0, at), *id);
+  return {};
 }
 
 class Pass {
@@ -73,42 +127,52 @@ class Pass {
     remove_leftovers(settings_);
     const std::string inputs = hash_of_inputs(settings_, options_.local);
     ASSIGN_OR_RETURN(source_, Source::create(settings_, pause_));
-    if (is_current(inputs)) {
-      confirm();
-      return {};
-    }
+    if (is_current(inputs)) return {};
     ASSIGN_OR_RETURN(PassState state, read());
-    ASSIGN_OR_RETURN(IdentityMemory memory, load_memory(memory_path(settings_)));
-    for (const std::uint32_t id : options_.accepted_ids) memory.accept(id);
+    ASSIGN_OR_RETURN(IdentityMemory memory, on_this_node(load_memory(settings_)));
+    for (const std::string& text : options_.accepted_ids) RETURN_IF_ERROR(accept(memory, text));
     resolve(settings_, nsscache::RuleSet(options_.local), memory, roll_);
+    for (const std::string& pair : memory.unused()) {
+      result_.notes.push_back("--accept-id " + pair + " was not needed: nobody claimed it");
+    }
+    MapFiles files(settings_);
+    stage_maps(files);
+    // Before anybody is served, and not for a reading that is refused: whom an id was published
+    // for is never forgotten, and what was not is not remembered.
+    if (memory.changed() && is_any_good()) {
+      RETURN_IF_ERROR(on_this_node(write_file_atomic(memory_file(settings_), memory.save(), 0600)));
+    }
+    commit_maps(files);
+    publish_targets(state);
     result_.people = roll_.people.size();
     result_.groups = roll_.groups.size();
     result_.refused = roll_.refused();
     result_.refusals = roll_.refusals();
-    // Before anybody is served: an id that was published is never forgotten.
-    if (memory.changed()) {
-      RETURN_IF_ERROR(write_file_atomic(memory_path(settings_), memory.save(), 0600));
-    }
-    RETURN_IF_ERROR(write_maps());
-    publish_targets();
-    if (!result_.ok()) return {};
+    // Files that were left alone may not be what the server has.
+    if (!result_.ok() || settings_.written.size() != settings_.maps.size()) return {};
     state.inputs = inputs;
     state.files = stamps_of_files(settings_);
-    return state.save(settings_.state_file);
+    state.report = result_.keep();
+    if (auto saved = state.save(settings_.state_file); !saved) {
+      result_.notes.push_back("the next pass reads everything: " + saved.error().message);
+    }
+    return {};
   }
 
-  /// Whether the server says that nothing changed, and nothing else did.
+  /// Whether the server says that nothing changed, and nothing else did; all is told then.
   bool is_current(const std::string& inputs) {
     if (options_.full || !options_.accepted_ids.empty()) return false;
     const PassState state = PassState::load(settings_.state_file);
     if (state.inputs != inputs || state.files != stamps_of_files(settings_)) return false;
     for (Target* target : options_.targets) {
-      if (!target->is_current()) return false;
+      const auto mark = state.targets.find(std::string(target->name()));
+      if (!target->is_current(mark == state.targets.end() ? "" : mark->second)) return false;
     }
-    if (wants_people()) {
-      if (!source_->is_unchanged(state.users)) return false;
-    }
-    return !settings_.has(Map::kGroup) || source_->is_unchanged(state.groups);
+    if (wants_people() && !source_->is_unchanged(state.users)) return false;
+    if (settings_.has(Map::kGroup) && !source_->is_unchanged(state.groups)) return false;
+    result_.recall(state.report);
+    confirm();
+    return true;
   }
 
   bool wants_people() const {
@@ -118,9 +182,10 @@ class Pass {
   void confirm() {
     result_.conditional = true;
     for (Target* target : options_.targets) target->confirm();
-    for (const Map map : settings_.maps) {
+    for (const Map map : settings_.written) {
       MapResult result(map);
       result.outcome = Outcome::kUnchanged;
+      result.entries = result_.kept_entries[std::string(map_name(map))];
       result_.maps.push_back(std::move(result));
       stamp(result_.maps.back());
     }
@@ -163,9 +228,9 @@ class Pass {
     }
   }
 
-  Result<void> write_maps() {
-    MapFiles files(settings_);
-    for (const Map map : settings_.maps) {
+  void stage_maps(MapFiles& files) {
+    bool people_refused = false;
+    for (const Map map : settings_.written) {
       MapResult result(map);
       const auto written = files.stage(roll_, map);
       if (!written) {
@@ -175,17 +240,28 @@ class Pass {
         judge(*written, result);
         if (result.outcome == Outcome::kRefused) files.drop(map);
       }
+      people_refused |= map != Map::kGroup && result.outcome == Outcome::kRefused;
       result_.maps.push_back(std::move(result));
     }
-    auto committed = files.commit();
+    // Whoever keeps the account keeps the groups.
     for (MapResult& each : result_.maps) {
-      if (!committed && each.outcome == Outcome::kPublished) {
+      if (!people_refused || each.map != Map::kGroup || each.outcome != Outcome::kPublished)
+        continue;
+      files.drop(each.map);
+      each.outcome = Outcome::kRefused;
+      each.error = "the people that it goes with are refused: what is there stays";
+    }
+  }
+
+  void commit_maps(MapFiles& files) {
+    const std::map<Map, Error> problems = files.commit();
+    for (MapResult& each : result_.maps) {
+      if (const auto problem = problems.find(each.map); problem != problems.end()) {
         each.outcome = Outcome::kFailed;
-        each.error = committed.error().message;
+        each.error = problem->second.message;
       }
       stamp(each);
     }
-    return {};
   }
 
   void judge(const MapFiles::Written& written, MapResult& result) const {
@@ -214,17 +290,25 @@ class Pass {
     }
   }
 
+  static bool is_good(const MapResult& map) {
+    return map.outcome == Outcome::kPublished || map.outcome == Outcome::kUnchanged;
+  }
+  bool is_any_good() const { return std::ranges::any_of(result_.maps, is_good); }
+  bool is_whole() const { return std::ranges::all_of(result_.maps, is_good); }
+
   /// Only what is good as a whole: other readers must not be given what the files are refused.
-  void publish_targets() {
-    const bool whole = std::ranges::all_of(result_.maps, [](const MapResult& each) {
-      return each.outcome == Outcome::kPublished || each.outcome == Outcome::kUnchanged;
-    });
+  void publish_targets(PassState& state) {
     for (Target* target : options_.targets) {
       std::string& problem = result_.targets[std::string(target->name())];
-      if (!whole) {
+      if (!is_whole()) {
         problem = "a map was not written: what is there stays";
-      } else if (auto published = target->publish(settings_, roll_); !published) {
-        problem = published.error().message;
+        continue;
+      }
+      auto mark = target->publish(settings_, roll_);
+      if (mark) {
+        state.targets[std::string(target->name())] = std::move(*mark);
+      } else {
+        problem = mark.error().message;
       }
     }
   }

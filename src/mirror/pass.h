@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/metrics.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -23,9 +24,10 @@ class Target {
  public:
   virtual ~Target() = default;
   virtual std::string_view name() const = 0;
-  /// Whether it still has what the last pass gave it.
-  virtual bool is_current() = 0;
-  virtual Result<void> publish(const Settings& settings, const Roll& roll) = 0;
+  /// Whether it still has what a pass gave it that ended with this mark; none: no pass did.
+  virtual bool is_current(const std::string& mark) = 0;
+  /// What it cannot take is refused in `roll`. The mark of what it has now.
+  virtual Result<std::string> publish(const Settings& settings, Roll& roll) = 0;
   /// The server was asked, and nothing has changed.
   virtual void confirm() = 0;
 };
@@ -33,7 +35,7 @@ class Target {
 struct PassOptions {
   bool full = false;           // read everything although the server says that nothing changed
   bool accept_shrink = false;  // maps may become empty, or much smaller
-  std::vector<std::uint32_t> accepted_ids{};
+  std::vector<std::string> accepted_ids{};  // "NAME=ID"
   nsscache::LocalRules local{};
   std::vector<Target*> targets{};
 };
@@ -70,6 +72,11 @@ struct PassResult {
   std::vector<std::string> notes;
   Traffic traffic;
   double seconds = 0;
+  std::map<std::string, std::size_t> kept_entries;  // by map, of the last pass that read
+
+  /// What a pass that reads nothing has to tell all the same, and back.
+  json::object keep() const;
+  void recall(const json::object& kept);
 
   /// Everything that was asked for is in place.
   bool ok() const;
@@ -78,6 +85,9 @@ struct PassResult {
   /// As gauges roster_mirror_*.
   void record(Metrics& metrics, Timestamp at) const;
 };
+
+/// A pass that could not begin: its configuration is wrong, or the node's own files are.
+void record_failure(Metrics& metrics);
 
 /// Reads the server once and writes all maps from that reading. Never half: a map whose new content
 /// is refused or cannot be written leaves its files as they are, and the result says so. The caller

@@ -33,6 +33,22 @@ std::vector<PageTag> pages_in(const json::object& state, std::string_view name) 
   return pages;
 }
 
+std::map<std::string, std::string> texts_in(const json::object& state, std::string_view name) {
+  std::map<std::string, std::string> texts;
+  const json::object* object = json::find_object(state, name);
+  if (object == nullptr) return texts;
+  for (const auto& [key, text] : *object) {
+    if (text.is_string()) texts.emplace(key, json::view(text.get_string()));
+  }
+  return texts;
+}
+
+json::object to_json(const std::map<std::string, std::string>& texts) {
+  json::object out;
+  for (const auto& [key, text] : texts) out[key] = text;
+  return out;
+}
+
 }  // namespace
 
 PassState PassState::load(const std::filesystem::path& path) {
@@ -47,22 +63,20 @@ PassState PassState::load(const std::filesystem::path& path) {
   state.inputs = json::find_string(object, "inputs").value_or("");
   state.users = pages_in(object, "users");
   state.groups = pages_in(object, "groups");
-  if (const json::object* files = json::find_object(object, "files")) {
-    for (const auto& [name, stamp] : *files) {
-      if (stamp.is_string()) state.files.emplace(name, json::view(stamp.get_string()));
-    }
-  }
+  state.files = texts_in(object, "files");
+  state.targets = texts_in(object, "targets");
+  if (const json::object* report = json::find_object(object, "report")) state.report = *report;
   return state;
 }
 
 Result<void> PassState::save(const std::filesystem::path& path) const {
-  json::object stamps;
-  for (const auto& [name, stamp] : files) stamps[name] = stamp;
   const json::object object{{"version", 1},
                             {"inputs", inputs},
                             {"users", to_json(users)},
                             {"groups", to_json(groups)},
-                            {"files", std::move(stamps)}};
+                            {"files", to_json(files)},
+                            {"targets", to_json(targets)},
+                            {"report", report}};
   return write_file_atomic(path, json::serialize(object) + "\n", 0600);
 }
 

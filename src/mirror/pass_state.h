@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "mirror/settings.h"
 #include "mirror/source.h"
@@ -16,7 +17,9 @@ struct PassState {
   std::string inputs;  // hash of configuration, local rules and program
   std::vector<PageTag> users;
   std::vector<PageTag> groups;
-  std::map<std::string, std::string> files;  // path: device, inode, size and times
+  std::map<std::string, std::string> files;    // path: device, inode, size and times
+  std::map<std::string, std::string> targets;  // name: mark
+  json::object report;                         // see PassResult::keep
 
   /// Empty when there is none, or it is damaged: then everything is read.
   static PassState load(const std::filesystem::path& path);

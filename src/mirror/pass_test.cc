@@ -68,14 +68,15 @@ class MirrorTest : public ::testing::Test {
     return text;
   }
 
-  PassResult run(const PassOptions& options, const std::string& in_default = "") {
-    auto settings = parse_settings(conf(in_default), "t-1");
+  PassResult run(const PassOptions& options, const std::string& in_default = "",
+                 std::string_view maps = "") {
+    auto settings = parse_settings(conf(in_default), "t-1", maps);
     CHECK(settings.has_value());
     return run_pass(
         *settings, options,
         [this](milliseconds time) {
-          pauses_.push_back(time);
-          return false;
+          if (time > milliseconds(0)) pauses_.push_back(time);
+          return stopped_;
         },
         [this] { return now_; });
   }
@@ -110,6 +111,7 @@ class MirrorTest : public ::testing::Test {
   FakeScim scim_;
   std::filesystem::path directory_;
   std::vector<milliseconds> pauses_;
+  bool stopped_ = false;
   Timestamp now_ = from_millis(1'763'712'000'000);
 };
 
@@ -467,7 +469,7 @@ TEST_F(MirrorTest, D13AServerThatIsNotThereIsTriedAgain) {
   const PassResult result = run_pass(
       *settings, {},
       [&pauses](milliseconds time) {
-        pauses.push_back(time);
+        if (time > milliseconds(0)) pauses.push_back(time);
         return pauses.size() > 1;
       },
       [this] { return now_; });
@@ -603,14 +605,14 @@ TEST_F(MirrorTest, D17IdsNeverChangeHandsSilently) {
   EXPECT_THAT(map("passwd"), AllOf(HasSubstr("carol"), Not(HasSubstr("mallory"))));
   EXPECT_THAT(reasons(result),
               AllOf(HasSubstr("uid 20001 belongs to alice, not to mallory"),
-                    HasSubstr("bob has uid 20002, not 20003"), HasSubstr("--accept-id 20003")));
+                    HasSubstr("bob has uid 20002, not 20003"), HasSubstr("--accept-id bob=20003")));
   // A rename keeps the resource's id; it is no secret, but somebody must say that it is meant.
   std::string renamed = person("alicia", 20001);
   renamed.replace(renamed.find("id-alicia"), 9, "id-alice");
   people({renamed, person("bob", 20002)});
   result = run();
   EXPECT_THAT(reasons(result), HasSubstr("uid 20001 belongs to alice, not to alicia"));
-  result = run({.accepted_ids = {20001}});
+  result = run({.accepted_ids = {"alicia=20001"}});
   EXPECT_THAT(map("passwd"), HasSubstr("alicia:x:20001"));
   EXPECT_TRUE(run().ok());
   EXPECT_THAT(map("passwd"), HasSubstr("alicia:x:20001")) << "it is remembered";
@@ -639,11 +641,11 @@ TEST_F(MirrorTest, NamesAndIdsOfTwoAreNobodysUnlessTheyWere) {
 }
 
 TEST_F(MirrorTest, AccountsOfTheNodeWinAndItsDenyFileLocks) {
-  people({person("alice", 20001), person("slurm", 20002), person("bob", 5000),
+  people({person("alice", 20001), person("svc-local", 20002), person("bob", 5000),
           person_with_keys("carol", 20003, in_json(kKey))});
-  scim_.set_groups({group("docker", 30001, {"alice"}),
-                    group("eng", 30002, {"alice", "slurm", "carol", "stranger"})});
-  const PassResult result = run({.local = {.masked_names = {"slurm", "docker"},
+  scim_.set_groups({group("grp-local", 30001, {"alice"}),
+                    group("eng", 30002, {"alice", "svc-local", "carol", "stranger"})});
+  const PassResult result = run({.local = {.masked_names = {"svc-local", "grp-local"},
                                            .masked_ids = {5000},
                                            .denied_names = {"carol"}}},
                                 "roster_inactive = lock\n");
@@ -653,10 +655,10 @@ TEST_F(MirrorTest, AccountsOfTheNodeWinAndItsDenyFileLocks) {
   EXPECT_THAT(map("passwd"), HasSubstr("carol:x:20003:30000:carol Example:/mnt/home/carol:"
                                        "/usr/sbin/nologin"));
   EXPECT_THAT(map("sshkey"), HasSubstr("carol:\n"));
-  EXPECT_THAT(reasons(result),
-              AllOf(HasSubstr("user slurm: this node has an account"), HasSubstr("group docker"),
-                    HasSubstr("member eng: stranger is not among the people"),
-                    Not(HasSubstr("slurm is not among"))));
+  EXPECT_THAT(reasons(result), AllOf(HasSubstr("user svc-local: this node has an account"),
+                                     HasSubstr("group grp-local"),
+                                     HasSubstr("member eng: stranger is not among the people"),
+                                     Not(HasSubstr("svc-local is not among"))));
 }
 
 TEST_F(MirrorTest, HomesAndShellsAreChecked) {
@@ -688,10 +690,145 @@ TEST_F(MirrorTest, NobodyIsServedWhoCouldNotBeRemembered) {
   EXPECT_EQ(map("passwd"), "no file");
 }
 
+TEST_F(MirrorTest, WhatWasGivenUpIsNotFree) {
+  ASSERT_TRUE(run().ok());
+  people({person("alice", 20005), person("bob", 20002)});
+  EXPECT_TRUE(run({.accepted_ids = {"alice=20005"}}).ok());
+  EXPECT_THAT(map("passwd"), HasSubstr("alice:x:20005"));
+  people({person("alice", 20005), person("mallory", 20001), person("bob", 20002)});
+  EXPECT_THAT(reasons(run()), HasSubstr("uid 20001 belongs to alice, not to mallory"));
+  PassResult result = run({.accepted_ids = {"bob=20001", "nonsense"}});
+  EXPECT_THAT(error_of(result), HasSubstr("--accept-id nonsense: it is NAME=ID"));
+  result = run({.accepted_ids = {"bob=20001"}});
+  EXPECT_THAT(reasons(result), HasSubstr("not to mallory")) << "accepted for bob, not for her";
+  EXPECT_THAT(result.notes, ElementsAre(HasSubstr("bob=20001 was not needed")));
+}
+
+TEST_F(MirrorTest, AFirstPassBelievesTheFilesThatAreThere) {
+  std::ofstream(directory_ / "passwd.cache") << "old:x:20001:30000::/home/old:/bin/sh\n";
+  const PassResult result = run();
+  EXPECT_THAT(reasons(result), HasSubstr("uid 20001 belongs to old, not to alice"));
+  EXPECT_EQ(map("passwd").substr(0, 4), "bob:");
+}
+
+TEST_F(MirrorTest, ReservedNamesAreAdmittedByName) {
+  people({person("postgres", 20001), person("bob", 20002)});
+  scim_.set_groups({group("sudo", 30001, {"bob"}), group("eng", 30002, {"bob"})});
+  EXPECT_THAT(reasons(run()), AllOf(HasSubstr("user postgres"), HasSubstr("group sudo")));
+  EXPECT_EQ(map("group"), "eng:x:30002:bob\n");
+  EXPECT_TRUE(run({}, "roster_admit_names = sudo, postgres\n").ok());
+  EXPECT_THAT(map("group"), HasSubstr("sudo:x:30001:bob\n"));
+}
+
+TEST_F(MirrorTest, PartOfTheMapsIsJudgedAsAll) {
+  ASSERT_TRUE(run().ok());
+  people({person_with_keys("mallory", 20001, in_json(kKey)), person("bob", 20002)});
+  PassResult result = run({.accept_shrink = true}, "", "sshkey");
+  EXPECT_THAT(reasons(result), HasSubstr("uid 20001 belongs to alice"));
+  EXPECT_EQ(map("sshkey"), "bob:\n");
+  EXPECT_THAT(map("passwd"), HasSubstr("alice")) << "not asked for";
+  people({person("alice", 20001).insert(1, "\"active\":false,"), person("bob", 20002)});
+  result = run(PassOptions{}, "", "group");
+  EXPECT_EQ(map("group"), "eng:x:30001:bob\nops:x:30002:\n");
+  EXPECT_THAT(error_of(run(PassOptions{}, "", "group")), HasSubstr("no error"));
+  EXPECT_TRUE(run().ok());
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("alice")));
+}
+
+TEST_F(MirrorTest, GroupsStayWithThePeopleTheyAreOf) {
+  std::vector<std::string> many;
+  std::vector<std::string> names;
+  for (std::uint32_t i = 0; i < 50; ++i) {
+    names.push_back("user" + std::to_string(i));
+    many.push_back(person(names.back(), 20000 + i));
+  }
+  people(many);
+  scim_.set_groups({group("eng", 30001, names)});
+  ASSERT_TRUE(run().ok());
+  const std::string before = map("group");
+  people({many.begin(), many.begin() + 30});
+  const PassResult result = run();
+  EXPECT_EQ(of(result, Map::kGroup).outcome, Outcome::kRefused);
+  EXPECT_EQ(map("group"), before) << "whoever keeps the account keeps the groups";
+}
+
+TEST_F(MirrorTest, SomebodyWhoMovedBetweenTwoPagesIsNotMissed) {
+  std::vector<std::string> four;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    four.push_back(person("user" + std::to_string(i), 20000 + i));
+  }
+  people(four);
+  scim_.set_groups({group("eng", 30001, {"user1"})});
+  scim_.set_page_size(2);
+  int asked = 0;
+  scim_.set_intercept([&](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("Users") || ++asked != 2) return std::nullopt;
+    // user0 was deleted meanwhile, so that user2 is on the first page now.
+    return json_list(R"({"totalResults":3,"startIndex":3,"itemsPerPage":1,"Resources":[)" +
+                     four[3] + "]}");
+  });
+  const PassResult result = run();
+  EXPECT_TRUE(result.ok()) << error_of(result);
+  EXPECT_THAT(map("passwd"), HasSubstr("user2"));
+  EXPECT_EQ(asked, 4) << "read again";
+}
+
+TEST_F(MirrorTest, WhatIsRefusedIsToldUntilItIsMended) {
+  scim_.set_etags(true);
+  people({person("alice", 20001), person("Bad", 20002)});
+  scim_.set_groups({group("eng", 30001, {"alice"})});
+  ASSERT_EQ(run().refusals.size(), 1U);
+  const PassResult result = run();
+  EXPECT_TRUE(result.conditional);
+  EXPECT_EQ(result.people, 1U);
+  EXPECT_EQ(of(result, Map::kPasswd).entries, 1U);
+  EXPECT_THAT(reasons(result), HasSubstr("user Bad"));
+  EXPECT_EQ(result.refused.at("user"), 1U);
+}
+
+/// A target that remembers what it was given.
+class FakeTarget final : public Target {
+ public:
+  std::string_view name() const override { return "fake"; }
+  bool is_current(const std::string& mark) override { return mark == std::to_string(given_); }
+  Result<std::string> publish(const Settings&, Roll& roll) override {
+    people = roll.people.size();
+    return std::to_string(++given_);
+  }
+  void confirm() override { ++confirmed; }
+  std::size_t people = 0;
+  int confirmed = 0;
+
+ private:
+  int given_ = 0;
+};
+
+TEST_F(MirrorTest, ATargetMissesNoPassOfSomebodyElse) {
+  scim_.set_etags(true);
+  FakeTarget target;
+  const PassOptions with_target{.targets = {&target}};
+  ASSERT_TRUE(run(with_target).ok());
+  EXPECT_TRUE(run(with_target).conditional);
+  EXPECT_EQ(target.confirmed, 1);
+  people({person("bob", 20002)});
+  ASSERT_TRUE(run().ok()) << "as from a cron job, without the target";
+  EXPECT_EQ(target.people, 2U);
+  EXPECT_FALSE(run(with_target).conditional);
+  EXPECT_EQ(target.people, 1U);
+}
+
+TEST_F(MirrorTest, AStopEndsAPassBetweenTwoRequests) {
+  stopped_ = true;
+  EXPECT_THAT(error_of(run()), HasSubstr("stopping"));
+  EXPECT_THAT(scim_.requests(), IsEmpty());
+}
+
 TEST_F(MirrorTest, LeftoversOfAKilledPassGo) {
   std::ofstream(directory_ / ".passwd.cache.4711.0.tmp") << "half";
   std::ofstream(directory_ / ".passwd.cache.ixname.4711.1.tmp") << "half";
   std::ofstream(directory_ / ".other.tmp") << "not ours";
+  std::ofstream(directory_ / ".roster-mirror.json.ids.1.0.tmp") << "half";
+  std::ofstream(directory_ / ".timestamp-passwd-update.1.0.tmp") << "half";
   ASSERT_TRUE(run().ok());
   std::set<std::string> hidden;
   for (const auto& entry : std::filesystem::directory_iterator(directory_)) {

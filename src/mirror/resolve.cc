@@ -9,6 +9,7 @@
 
 #include "nsscache/image.h"
 #include "posix/id_ranges.h"
+#include "posix/reserved_names.h"
 
 namespace roster::mirror {
 namespace {
@@ -90,6 +91,21 @@ void settle_identities(Kind kind, IdentityMemory& memory, Roll& roll, std::vecto
   });
 }
 
+/// Names that carry power somewhere: sudoers, polkit and Slurm go by them, whatever the id.
+template <typename Item>
+void leave_reserved_names(const Settings& settings, Roll& roll, Kind kind,
+                          std::vector<Item>& items) {
+  std::erase_if(items, [&](const Item& item) {
+    if (!posix::is_reserved_name(item.name)) return false;
+    if (std::ranges::find(settings.admitted_names, item.name) != settings.admitted_names.end()) {
+      return false;
+    }
+    refuse(roll, kind, item,
+           "the name is one of the system's; if it is meant, name it in roster_admit_names");
+    return true;
+  });
+}
+
 void leave_known_members(Roll& roll, const std::unordered_set<std::string_view>& shown,
                          const std::unordered_set<std::string_view>& hidden) {
   std::string kept;
@@ -119,6 +135,8 @@ void leave_known_members(Roll& roll, const std::unordered_set<std::string_view>&
 void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityMemory& memory,
              Roll& roll) {
   constexpr const char* kLocal = "this node has an account of its own with this name or id";
+  leave_reserved_names(settings, roll, Kind::kUser, roll.people);
+  leave_reserved_names(settings, roll, Kind::kGroup, roll.groups);
   settle_identities(Kind::kUser, memory, roll, roll.people);
   settle_identities(Kind::kGroup, memory, roll, roll.groups);
   std::unordered_set<std::string_view> shown;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mirror/text_arena.h"
+#include "posix/gecos.h"
 
 namespace roster::mirror {
 
@@ -54,7 +55,10 @@ class Roll {
   /// Counts it; the first thousand are kept word for word.
   void refuse(Refusal refusal) {
     ++refused_[refusal.kind];
-    if (refusals_.size() < kRefusalsKept) refusals_.push_back(std::move(refusal));
+    if (refusals_.size() >= kRefusalsKept) return;
+    // Ids and names are the server's: on one line, and nothing that a terminal obeys.
+    for (std::string* text : {&refusal.id, &refusal.name}) *text = posix::sanitize_gecos(*text);
+    refusals_.push_back(std::move(refusal));
   }
   const std::vector<Refusal>& refusals() const { return refusals_; }
   const std::map<std::string, std::size_t, std::less<>>& refused() const { return refused_; }

@@ -14,6 +14,7 @@ namespace roster::mirror {
 namespace {
 
 constexpr std::string_view kDefault = "DEFAULT";
+constexpr std::string_view kBlanks = " \t\r\n";
 constexpr std::array<std::string_view, 7> kShadowFields = {"lstchg", "min",    "max", "warn",
                                                            "inact",  "expire", "flag"};
 /// Sources and caches of nsscache that are not ours. A file may hold settings of those, which
@@ -37,8 +38,9 @@ std::vector<std::string> split(std::string_view text, char separator) {
   while (true) {
     const std::size_t at = text.find(separator);
     std::string_view part = text.substr(0, at);
-    while (part.starts_with(' ')) part.remove_prefix(1);
-    while (part.ends_with(' ')) part.remove_suffix(1);
+    const std::size_t first = part.find_first_not_of(kBlanks);
+    part = first == std::string_view::npos ? std::string_view() : part.substr(first);
+    part = part.substr(0, part.find_last_not_of(kBlanks) + 1);
     parts.emplace_back(part);
     if (at == std::string_view::npos) return parts;
     text.remove_prefix(at + 1);
@@ -50,18 +52,16 @@ bool is_number(std::string_view text) {
          std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// Encoded anew, as nsscache does: the last of repeated names counts, at the place of the first.
-Result<std::string> encoded_parameters(std::string_view text, bool& by_cursor) {
+/// Encoded, as nsscache does with what stands there plainly: the last of repeated names counts, at
+/// the place of the first.
+std::string encoded_parameters(std::string_view text, bool& by_cursor) {
   while (text.starts_with('?') || text.starts_with('&')) text.remove_prefix(1);
   std::vector<std::pair<std::string, std::string>> items;
   for (const std::string& part : split(text, '&')) {
     if (part.empty()) continue;
     const std::size_t at = part.find('=');
-    ASSIGN_OR_RETURN(std::string name, percent_decode(part.substr(0, at), true));
-    std::string value;
-    if (at != std::string::npos) {
-      ASSIGN_OR_RETURN(value, percent_decode(part.substr(at + 1), true));
-    }
+    std::string name = part.substr(0, at);
+    std::string value = at != std::string::npos ? part.substr(at + 1) : std::string();
     by_cursor = by_cursor || name == "cursor";
     const auto known = std::ranges::find(items, name, &std::pair<std::string, std::string>::first);
     if (known != items.end()) {
@@ -164,19 +164,29 @@ class SettingsReader {
  private:
   Result<void> read_general() {
     Section section(ini_, std::string(kDefault));
-    ASSIGN_OR_RETURN(std::string maps, section.required("maps"));
-    if (!chosen_.empty()) maps = chosen_;
-    for (const std::string& name : split(maps, ',')) {
+    ASSIGN_OR_RETURN(const std::string maps, section.required("maps"));
+    ASSIGN_OR_RETURN(out_.maps, read_maps(maps));
+    ASSIGN_OR_RETURN(out_.written, read_maps(chosen_.empty() ? maps : chosen_));
+    for (const Map map : out_.written) {
+      if (out_.has(map)) continue;
+      return bad(kDefault, "maps", "it has no " + std::string(map_name(map)));
+    }
+    ASSIGN_OR_RETURN(out_.timestamp_dir, section.required("timestamp_dir"));
+    ASSIGN_OR_RETURN(out_.lock_file, section.text_or("lockfile", out_.lock_file.string()));
+    return read_ours(section);
+  }
+
+  static Result<std::vector<Map>> read_maps(std::string_view text) {
+    std::vector<Map> maps;
+    for (const std::string& name : split(text, ',')) {
       const auto map = map_by_name(name);
       if (!map) {
         return bad(kDefault, "maps",
                    "\"" + name + "\" is none of passwd, group, shadow, sshkey; take it out");
       }
-      if (!out_.has(*map)) out_.maps.push_back(*map);
+      if (std::ranges::find(maps, *map) == maps.end()) maps.push_back(*map);
     }
-    ASSIGN_OR_RETURN(out_.timestamp_dir, section.required("timestamp_dir"));
-    ASSIGN_OR_RETURN(out_.lock_file, section.text_or("lockfile", out_.lock_file.string()));
-    return read_ours(section);
+    return maps;
   }
 
   Result<void> read_ours(Section& section) {
@@ -196,6 +206,8 @@ class SettingsReader {
                  "it is from " + std::to_string(posix::kIdMin) + ": smaller ids are the system's");
     }
     out_.id_min = static_cast<std::uint32_t>(id_min);
+    ASSIGN_OR_RETURN(const std::string admitted, section.text_or("roster_admit_names", ""));
+    if (!admitted.empty()) out_.admitted_names = split(admitted, ',');
     ASSIGN_OR_RETURN(out_.ca_file, section.text_or("roster_ca_file", ""));
     ASSIGN_OR_RETURN(out_.state_file, section.text_or("roster_state_file", ""));
     return {};
@@ -221,7 +233,7 @@ class SettingsReader {
     }
     // Read once, from [DEFAULT].
     for (const char* key : {"roster_inactive", "roster_sshkey_form", "roster_id_min",
-                            "roster_ca_file", "roster_state_file"}) {
+                            "roster_ca_file", "roster_state_file", "roster_admit_names"}) {
       ASSIGN_OR_RETURN(const auto here, section.text(key));
       ASSIGN_OR_RETURN(const auto there, ini_.get(kDefault, key));
       if (here && (!there || *here != unquoted(*there))) {
@@ -294,9 +306,7 @@ class SettingsReader {
     ASSIGN_OR_RETURN(listing.endpoint, section.text_or("scim_" + what + "_endpoint", fallback));
     const std::string key = "scim_" + what + "_parameters";
     ASSIGN_OR_RETURN(const std::string parameters, section.text_or(key, ""));
-    auto encoded = encoded_parameters(parameters, listing.by_cursor);
-    if (!encoded) return bad(section.name(), key, encoded.error().message);
-    listing.parameters = std::move(*encoded);
+    listing.parameters = encoded_parameters(parameters, listing.by_cursor);
     return listing;
   }
 
@@ -306,7 +316,11 @@ class SettingsReader {
       ASSIGN_OR_RETURN(ours.group_gid, section.path("scim_path_gid", ""));
       ASSIGN_OR_RETURN(ours.group_name, section.path("scim_path_groupname", ""));
       ASSIGN_OR_RETURN(Path member, section.path("scim_path_username", "userName"));
-      if (member.size() > 1 && member.front() == "members") member.erase(member.begin());
+      if (member.size() > 1 && member.front() != "members") {
+        return bad(section.name(), "scim_path_username",
+                   "members are read from \"members\" only, as in members/userName");
+      }
+      if (member.size() > 1) member.erase(member.begin());
       ours.member = std::move(member);
     } else {
       ASSIGN_OR_RETURN(Path name, section.path("scim_path_username", "userName"));
@@ -316,10 +330,11 @@ class SettingsReader {
       }
       ours.user_name = std::move(name);
       names_read_ = true;
-      ASSIGN_OR_RETURN(Path uid, section.path("scim_path_uid", ""));
-      if (!uid.empty()) ours.uid = std::move(uid);
-      ASSIGN_OR_RETURN(Path gid, section.path("scim_path_gid", ""));
-      if (!gid.empty()) ours.gid = std::move(gid);
+      // In the others' sections they may be what [DEFAULT] has for groups.
+      if (map == Map::kPasswd) {
+        ASSIGN_OR_RETURN(ours.uid, section.path("scim_path_uid", ""));
+        ASSIGN_OR_RETURN(ours.gid, section.path("scim_path_gid", ""));
+      }
     }
     RETURN_IF_ERROR(read_account(map, section));
     return accept_the_rest(section);
@@ -408,7 +423,7 @@ Result<Settings> parse_settings(std::string_view text, std::string_view environm
                                 std::string_view maps) {
   ASSIGN_OR_RETURN(const PythonIni ini, PythonIni::parse(text));
   ASSIGN_OR_RETURN(Settings settings, SettingsReader(ini, environment_token, maps).read());
-  settings.fingerprint = std::string(maps) + '\n' + std::string(text);
+  settings.fingerprint = text;
   return settings;
 }
 

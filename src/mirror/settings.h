@@ -79,7 +79,8 @@ struct Files {
 
 /// Everything that one pass needs, from nsscache.conf(5).
 struct Settings {
-  std::vector<Map> maps;  // in the order of the file
+  std::vector<Map> maps;     // in the order of the file: what is read is for all of them
+  std::vector<Map> written;  // of these
   Server server;
   Listing users;
   Listing groups;
@@ -93,8 +94,9 @@ struct Settings {
   Inactive inactive = Inactive::kOmit;
   KeyForm key_form = KeyForm::kPythonList;
   std::uint32_t id_min = 1000;
-  std::filesystem::path ca_file;     // PEM; empty: the system's
-  std::filesystem::path state_file;  // what is remembered between passes
+  std::vector<std::string> admitted_names;  // although posix::is_reserved_name
+  std::filesystem::path ca_file;            // PEM; empty: the system's
+  std::filesystem::path state_file;         // what is remembered between passes
 
   /// The file's text: while it is the same, so are the settings.
   std::string fingerprint;
@@ -108,8 +110,8 @@ struct Settings {
 /// Reads nsscache.conf as nsscache does, unchanged. `environment_token`: NSSCACHE_SCIM_AUTH_TOKEN,
 /// used when the file has none. kInvalidArgument naming section and key for what is wrong or
 /// missing, and for what cannot be honoured: another source or cache than scim and files, an
-/// unverified connection, an unknown option of scim, files or roster. `maps`: only these instead of
-/// those of the file.
+/// unverified connection, an unknown option of scim, files or roster. `maps`: write only these of
+/// the file's; everything is read all the same.
 Result<Settings> parse_settings(std::string_view text, std::string_view environment_token,
                                 std::string_view maps = "");
 

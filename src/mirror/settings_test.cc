@@ -44,6 +44,7 @@ std::string replaced(std::string_view from, std::string_view to) {
 TEST(Settings, ReadsTheConfigurationOfTheGuide) {
   const Settings settings = read(kGuideConf);
   EXPECT_THAT(settings.maps, ElementsAre(Map::kPasswd, Map::kShadow, Map::kGroup, Map::kSshKey));
+  EXPECT_EQ(settings.written, settings.maps);
   EXPECT_EQ(settings.server.base_url, "https://activate.example.org/api/organizations/lab/scim/v2");
   EXPECT_EQ(settings.users.endpoint, "Users");
   EXPECT_EQ(settings.users.parameters,
@@ -90,8 +91,16 @@ TEST(Settings, EncodesParametersAsNsscacheReadsThem) {
   EXPECT_EQ(parameters("filter=displayName eq \"users\" or displayName eq \"admin\""),
             "filter=displayName%20eq%20%22users%22%20or%20displayName%20eq%20%22admin%22");
   EXPECT_EQ(parameters("groups=a,b&x"), "groups=a%2Cb&x=");
+  EXPECT_EQ(parameters("filter=a eq \"1+1\""), "filter=a%20eq%20%221%2B1%22");
   EXPECT_TRUE(read(with("group", "scim_groups_parameters = cursor")).groups.by_cursor);
   EXPECT_EQ(parameters("cursor&count=500"), "cursor=&count=500");
+}
+
+TEST(Settings, IdsOfPeopleAreWhereThePasswdMapHasThem) {
+  const Settings settings =
+      read(with("DEFAULT", "scim_path_gid = sunkPosixGroupId\nscim_path_uid = id"));
+  EXPECT_EQ(settings.attributes.gid.size(), 2U);
+  EXPECT_EQ(settings.attributes.uid.size(), 2U);
 }
 
 TEST(Settings, KnowsOurOwnKeys) {

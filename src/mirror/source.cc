@@ -15,6 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kRetryAfterMax{120'000};
+constexpr std::size_t kTagBytesMax = 256;
 constexpr std::string_view kMediaType = "application/scim+json";
 
 bool is_temporary(int status) {
@@ -95,6 +96,7 @@ struct Source::Impl {
   Pause pause;
   std::unique_ptr<http::Client> client;
   Traffic traffic;
+  const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
 };
 
 Source::Source(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -121,6 +123,11 @@ Result<std::unique_ptr<Source>> Source::create(const Settings& settings, Pause p
 }
 
 Result<http::ClientResponse> Source::Impl::ask(const std::string& target, const std::string& etag) {
+  if (pause(milliseconds(0))) return fail(Code::kUnavailable, "stopping");
+  if (traffic.bytes > kBytesMax) return fail(Code::kTooLarge, "the lists do not end");
+  if (std::chrono::steady_clock::now() > begin + kTimeMax) {
+    return fail(Code::kTooLarge, "the server takes more than half an hour");
+  }
   http::ClientRequest request;
   request.target = target;
   request.headers.set("Accept", kMediaType);
@@ -148,7 +155,8 @@ Result<Page> Source::Impl::read_page(const std::string& target, const Take& take
       // A gateway's page instead of the server's, or a body that was cut, may be right next time.
       auto page = take(response->body);
       if (page) {
-        reading.pages.push_back({target, std::string(response->headers.get("ETag"))});
+        const std::string_view tag = response->headers.get("ETag");
+        reading.pages.push_back({target, std::string(tag.size() > kTagBytesMax ? "" : tag)});
         reading.resources += page->resources;
         return page;
       }
@@ -164,12 +172,18 @@ Result<Page> Source::Impl::read_page(const std::string& target, const Take& take
 
 Result<Reading> Source::Impl::read_by_index(const Listing& listing, const Take& take) {
   Reading reading;
+  std::optional<std::int64_t> first_total;
   std::int64_t start = 1;
   std::string first_id;
   while (true) {
     const std::string target = join(
         listing.endpoint, with_parameter(listing.parameters, "startIndex", std::to_string(start)));
     ASSIGN_OR_RETURN(const Page page, read_page(target, take, reading));
+    if (!first_total) first_total = page.total;
+    if (page.total != first_total) {
+      // Who moved from a page to the one before it was not seen.
+      reading.note = listing.endpoint + " changed while it was read";
+    }
     const auto came = static_cast<std::int64_t>(page.resources);
     const std::int64_t step = page.per_page && *page.per_page > 0 ? *page.per_page : came;
     const std::int64_t next = page.start.value_or(start) + step;

@@ -13,7 +13,7 @@
 
 namespace roster::mirror {
 
-/// Waits, or returns true at once when the program is to end.
+/// Waits, or returns true at once when the program is to end; asked with 0 before every request.
 using Pause = std::function<bool(std::chrono::milliseconds)>;
 
 /// Where a page was and what its ETag was (RFC 9110 8.8.3).
@@ -43,6 +43,8 @@ class Source {
  public:
   static constexpr std::size_t kPagesMax = 1'000'000;
   static constexpr std::size_t kResourcesMax = 5'000'000;
+  static constexpr std::size_t kBytesMax = std::size_t{4} << 30;  // of all bodies
+  static constexpr std::chrono::minutes kTimeMax{30};             // of everything
 
   static Result<std::unique_ptr<Source>> create(const Settings& settings, Pause pause);
   ~Source();

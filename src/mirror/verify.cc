@@ -90,6 +90,7 @@ class MapCheck {
         problem(std::string(fields[0]) + " is there twice");
       }
     });
+    names_ = names.size();
   }
 
   /// Every line of the index leads to a line of the map with its key, and no name is missing.
@@ -126,6 +127,9 @@ class MapCheck {
       before = key;
     });
     if (lines == 0 && !text_.empty()) problem(std::string(suffix) + " is empty");
+    if (field == 0 && lines != 0 && lines < names_) {
+      problem(std::string(suffix) + " lacks " + std::to_string(names_ - lines) + " names");
+    }
   }
 
   bool asks_us(const std::filesystem::path& nsswitch) const {
@@ -168,6 +172,7 @@ class MapCheck {
   const Map map_;
   const std::filesystem::path path_;
   std::string text_;
+  std::size_t names_ = 0;
   std::vector<std::string> problems_;
 };
 

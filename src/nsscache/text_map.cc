@@ -130,7 +130,15 @@ Result<void> TextMap::write_number_index(const ByteSink& sink) {
 std::string python_repr(std::string_view text) {
   const char quote = text.contains('\'') && !text.contains('"') ? '"' : '\'';
   std::string out(1, quote);
+  out.reserve(text.size() + 2);
   while (!text.empty()) {
+    // Most of it is plain.
+    const auto* special = std::ranges::find_if(
+        text, [quote](char c) { return c < 0x20 || c > 0x7e || c == quote || c == '\\'; });
+    const auto plain = static_cast<std::size_t>(special - text.begin());
+    out.append(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     utf8proc_int32_t codepoint = 0;
     const utf8proc_ssize_t bytes =
         utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
