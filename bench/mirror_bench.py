@@ -22,39 +22,10 @@ import sys
 import time
 
 from sites import BUILD, PARTS, median, scratch_directory
+from nsscache_conf import URN, nsscache_conf
 
 PAGE = 1000
-URN = "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser"
 MAPS = ("passwd", "shadow", "group", "sshkey")
-CONF = """[DEFAULT]
-source = scim
-cache = files
-maps = passwd, shadow, group, sshkey
-timestamp_dir = {dir}
-lockfile = {dir}/lock
-files_dir = {dir}
-scim_base_url = {url}
-scim_auth_token = token
-[passwd]
-scim_path_username = {urn}/sunkPosixUsername
-scim_path_uid = {urn}/sunkPosixUserId
-scim_path_gid = {urn}/sunkPosixGroupId
-scim_path_home_directory = {urn}/sunkPreferredHomeDirectory
-scim_path_login_shell = {urn}/sunkLoginShell
-scim_users_parameters = attributes={urn}
-[shadow]
-scim_path_username = {urn}/sunkPosixUsername
-scim_users_parameters = attributes={urn}
-[group]
-scim_path_gid = sunkPosixGroupId
-scim_path_groupname = sunkPosixGroupName
-scim_path_username = members/sunkPosixUsername
-scim_groups_parameters = excludeInactiveUsers=true
-[sshkey]
-scim_path_username = {urn}/sunkPosixUsername
-scim_path_ssh_keys = {urn}/sunkSshKeys
-scim_users_parameters = attributes={urn}
-"""
 
 
 def key(number, which):
@@ -189,7 +160,8 @@ def measure(people, rounds, peer):
     try:
         for name in ("ours", "theirs"):
             (root / name).mkdir()
-            (root / f"{name}.conf").write_text(CONF.format(dir=root / name, url=url, urn=URN))
+            (root / f"{name}.conf").write_text(
+                nsscache_conf(url, root / name, root / name, "scim_auth_token = token"))
         agent = BUILD.resolve() / "bin" / "roster-agent"
         pass_words = [agent, "sync", "--nsscache-conf", root / "ours.conf"]
         ours = Contender("a full pass", [*pass_words, "--full"])

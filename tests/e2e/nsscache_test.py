@@ -9,43 +9,10 @@ import pathlib
 import stat
 import sys
 
-from lab import CORE_GROUP, COREWEAVE, Lab, enter_namespace, run, wait_for
+from lab import CORE_GROUP, Lab, enter_namespace, run, wait_for
+from nsscache_conf import nsscache_conf
 
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd6pgfeiQzQpC {}@laptop"
-CONF = """[DEFAULT]
-source = scim
-cache = files
-maps = passwd, shadow, group, sshkey
-timestamp_dir = {stamps}
-lockfile = {stamps}/lock
-files_dir = /etc
-files_cache_filename_suffix = cache
-scim_base_url = "{url}"
-scim_retry_max = 2
-scim_retry_delay = 1
-roster_ca_file = {ca}
-{more}
-[passwd]
-scim_path_username = {urn}/sunkPosixUsername
-scim_path_uid = {urn}/sunkPosixUserId
-scim_path_gid = {urn}/sunkPosixGroupId
-scim_path_home_directory = {urn}/sunkPreferredHomeDirectory
-scim_path_login_shell = {urn}/sunkLoginShell
-scim_override_home_directory = /mnt/home/%%u
-scim_users_parameters = attributes={urn}
-[shadow]
-scim_path_username = {urn}/sunkPosixUsername
-scim_users_parameters = attributes={urn}
-[group]
-scim_path_gid = sunkPosixGroupId
-scim_path_groupname = sunkPosixGroupName
-scim_path_username = members/sunkPosixUsername
-scim_groups_parameters = excludeInactiveUsers=true
-[sshkey]
-scim_path_username = {urn}/sunkPosixUsername
-scim_path_ssh_keys = {urn}/sunkSshKeys
-scim_users_parameters = attributes={urn}
-"""
 
 
 def check(condition, what):
@@ -82,8 +49,8 @@ class Site:
 
     def write_conf(self, more=""):
         url = f"{self.lab.url}/api/organizations/{self.lab.org}/scim/v2"
-        self.conf.write_text(CONF.format(stamps=self.stamps, url=url, urn=COREWEAVE,
-                                         ca=self.lab.ca_file, more=more))
+        own = f"roster_ca_file = {self.lab.ca_file}\nscim_override_home_directory = /mnt/home/%%u\n"
+        self.conf.write_text(nsscache_conf(url, "/etc", self.stamps, own + more))
 
     def nsscache(self, *words, expect=0, **options):
         done = run(self.nsscache_path, "--config-file", self.conf, *words, check=False,
