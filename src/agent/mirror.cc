@@ -260,7 +260,8 @@ void MirrorFeeder::run(const std::function<void()>& between) {
       log::debug("the maps are what the server has",
                  {{"requests", result->traffic.requests}, {"seconds", result->seconds}});
     } else if (!result && result.error().code == Code::kAlreadyExists) {
-      log::info("the pass is left out", {{"reason", result.error().message}});
+      log::warn("the pass is left out", {{"reason", result.error().message}});
+      mirror::record_failure(metrics_);
     } else {
       const Error error = result ? failure_of(*result) : result.error();
       if (!result) mirror::record_failure(metrics_);

@@ -88,23 +88,25 @@ void IdentityMemory::index(std::size_t at) {
 }
 
 void IdentityMemory::accept(std::string_view name, std::uint32_t number) {
-  accepted_.push_back({.name = std::string(name), .number = number, .used = false});
+  accepted_.push_back({.name = std::string(name), .number = number});
 }
 
 std::vector<std::string> IdentityMemory::unused() const {
   std::vector<std::string> out;
   for (const Accepted& each : accepted_) {
-    if (!each.used) out.push_back(each.name + "=" + std::to_string(each.number));
+    if (!each.used[0] && !each.used[1])
+      out.push_back(each.name + "=" + std::to_string(each.number));
   }
   return out;
 }
 
-bool IdentityMemory::is_accepted(const Claim& claim) {
-  const auto found = std::ranges::find_if(accepted_, [&claim](const Accepted& each) {
-    return each.name == claim.name && each.number == claim.number;
+bool IdentityMemory::is_accepted(Kind kind, const Claim& claim) {
+  const auto at = static_cast<std::size_t>(kind);
+  const auto found = std::ranges::find_if(accepted_, [&claim, at](const Accepted& each) {
+    return each.name == claim.name && each.number == claim.number && !each.used[at];
   });
   if (found == accepted_.end()) return false;
-  found->used = true;
+  found->used[at] = true;
   return true;
 }
 
@@ -148,7 +150,7 @@ Result<std::uint64_t> IdentityMemory::claim(Kind kind, const Claim& claim) {
   if (news && entries_.size() >= kEntriesMax) {
     return fail(Code::kTooLarge, "too many identities are remembered for one more");
   }
-  if (!news && !is_accepted(claim)) {
+  if (!news && !is_accepted(kind, claim)) {
     const std::string number = std::string(what(kind)) + std::to_string(claim.number);
     if (number_known) {
       return fail(Code::kFailedPrecondition, number + " belongs to " +

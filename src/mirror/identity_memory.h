@@ -41,7 +41,8 @@ class IdentityMemory {
   Result<std::uint64_t> claim(Kind kind, const Claim& claim);
   /// Whether this resource had exactly this number and name when they were last seen.
   bool knows(Kind kind, std::uint32_t number, std::string_view name, std::string_view id) const;
-  /// A claim of this number by this name is good once, whoever had either before.
+  /// One claim of this number by this name, of a person and of a group, is good, whoever had either
+  /// before.
   void accept(std::string_view name, std::uint32_t number);
   /// Acceptances that no claim has used.
   std::vector<std::string> unused() const;
@@ -74,9 +75,9 @@ class IdentityMemory {
   struct Accepted {
     std::string name;
     std::uint32_t number;
-    bool used;
+    std::array<bool, 2> used{};  // by kind
   };
-  bool is_accepted(const Claim& claim);
+  bool is_accepted(Kind kind, const Claim& claim);
   std::vector<Accepted> accepted_;
   bool changed_ = false;
 };

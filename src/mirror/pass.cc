@@ -11,6 +11,7 @@
 #include "mirror/identity_memory.h"
 #include "mirror/pass_state.h"
 #include "mirror/resolve.h"
+#include "posix/names.h"
 
 namespace roster::mirror {
 namespace {
@@ -70,6 +71,8 @@ void learn_from_files(const Settings& settings, IdentityMemory& memory) {
       const std::size_t name_end = line.find(':');
       const std::size_t id_begin = line.find(':', name_end + 1);
       if (name_end == 0 || id_begin == std::string_view::npos) return;
+      // What nsscache let through and we would not belongs to nobody.
+      if (!posix::LoginName::parse(line.substr(0, name_end))) return;
       const std::string_view rest = line.substr(id_begin + 1);
       const auto id = id_in(rest.substr(0, rest.find(':')));
       // A clash in there is settled by whoever comes first.
@@ -139,8 +142,15 @@ class Pass {
     stage_maps(files);
     // Before anybody is served, and not for a reading that is refused: whom an id was published
     // for is never forgotten, and what was not is not remembered.
-    if (memory.changed() && is_any_good()) {
-      RETURN_IF_ERROR(on_this_node(write_file_atomic(memory_file(settings_), memory.save(), 0600)));
+    if (memory.changed() && is_believed()) {
+      auto saved = on_this_node(write_file_atomic(memory_file(settings_), memory.save(), 0600));
+      if (!saved) {
+        for (MapResult& each : result_.maps) {
+          each.outcome = Outcome::kFailed;
+          each.error = saved.error().message;
+        }
+        return saved;
+      }
     }
     commit_maps(files);
     publish_targets(state);
@@ -200,6 +210,7 @@ class Pass {
       PageReader pages(settings_, roll_);
       PassState state;
       std::string note;
+      bool changed = false;
       if (wants_people()) {
         ASSIGN_OR_RETURN(Reading reading,
                          source_->read(settings_.users, [&pages](std::string_view body) {
@@ -207,6 +218,7 @@ class Pass {
                          }));
         state.users = std::move(reading.pages);
         note += reading.note;
+        changed = reading.changed;
       }
       if (settings_.has(Map::kGroup)) {
         ASSIGN_OR_RETURN(Reading reading,
@@ -215,14 +227,15 @@ class Pass {
                          }));
         state.groups = std::move(reading.pages);
         note += reading.note;
+        changed = changed || reading.changed;
       }
-      if (note.empty()) return state;
-      if (note == odd) {
+      if (!changed && note.empty()) return state;
+      if (!changed && note == odd) {
         result_.notes.push_back(note);
         return state;
       }
       if (++rereadings_ > kRereadingsMax) {
-        return fail(Code::kUnavailable, note + ": the list keeps changing while it is read");
+        return fail(Code::kUnavailable, "the lists keep changing while they are read " + note);
       }
       odd = note;
     }
@@ -230,7 +243,8 @@ class Pass {
 
   void stage_maps(MapFiles& files) {
     bool people_refused = false;
-    for (const Map map : settings_.written) {
+    // Also those that are not asked for: what they would lose, the groups lose.
+    for (const Map map : settings_.maps) {
       MapResult result(map);
       const auto written = files.stage(roll_, map);
       if (!written) {
@@ -241,7 +255,11 @@ class Pass {
         if (result.outcome == Outcome::kRefused) files.drop(map);
       }
       people_refused |= map != Map::kGroup && result.outcome == Outcome::kRefused;
-      result_.maps.push_back(std::move(result));
+      if (std::ranges::find(settings_.written, map) == settings_.written.end()) {
+        files.drop(map);
+      } else {
+        result_.maps.push_back(std::move(result));
+      }
     }
     // Whoever keeps the account keeps the groups.
     for (MapResult& each : result_.maps) {
@@ -293,7 +311,12 @@ class Pass {
   static bool is_good(const MapResult& map) {
     return map.outcome == Outcome::kPublished || map.outcome == Outcome::kUnchanged;
   }
-  bool is_any_good() const { return std::ranges::any_of(result_.maps, is_good); }
+  /// Whether something of the reading goes into a map, or nothing was there to be refused.
+  bool is_believed() const {
+    return is_whole() || std::ranges::any_of(result_.maps, [](const MapResult& each) {
+             return each.outcome == Outcome::kPublished;
+           });
+  }
   bool is_whole() const { return std::ranges::all_of(result_.maps, is_good); }
 
   /// Only what is good as a whole: other readers must not be given what the files are refused.

@@ -705,7 +705,8 @@ TEST_F(MirrorTest, WhatWasGivenUpIsNotFree) {
 }
 
 TEST_F(MirrorTest, AFirstPassBelievesTheFilesThatAreThere) {
-  std::ofstream(directory_ / "passwd.cache") << "old:x:20001:30000::/home/old:/bin/sh\n";
+  std::ofstream(directory_ / "passwd.cache") << "old:x:20001:30000::/home/old:/bin/sh\n"
+                                                "a\tb:x:20002:30000::/:/bin/sh\n";
   const PassResult result = run();
   EXPECT_THAT(reasons(result), HasSubstr("uid 20001 belongs to old, not to alice"));
   EXPECT_EQ(map("passwd").substr(0, 4), "bob:");
@@ -752,6 +753,37 @@ TEST_F(MirrorTest, GroupsStayWithThePeopleTheyAreOf) {
   EXPECT_EQ(map("group"), before) << "whoever keeps the account keeps the groups";
 }
 
+TEST_F(MirrorTest, AMapOfGroupsAloneStaysWithThePeople) {
+  std::vector<std::string> many;
+  std::vector<std::string> names;
+  for (std::uint32_t i = 0; i < 30; ++i) {
+    names.push_back("user" + std::to_string(i));
+    many.push_back(person(names.back(), 20000 + i));
+  }
+  people(many);
+  scim_.set_groups({group("eng", 30001, names)});
+  ASSERT_TRUE(run().ok());
+  const std::string before = map("group");
+  people({});
+  EXPECT_EQ(of(run(PassOptions{}, "", "group"), Map::kGroup).outcome, Outcome::kRefused);
+  EXPECT_EQ(map("group"), before);
+}
+
+TEST_F(MirrorTest, UidsCountWithoutAMapOfPeoplesIds) {
+  std::string text = conf();
+  text.replace(text.find("maps = passwd, shadow, group, sshkey"), 36, "maps = sshkey");
+  const std::string uid =
+      "scim_path_uid = urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser/"
+      "sunkPosixUserId\n";
+  text.insert(text.find("[sshkey]\n") + 9, uid);
+  auto settings = parse_settings(text, "t-1");
+  ASSERT_TRUE(settings) << settings.error().message;
+  run_pass(
+      *settings, {.local = {.denied_uids = {20001}}}, [](milliseconds) { return false; },
+      [this] { return now_; });
+  EXPECT_EQ(map("sshkey"), "alice:\nbob:\n") << "no keys for whom the node denies";
+}
+
 TEST_F(MirrorTest, SomebodyWhoMovedBetweenTwoPagesIsNotMissed) {
   std::vector<std::string> four;
   for (std::uint32_t i = 0; i < 4; ++i) {
@@ -771,6 +803,19 @@ TEST_F(MirrorTest, SomebodyWhoMovedBetweenTwoPagesIsNotMissed) {
   EXPECT_TRUE(result.ok()) << error_of(result);
   EXPECT_THAT(map("passwd"), HasSubstr("user2"));
   EXPECT_EQ(asked, 4) << "read again";
+}
+
+TEST_F(MirrorTest, AListThatNeverRestsIsNotBelieved) {
+  ASSERT_TRUE(run().ok());
+  const std::string before = map("passwd");
+  scim_.set_page_size(1);
+  scim_.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.query.contains("startIndex=2")) return std::nullopt;
+    return json_list(R"({"totalResults":3,"startIndex":2,"itemsPerPage":2,"Resources":[)" +
+                     person("bob", 20002) + "," + person("carol", 20003) + "]}");
+  });
+  EXPECT_THAT(error_of(run()), HasSubstr("keep changing"));
+  EXPECT_EQ(map("passwd"), before);
 }
 
 TEST_F(MirrorTest, WhatIsRefusedIsToldUntilItIsMended) {

@@ -332,8 +332,11 @@ class SettingsReader {
       names_read_ = true;
       // In the others' sections they may be what [DEFAULT] has for groups.
       if (map == Map::kPasswd) {
-        ASSIGN_OR_RETURN(ours.uid, section.path("scim_path_uid", ""));
         ASSIGN_OR_RETURN(ours.gid, section.path("scim_path_gid", ""));
+      }
+      if (map == Map::kPasswd || !out_.has(Map::kPasswd)) {
+        ASSIGN_OR_RETURN(Path uid, section.path("scim_path_uid", ""));
+        if (!uid.empty()) ours.uid = std::move(uid);
       }
     }
     RETURN_IF_ERROR(read_account(map, section));

@@ -182,7 +182,7 @@ Result<Reading> Source::Impl::read_by_index(const Listing& listing, const Take& 
     if (!first_total) first_total = page.total;
     if (page.total != first_total) {
       // Who moved from a page to the one before it was not seen.
-      reading.note = listing.endpoint + " changed while it was read";
+      reading.changed = true;
     }
     const auto came = static_cast<std::int64_t>(page.resources);
     const std::int64_t step = page.per_page && *page.per_page > 0 ? *page.per_page : came;

@@ -27,7 +27,8 @@ struct PageTag {
 struct Reading {
   std::vector<PageTag> pages;
   std::size_t resources = 0;
-  std::string note;  // what was odd about it, or empty
+  bool changed = false;  // while it was read: somebody may be missing
+  std::string note;      // what was odd about it, or empty
 };
 
 /// What a reading cost.
