@@ -12,8 +12,6 @@ namespace roster::agent {
 namespace {
 
 constexpr std::size_t kMaskedReportMax = 100;
-constexpr std::uint64_t kShrinkRecordsMin = 10;
-constexpr std::uint64_t kShrinkPercent = 20;
 
 /// Nothing when the group does not exist: the keys file is then the agent's own.
 std::optional<gid_t> find_gid(const std::string& name) {
@@ -37,10 +35,6 @@ bool lost_key(const posix::NodeUser& before, const posix::NodeUser& after) {
 bool lost_access(const posix::NodeUser& before, const posix::NodeUser& after) {
   return after.locked != before.locked || after.valid_until != before.valid_until ||
          !std::ranges::includes(after.groups, before.groups) || lost_key(before, after);
-}
-
-bool is_suspicious(std::uint64_t before, std::uint64_t lost) {
-  return lost >= kShrinkRecordsMin && lost * 100 > before * kShrinkPercent;
 }
 
 std::unexpected<Error> goes_back(std::string_view what, std::uint64_t n) {
@@ -191,8 +185,8 @@ Result<void> NodeCache::apply(feed::Message message) {
 
 Result<void> NodeCache::check_shrinkage_locked() const {
   ASSIGN_OR_RETURN(const nsscache::Shrinkage s, on_this_node(publisher_->shrinkage()));
-  if (!is_suspicious(s.users_before, s.users_lost) &&
-      !is_suspicious(s.groups_before, s.groups_lost)) {
+  if (!nsscache::is_landslide(s.users_before, s.users_lost) &&
+      !nsscache::is_landslide(s.groups_before, s.groups_lost)) {
     return {};
   }
   return fail(Code::kFailedPrecondition,

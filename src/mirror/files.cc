@@ -9,16 +9,20 @@
 #include <cstring>
 #include <functional>
 #include <optional>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "mirror/maps.h"
 #include "nsscache/text_map.h"
+#include "posix/shell.h"
 
 namespace roster::mirror {
 namespace {
 
 constexpr std::size_t kPieceBytes = 256 << 10;
+constexpr std::size_t kLineBytesMax = 64 << 20;
+constexpr std::size_t kShadowExpire = 7;  // fields before it
+constexpr std::string_view kExpired = "1";
 
 /// Mode and owner of the system's own file of that name, as nsscache takes them.
 struct Access {
@@ -85,48 +89,88 @@ bool is_same(const StagedFile& staged, const Access& access) {
   });
 }
 
-/// How many names a map's file has, and how many of them `names` has not.
-std::pair<std::size_t, std::size_t> count_lost(const std::filesystem::path& path,
-                                               const std::unordered_set<std::string_view>& names) {
-  const UniqueFd there = open_to_read(path);
-  if (!there.valid()) return {0, 0};
-  std::size_t before = 0;
-  std::size_t lost = 0;
-  std::string name;
-  std::string latest;
-  bool in_name = true;
-  each_piece(there.get(), [&](std::string_view piece) {
-    while (!piece.empty()) {
-      const std::size_t end = piece.find(in_name ? ':' : '\n');
-      if (in_name) name.append(piece.substr(0, std::min<std::size_t>(end, 4096)));
-      if (end == std::string_view::npos) return true;
-      piece.remove_prefix(end + 1);
-      in_name = !in_name;
-      if (in_name) {
-        // A person with several lines is one.
-        if (name != latest) {
-          ++before;
-          if (!names.contains(name)) ++lost;
-          latest = std::exchange(name, {});
-        }
-        name.clear();
+/// Each whole line of a file, without its newline.
+void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
+  std::string begun;  // in the piece before
+  each_piece(fd, [&](std::string_view piece) {
+    for (std::size_t end; (end = piece.find('\n')) != std::string_view::npos;) {
+      if (begun.empty()) {
+        visit(piece.substr(0, end));
+      } else {
+        visit(begun.append(piece.substr(0, end)));
+        begun.clear();
       }
+      piece.remove_prefix(end + 1);
     }
+    if (begun.size() + piece.size() > kLineBytesMax) return false;  // no map of ours
+    begun.append(piece);
     return true;
   });
-  return {before, lost};
 }
 
-std::unordered_set<std::string_view> names_of(const Roll& roll, Map map) {
-  std::unordered_set<std::string_view> names;
-  if (map == Map::kGroup) {
-    names.reserve(roll.groups.size());
-    for (const Team& group : roll.groups) names.insert(group.name);
-  } else {
-    names.reserve(roll.people.size());
-    for (const Person& person : roll.people) names.insert(person.name);
+/// Whether a line lets somebody in, as far as its map decides that.
+bool is_open(Map map, std::string_view line) {
+  switch (map) {
+    case Map::kPasswd:
+      return line.substr(line.rfind(':') + 1) != posix::kNologinShell;
+    case Map::kShadow:
+      for (std::size_t field = 0; field < kShadowExpire; ++field) {
+        const std::size_t end = line.find(':');
+        line = end == std::string_view::npos ? std::string_view() : line.substr(end + 1);
+      }
+      return line.substr(0, line.find(':')) != kExpired;
+    case Map::kSshKey:
+      return line.find(':') + 1 < line.size();
+    case Map::kGroup:
+      break;
   }
-  return names;
+  return true;
+}
+
+enum class Standing : std::uint8_t { kOpen, kLocked, kKeyless };
+
+using Standings = std::unordered_map<std::string_view, Standing>;
+
+Standings standings_of(const Roll& roll, Map map) {
+  Standings standings;
+  if (map == Map::kGroup) {
+    standings.reserve(roll.groups.size());
+    for (const Team& group : roll.groups) standings.emplace(group.name, Standing::kOpen);
+    return standings;
+  }
+  standings.reserve(roll.people.size());
+  for (const Person& person : roll.people) {
+    const bool keyless = map == Map::kSshKey && person.keys.empty();
+    standings.emplace(person.name, person.denied    ? Standing::kOpen  // no server's doing
+                                   : !person.active ? Standing::kLocked
+                                   : keyless        ? Standing::kKeyless
+                                                    : Standing::kOpen);
+  }
+  return standings;
+}
+
+/// What those of the file that is there would lose.
+void count_losses(const std::filesystem::path& path, const Standings& standings,
+                  MapFiles::Written& written) {
+  const UniqueFd there = open_to_read(path);
+  if (!there.valid()) return;
+  std::string latest;
+  each_line_of(there.get(), [&](std::string_view line) {
+    const std::string_view name = line.substr(0, line.find(':'));
+    // A person with several lines is one.
+    if (name.size() == line.size() || name == latest) return;
+    latest = name;
+    const bool open = is_open(written.map, line);
+    const auto found = standings.find(name);
+    const bool gone = found == standings.end();
+    written.before += 1;
+    written.lost += gone;
+    if (!open) return;
+    written.open += 1;
+    written.open_gone += gone;
+    written.locked += !gone && found->second == Standing::kLocked;
+    written.keyless += !gone && found->second == Standing::kKeyless;
+  });
 }
 
 std::filesystem::path with_suffix(const std::filesystem::path& path, std::string_view suffix) {
@@ -169,7 +213,7 @@ Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
     written.changed = written.changed || !is_same(file, access);
   }
   if (!written.changed) return written;
-  std::tie(written.before, written.lost) = count_lost(path, names_of(roll, map));
+  count_losses(path, standings_of(roll, map), written);
   for (StagedFile& file : files) {
     RETURN_IF_ERROR(file.seal(access.mode, access.owner));
     staged_.push_back({map, std::move(file)});

@@ -27,6 +27,11 @@ class MapFiles {
     bool changed = false;    // the files differ from those that are there
     std::size_t before = 0;  // entries of the file that is there
     std::size_t lost = 0;    // names of it that are not in the new one
+    // Of those who had access by the file that is there: a shell, no expiry, a key.
+    std::size_t open = 0;
+    std::size_t open_gone = 0;  // are not in the new one
+    std::size_t locked = 0;     // are locked in it, and not by this node's deny file
+    std::size_t keyless = 0;    // have no key in it (sshkey)
   };
 
   explicit MapFiles(const Settings& settings) : settings_(settings) {}

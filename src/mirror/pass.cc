@@ -16,11 +16,26 @@
 namespace roster::mirror {
 namespace {
 
-constexpr std::size_t kLostMin = 10;
-constexpr std::size_t kLostPercent = 20;
-
+/// Who is locked or left without keys has lost as much as who is gone: a source that forgets an
+/// attribute, or says of everybody that they are not active, must not lock a cluster out.
 bool is_suspicious(const MapFiles::Written& written) {
-  return written.lost >= kLostMin && written.lost * 100 > written.before * kLostPercent;
+  return nsscache::is_landslide(written.before, written.lost) ||
+         nsscache::is_landslide(written.open, written.open_gone + written.locked + written.keyless);
+}
+
+std::string losses_of(const MapFiles::Written& written) {
+  std::string text = "it would ";
+  auto add = [&text, first = true](std::size_t count, std::string_view before, std::size_t of,
+                                   std::string_view after) mutable {
+    if (count == 0) return;
+    if (!std::exchange(first, false)) text += ", ";
+    text.append(before).append(std::to_string(count)).append(" of ");
+    text.append(std::to_string(of)).append(after);
+  };
+  add(written.lost, "lose ", written.before, " entries");
+  add(written.locked, "lock ", written.open, " people");
+  add(written.keyless, "take all keys from ", written.open, " people");
+  return text;
 }
 
 /// Everything besides the server that the maps depend on.
@@ -286,6 +301,8 @@ class Pass {
     result.entries = written.entries;
     result.before = written.before;
     result.lost = written.lost;
+    result.locked = written.locked;
+    result.keyless = written.keyless;
     result.outcome = written.changed ? Outcome::kPublished : Outcome::kUnchanged;
     if (options_.accept_shrink) return;
     const std::string mend = "; if this is right, run it once with --force-write";
@@ -293,8 +310,7 @@ class Pass {
     if (written.entries == 0 && (written.map != Map::kGroup || written.before > 0)) {
       result.error = "the server gave nobody for this map: what is there stays" + mend;
     } else if (written.changed && is_suspicious(written)) {
-      result.error = "it would lose " + std::to_string(written.lost) + " of " +
-                     std::to_string(written.before) + " entries: what is there stays" + mend;
+      result.error = losses_of(written) + ": what is there stays" + mend;
     } else {
       return;
     }

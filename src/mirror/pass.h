@@ -55,8 +55,10 @@ struct MapResult {
   Outcome outcome = Outcome::kFailed;
   std::size_t entries = 0;
   std::size_t before = 0;
-  std::size_t lost = 0;
-  std::string error;  // empty when all is well
+  std::size_t lost = 0;     // of these
+  std::size_t locked = 0;   // who were not
+  std::size_t keyless = 0;  // who had keys
+  std::string error;        // empty when all is well
 };
 
 /// What a pass did, for people, programs and the exit status.

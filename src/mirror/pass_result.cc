@@ -105,7 +105,9 @@ std::string PassResult::to_json(Timestamp at) const {
     json::object each{{"outcome", outcome_name(map.outcome)},
                       {"entries", map.entries},
                       {"before", map.before},
-                      {"lost", map.lost}};
+                      {"lost", map.lost},
+                      {"locked", map.locked},
+                      {"without_keys", map.keyless}};
     if (!map.error.empty()) each["error"] = map.error;
     map_list[map_name(map.map)] = std::move(each);
   }

@@ -352,6 +352,69 @@ TEST_F(MirrorTest, D06AMapThatShrinksIsRefused) {
   EXPECT_EQ(file("passwd.cache.ixname"), "");
 }
 
+// As a source that forgets `active`, or the attribute with the keys, would lock a cluster out.
+TEST_F(MirrorTest, LockingOrTakingKeysFromManyIsShrinking) {
+  const std::string lock = "roster_inactive = lock\n";
+  const auto serve = [this](std::size_t gone, std::size_t locked, std::size_t keyless) {
+    std::vector<std::string> many;
+    for (std::size_t i = gone; i < 50; ++i) {
+      const std::string name = "user" + std::to_string(i);
+      const bool is_locked = i < gone + locked;
+      const bool has_keys = !(i >= gone + locked && i < gone + locked + keyless);
+      std::string text = person_with_keys(name, static_cast<std::uint32_t>(20000 + i),
+                                          has_keys ? in_json(kKey) : "");
+      if (is_locked) text.insert(1, "\"active\":false,");
+      many.push_back(text);
+    }
+    people(many);
+  };
+  serve(0, 0, 0);
+  ASSERT_TRUE(run({}, lock).ok());
+  const std::vector<std::string> before{map("passwd"), map("shadow"), map("sshkey"), map("group")};
+  const auto now = [this] {
+    return std::vector<std::string>{map("passwd"), map("shadow"), map("sshkey"), map("group")};
+  };
+  scim_.set_groups({group("eng", 30001, {"user0"})});
+
+  serve(0, 11, 0);
+  PassResult result = run({}, lock);
+  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kRefused);
+  EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lock 11 of 50 people: what"));
+  EXPECT_THAT(of(result, Map::kShadow).error, HasSubstr("it would lock 11 of 50 people"));
+  EXPECT_EQ(of(result, Map::kSshKey).locked, 11U);
+  EXPECT_EQ(of(result, Map::kGroup).outcome, Outcome::kRefused);
+  EXPECT_EQ(now(), before);
+
+  serve(0, 0, 50);
+  result = run({}, lock);
+  EXPECT_FALSE(result.ok());
+  EXPECT_THAT(of(result, Map::kSshKey).error, HasSubstr("it would take all keys from 50 of 50"));
+  EXPECT_EQ(of(result, Map::kSshKey).keyless, 50U);
+  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kUnchanged);
+  EXPECT_EQ(now(), before);
+
+  serve(4, 4, 4);
+  EXPECT_THAT(of(run({}, lock), Map::kSshKey).error,
+              HasSubstr("it would lose 4 of 50 entries, lock 4 of 50 people, take all keys from 4"))
+      << "twelve are twelve, however they lose it";
+  EXPECT_THAT(result.to_json(now_), HasSubstr(R"("locked":0,"without_keys":50)"));
+
+  serve(0, 5, 5);
+  EXPECT_TRUE(run({}, lock).ok()) << "ten of fifty are no landslide";
+  serve(0, 20, 30);
+  EXPECT_TRUE(run({.accept_shrink = true}, lock).ok());
+  EXPECT_THAT(map("sshkey"), Not(HasSubstr("ssh-")));
+  serve(0, 15, 30);
+  EXPECT_TRUE(run({}, lock).ok()) << "who comes back loses nothing";
+  serve(0, 0, 0);
+  ASSERT_TRUE(run({}, lock).ok());
+  // The node's own lockout is never held up.
+  PassOptions denying;
+  for (int i = 0; i < 30; ++i) denying.local.denied_names.push_back("user" + std::to_string(i));
+  EXPECT_TRUE(run(denying, lock).ok());
+  EXPECT_THAT(map("sshkey"), HasSubstr("user29:\nuser30:["));
+}
+
 TEST_F(MirrorTest, D07D08TextsCannotBecomeFieldsOrLines) {
   people({person("alice", 20001, R"(,"displayName":"a\nroot:x:0:0::/:/bin/sh")")
               .replace(person("alice", 20001).find("alice Example"), 13,

@@ -152,6 +152,7 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
     }
     if ((flags & nsscache::kFlagDenied) != 0) {
       person.active = false;
+      person.denied = true;
       hidden.insert(person.name);
       return false;
     }

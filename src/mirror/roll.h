@@ -24,6 +24,7 @@ struct Person {
   std::string_view shell;
   std::string_view keys;  // lines of authorized_keys(5) without options, '\n' between them
   bool active = true;
+  bool denied = false;  // and not active, because this node's deny file says so
   std::uint64_t n = 0;  // the person's number on this node, see IdentityMemory
 };
 

@@ -82,6 +82,14 @@ struct Shrinkage {
   std::uint64_t groups_lost = 0;
 };
 
+/// Whether so many of so many are more than leave at once: a fifth, and at least ten. Asked again,
+/// the source may know better; an operator who knows can say so.
+constexpr bool is_landslide(std::uint64_t before, std::uint64_t lost) {
+  constexpr std::uint64_t kLostMin = 10;
+  constexpr std::uint64_t kLostPercent = 20;
+  return lost >= kLostMin && lost * 100 > before * kLostPercent;
+}
+
 /// The one writer of a node's identity cache (FORMAT.md). Changes are collected in memory and
 /// become visible together at publish(); readers never see half of them. Memory grows with the
 /// changes since the last base, not with the directory (groups' edges excepted). Not thread-safe.
