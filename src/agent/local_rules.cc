@@ -14,6 +14,7 @@
 #include "agent/errors.h"
 #include "base/fd.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "posix/names.h"
 
 namespace roster::agent {
@@ -22,22 +23,6 @@ namespace {
 constexpr std::size_t kFileBytesMax = 64 << 20;
 constexpr std::string_view kBlanks = " \t\r";
 constexpr std::string_view kSpaces = " \t\r\v\f";  // isspace(3) within a line
-
-template <typename Fn>
-void for_each_line(std::string_view text, Fn fn) {
-  while (!text.empty()) {
-    const std::size_t end = text.find('\n');
-    fn(text.substr(0, end));
-    if (end == std::string_view::npos) return;
-    text.remove_prefix(end + 1);
-  }
-}
-
-std::string_view trim(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
 
 std::optional<std::uint32_t> parse_id(std::string_view text) {
   std::uint32_t id = 0;
@@ -82,8 +67,8 @@ FileRules parse_deny_rules(std::string_view text, std::vector<std::string>& prob
 /// Text without the lines that name `entry`, keeping comments and order.
 std::string without_entry(std::string_view text, std::string_view entry) {
   std::string out;
-  for_each_line(text, [&out, entry](std::string_view line) {
-    if (trim(line.substr(0, line.find('#'))) == entry) return;
+  each_line(text, [&out, entry](std::string_view line) {
+    if (trim(line.substr(0, line.find('#')), kBlanks) == entry) return;
     out += line;
     out += '\n';
   });
@@ -103,7 +88,7 @@ Result<UniqueFd> lock_directory(const std::filesystem::path& directory) {
 
 FileRules parse_accounts(std::string_view text) {
   FileRules rules;
-  for_each_line(text, [&rules](std::string_view line) {
+  each_line(text, [&rules](std::string_view line) {
     const auto fields =
         split_fields(line.substr(std::min(line.size(), line.find_first_not_of(kSpaces))));
     const auto id = parse_id(fields[2]);
@@ -119,7 +104,7 @@ FileRules parse_accounts(std::string_view text) {
 
 FileRules parse_sub_ids(std::string_view text) {
   FileRules rules;
-  for_each_line(text, [&rules](std::string_view line) {
+  each_line(text, [&rules](std::string_view line) {
     const auto fields = split_fields(line);
     const auto first = parse_id(fields[1]);
     const auto count = parse_id(fields[2]);
@@ -135,9 +120,9 @@ FileRules parse_sub_ids(std::string_view text) {
 std::vector<DenyEntry> parse_deny(std::string_view text, std::vector<std::string>& problems) {
   std::vector<DenyEntry> out;
   std::size_t number = 0;
-  for_each_line(text, [&out, &problems, &number](std::string_view line) {
+  each_line(text, [&out, &problems, &number](std::string_view line) {
     ++number;
-    const std::string_view entry = trim(line.substr(0, line.find('#')));
+    const std::string_view entry = trim(line.substr(0, line.find('#')), kBlanks);
     if (entry.empty()) return;
     const auto uid = parse_id(entry);
     if (!uid && !posix::LoginName::parse(entry)) {

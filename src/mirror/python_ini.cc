@@ -1,8 +1,11 @@
 #include "mirror/python_ini.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <utility>
 
+#include "base/text.h"
 #include "base/unicode.h"
 
 namespace roster::mirror {
@@ -11,11 +14,7 @@ namespace {
 constexpr std::string_view kDefault = "DEFAULT";
 constexpr std::string_view kBlanks = " \t\f\v\r";
 
-std::string_view trim(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 std::size_t indentation(std::string_view line) {
   return std::min(line.find_first_not_of(kBlanks), line.size());
@@ -26,6 +25,30 @@ std::unexpected<Error> bad_line(std::size_t number, std::string_view why) {
 }
 
 }  // namespace
+
+std::optional<double> python_number(std::string_view text) {
+  std::string digits;
+  char before = 0;
+  text = trim(text, " \t\n\r\f\v");
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char after = i + 1 < text.size() ? text[i + 1] : '\0';
+    if (text[i] == '_') {
+      if (!is_digit(before) || !is_digit(after)) return std::nullopt;
+    } else {
+      digits += text[i];
+    }
+    before = text[i];
+  }
+  const char* begin = digits.data();
+  const char* end = begin + digits.size();
+  if (digits.starts_with('+') && !digits.starts_with("+-")) ++begin;
+  double number = 0;
+  const auto [stop, error] = std::from_chars(begin, end, number);
+  if (begin == end || stop != end) return std::nullopt;
+  // Python has no bounds here, but zero and infinity.
+  if (error == std::errc::result_out_of_range) return std::strtod(begin, nullptr);
+  return error == std::errc() ? std::optional(number) : std::nullopt;
+}
 
 /// Goes through the lines once. A value is finished when a line comes that does not belong to it.
 class PythonIni::Reader {
@@ -45,7 +68,7 @@ class PythonIni::Reader {
 
  private:
   Result<void> read_line(std::string_view line) {
-    const std::string_view content = trim(line);
+    const std::string_view content = trim(line, kBlanks);
     const bool comment = content.starts_with('#') || content.starts_with(';');
     if (content.empty() || comment) {
       // An empty line may stand inside a value; a comment leaves no trace.
@@ -83,14 +106,14 @@ class PythonIni::Reader {
   Result<void> begin_value(std::string_view content) {
     if (section_ == nullptr) return bad_line(number_, "a setting before the first [section]");
     const std::size_t at = content.find_first_of("=:");
-    const std::string key = ascii_lower(trim(content.substr(0, at)));
+    const std::string key = ascii_lower(trim(content.substr(0, at), kBlanks));
     if (at == std::string_view::npos || key.empty()) {
       return bad_line(number_, "this is no setting: a setting is key = value");
     }
     const auto [entry, made] = section_->try_emplace(key);
     if (!made) return bad_line(number_, key + " is set twice in this section");
     value_ = &entry->second;
-    lines_.emplace_back(trim(content.substr(at + 1)));
+    lines_.emplace_back(trim(content.substr(at + 1), kBlanks));
     return {};
   }
 

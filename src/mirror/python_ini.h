@@ -11,6 +11,10 @@
 
 namespace roster::mirror {
 
+/// A number as Python's int() or, failing that, float() reads it: blanks around it, a sign, digits
+/// with single underscores between them, an exponent, "inf", "nan". Nothing for what both refuse.
+std::optional<double> python_number(std::string_view text);
+
 /// A configuration file of Python's configparser (its documentation, "Supported INI File
 /// Structure"), with its defaults: sections, `key = value` or `key: value`, keys without case,
 /// whole-line comments by '#' and ';', values that go on in indented lines, [DEFAULT] as what every

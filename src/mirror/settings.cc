@@ -1,10 +1,12 @@
 #include "mirror/settings.h"
 
 #include <algorithm>
-#include <charconv>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/text.h"
 #include "base/unicode.h"
 #include "mirror/python_ini.h"
 #include "posix/id_ranges.h"
@@ -27,29 +29,24 @@ std::unexpected<Error> bad(std::string_view section, std::string_view key, std::
               "[" + std::string(section) + "] " + std::string(key) + ": " + std::string(why));
 }
 
+constexpr double kNumberMax = 1e12;
+
+/// At most an hour, and not nothing of what is more than nothing.
+std::chrono::milliseconds in_milliseconds(double seconds) {
+  return std::chrono::milliseconds(std::llround(std::ceil(std::min(seconds, 3600.0) * 1000)));
+}
+
 std::string unquoted(std::string text) {
   const bool quoted = text.size() >= 2 && (text.front() == '"' || text.front() == '\'') &&
                       text.back() == text.front();
   return quoted ? text.substr(1, text.size() - 2) : text;
 }
 
-std::vector<std::string> split(std::string_view text, char separator) {
+std::vector<std::string> split_trimmed(std::string_view text, char separator) {
   std::vector<std::string> parts;
-  while (true) {
-    const std::size_t at = text.find(separator);
-    std::string_view part = text.substr(0, at);
-    const std::size_t first = part.find_first_not_of(kBlanks);
-    part = first == std::string_view::npos ? std::string_view() : part.substr(first);
-    part = part.substr(0, part.find_last_not_of(kBlanks) + 1);
-    parts.emplace_back(part);
-    if (at == std::string_view::npos) return parts;
-    text.remove_prefix(at + 1);
-  }
-}
-
-bool is_number(std::string_view text) {
-  return !text.empty() && text.size() <= 9 &&
-         std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  for (const std::string_view part : split(text, separator))
+    parts.emplace_back(trim(part, kBlanks));
+  return parts;
 }
 
 /// Encoded, as nsscache does with what stands there plainly: the last of repeated names counts, at
@@ -57,7 +54,7 @@ bool is_number(std::string_view text) {
 std::string encoded_parameters(std::string_view text, bool& by_cursor) {
   while (text.starts_with('?') || text.starts_with('&')) text.remove_prefix(1);
   std::vector<std::pair<std::string, std::string>> items;
-  for (const std::string& part : split(text, '&')) {
+  for (const std::string& part : split_trimmed(text, '&')) {
     if (part.empty()) continue;
     const std::size_t at = part.find('=');
     std::string name = part.substr(0, at);
@@ -100,18 +97,31 @@ class Section {
     if (!value || value->empty()) return bad(name_, key, "it is required");
     return *value;
   }
-  Result<std::int64_t> number_or(std::string_view key, std::int64_t fallback) {
+  /// Not below `least`; kNumberMax stands for what is more.
+  Result<double> number_or(std::string_view key, double fallback, double least) {
     ASSIGN_OR_RETURN(const std::optional<std::string> value, text(key));
     if (!value) return fallback;
-    if (!is_number(*value)) return bad(name_, key, "\"" + *value + "\" is not a number");
-    std::int64_t number = 0;
-    std::from_chars(value->data(), value->data() + value->size(), number);
-    return number;
+    const std::optional<double> number = python_number(*value);
+    if (!number || !std::isfinite(*number)) {
+      return bad(name_, key, "\"" + *value + "\" is not a number");
+    }
+    if (*number < least) {
+      return bad(name_, key,
+                 "\"" + *value + "\" is too small: it is at least " +
+                     std::to_string(static_cast<std::int64_t>(least)));
+    }
+    return std::min(*number, kNumberMax);
+  }
+  Result<std::int64_t> whole_or(std::string_view key, std::int64_t fallback, std::int64_t least) {
+    ASSIGN_OR_RETURN(const double number,
+                     number_or(key, static_cast<double>(fallback), static_cast<double>(least)));
+    if (number != std::floor(number)) return bad(name_, key, "it is a whole number");
+    return static_cast<std::int64_t>(number);
   }
   Result<Path> path(std::string_view key, std::string_view fallback) {
     ASSIGN_OR_RETURN(const std::string value, text_or(key, fallback));
     if (value.empty()) return Path();
-    Path path = split(value, '/');
+    Path path = split_trimmed(value, '/');
     const bool hollow = std::ranges::any_of(path, &std::string::empty);
     if (hollow || path.size() > 8) return bad(name_, key, "\"" + value + "\" is no path of names");
     return path;
@@ -178,7 +188,7 @@ class SettingsReader {
 
   static Result<std::vector<Map>> read_maps(std::string_view text) {
     std::vector<Map> maps;
-    for (const std::string& name : split(text, ',')) {
+    for (const std::string& name : split_trimmed(text, ',')) {
       const auto map = map_by_name(name);
       if (!map) {
         return bad(kDefault, "maps",
@@ -200,14 +210,15 @@ class SettingsReader {
       return bad(kDefault, "roster_sshkey_form", "it is list or lines");
     }
     out_.key_form = form == "lines" ? KeyForm::kLines : KeyForm::kPythonList;
-    ASSIGN_OR_RETURN(const std::int64_t id_min, section.number_or("roster_id_min", posix::kIdMin));
+    ASSIGN_OR_RETURN(const std::int64_t id_min,
+                     section.whole_or("roster_id_min", posix::kIdMin, 0));
     if (id_min < posix::kIdMin || id_min > posix::kIdMax) {
       return bad(kDefault, "roster_id_min",
                  "it is from " + std::to_string(posix::kIdMin) + ": smaller ids are the system's");
     }
     out_.id_min = static_cast<std::uint32_t>(id_min);
     ASSIGN_OR_RETURN(const std::string admitted, section.text_or("roster_admit_names", ""));
-    if (!admitted.empty()) out_.admitted_names = split(admitted, ',');
+    if (!admitted.empty()) out_.admitted_names = split_trimmed(admitted, ',');
     ASSIGN_OR_RETURN(out_.ca_file, section.text_or("roster_ca_file", ""));
     ASSIGN_OR_RETURN(out_.state_file, section.text_or("roster_state_file", ""));
     return {};
@@ -280,15 +291,17 @@ class SettingsReader {
     Server server;
     ASSIGN_OR_RETURN(server.base_url, section.required("scim_base_url"));
     while (server.base_url.ends_with('/')) server.base_url.pop_back();
-    ASSIGN_OR_RETURN(const std::int64_t timeout, section.number_or("scim_timeout", 60));
-    ASSIGN_OR_RETURN(const std::int64_t tries, section.number_or("scim_retry_max", 3));
-    ASSIGN_OR_RETURN(const std::int64_t delay, section.number_or("scim_retry_delay", 5));
-    ASSIGN_OR_RETURN(server.cursor_pages_max, section.number_or("scim_max_cursor_pages", 500));
-    server.timeout = std::chrono::seconds(std::clamp<std::int64_t>(timeout, 1, 3600));
-    server.tries = static_cast<int>(std::clamp<std::int64_t>(tries, 1, 100));
-    server.retry_delay = std::chrono::seconds(std::min<std::int64_t>(delay, 3600));
+    ASSIGN_OR_RETURN(const double timeout, section.number_or("scim_timeout", 60, 0));
+    ASSIGN_OR_RETURN(const std::int64_t tries, section.whole_or("scim_retry_max", 3, 1));
+    ASSIGN_OR_RETURN(const double delay, section.number_or("scim_retry_delay", 5, 0));
+    ASSIGN_OR_RETURN(const double pages, section.number_or("scim_max_cursor_pages", 500, 1));
+    // To libcurl, and so to nsscache, 0 is no limit: the one of the whole reading is left.
+    server.timeout = timeout == 0 ? Server::kTimeMax : in_milliseconds(timeout);
+    server.tries = static_cast<int>(std::min<std::int64_t>(tries, 100));
+    server.retry_delay = in_milliseconds(delay);
+    server.cursor_pages_max = static_cast<std::int64_t>(pages);
     ASSIGN_OR_RETURN(const std::string verify, section.text_or("scim_verify_ssl", "true"));
-    if (verify == "0" || verify == "0.0" || verify.empty()) {
+    if (verify.empty() || python_number(verify) == 0.0) {
       return bad(section.name(), "scim_verify_ssl",
                  "the server's certificate is always verified: name the authority that signed it "
                  "by roster_ca_file");
@@ -359,11 +372,21 @@ class SettingsReader {
     } else if (map == Map::kShadow) {
       for (std::size_t i = 0; i < kShadowFields.size(); ++i) {
         const std::string key = "scim_shadow_default_" + std::string(kShadowFields[i]);
-        ASSIGN_OR_RETURN(const std::int64_t days, section.number_or(key, 0));
-        ours.shadow[i] = days == 0 ? std::string() : std::to_string(days);
+        ASSIGN_OR_RETURN(ours.shadow[i], read_days(section, key));
       }
     }
     return {};
+  }
+
+  /// A field of shadow(5), where -1 is one that is empty, too. nsscache writes 0 as nothing.
+  static Result<std::string> read_days(Section& section, const std::string& key) {
+    ASSIGN_OR_RETURN(const std::string text, section.text_or(key, ""));
+    if (text.empty()) return text;
+    ASSIGN_OR_RETURN(const std::int64_t days, section.whole_or(key, 0, -1));
+    if (days > std::numeric_limits<std::int32_t>::max()) {
+      return bad(section.name(), key, "\"" + text + "\" is no number of days");
+    }
+    return days == 0 ? std::string() : std::to_string(days);
   }
 
   /// Options of other maps may stand in [DEFAULT].

@@ -36,8 +36,10 @@ enum class KeyForm : std::uint8_t {
 };
 
 struct Server {
-  std::string base_url;  // without '/' at the end
-  std::chrono::milliseconds timeout{60'000};
+  std::string base_url;                                // without '/' at the end
+  static constexpr std::chrono::minutes kTimeMax{30};  // of one reading
+
+  std::chrono::milliseconds timeout{60'000};  // of one request
   int tries = 3;
   std::chrono::milliseconds retry_delay{5'000};
   std::int64_t cursor_pages_max = 500;

@@ -134,11 +134,49 @@ TEST(Settings, SaysWhatCannotBeHonoured) {
   EXPECT_THAT(error_of(with("DEFAULT", "scim_timeout = soon")),
               HasSubstr("scim_timeout: \"soon\" is not a number"));
   EXPECT_THAT(error_of(with("DEFAULT", "roster_id_min = 5")), HasSubstr("the system's"));
+  EXPECT_THAT(error_of(with("DEFAULT", "roster_id_min = 1000.5")), HasSubstr("a whole number"));
   EXPECT_THAT(error_of(with("DEFAULT", "roster_inactive = maybe")), HasSubstr("omit or lock"));
   EXPECT_THAT(error_of(with("passwd", "roster_inactive = lock")), HasSubstr("into [DEFAULT]"));
   EXPECT_THAT(error_of(with("passwd", "scim_default_shell = bash")),
               HasSubstr("scim_default_shell"));
   EXPECT_THAT(error_of(replaced("timestamp_dir", "time_stamps")), HasSubstr("timestamp_dir"));
+}
+
+// nsscache tries int(), then float(), on everything that it reads.
+TEST(Settings, NumbersAreThoseOfPython) {
+  const auto server = [](const std::string& line) { return read(with("DEFAULT", line)).server; };
+  EXPECT_EQ(server("scim_timeout = 90").timeout, std::chrono::seconds(90));
+  EXPECT_EQ(server("scim_timeout = \" 1_0 \"").timeout, std::chrono::seconds(10));
+  EXPECT_EQ(server("scim_timeout = 2.5").timeout, std::chrono::milliseconds(2500));
+  EXPECT_EQ(server("scim_timeout = 1e9").timeout, std::chrono::hours(1));
+  EXPECT_EQ(server("scim_timeout = 0").timeout, Server::kTimeMax) << "no limit, to libcurl";
+  EXPECT_EQ(server("scim_retry_delay = 0.5").retry_delay, std::chrono::milliseconds(500));
+  EXPECT_EQ(server("scim_retry_delay = +0").retry_delay, std::chrono::milliseconds(0));
+  EXPECT_EQ(server("scim_retry_max = 4.0").tries, 4);
+  EXPECT_EQ(server("scim_max_cursor_pages = 7.9").cursor_pages_max, 7) << "int(7.9)";
+  const auto days = [](const std::string& value) {
+    return read(with("shadow", "scim_shadow_default_inact = " + value)).attributes.shadow[4];
+  };
+  EXPECT_EQ(days("-1"), "-1");
+  EXPECT_EQ(days("7"), "7");
+  EXPECT_EQ(days("30.0"), "30");
+  EXPECT_EQ(days("0"), "");
+  EXPECT_EQ(days("-0.0"), "");
+  EXPECT_EQ(days(""), "");
+
+  for (const char* line :
+       {"scim_timeout = -1", "scim_timeout = nan", "scim_timeout = 1 0",
+        "scim_timeout =", "scim_timeout = 1__0", "scim_timeout = 0x10", "scim_retry_delay = -0.5",
+        "scim_retry_max = 0", "scim_retry_max = 2.5", "scim_retry_max = -3",
+        "scim_max_cursor_pages = 0.5", "scim_verify_ssl = 0e0", "scim_verify_ssl = -0"}) {
+    const std::string key = std::string(line).substr(0, std::string(line).find(' '));
+    EXPECT_THAT(error_of(with("DEFAULT", line)), HasSubstr(key + ": ")) << line;
+  }
+  for (const char* value : {"-2", "1.5", "soon", "1e10", "inf"}) {
+    EXPECT_THAT(error_of(with("shadow", "scim_shadow_default_inact = " + std::string(value))),
+                HasSubstr("[shadow] scim_shadow_default_inact: "))
+        << value;
+  }
 }
 
 TEST(Settings, NotesWhatHasNoEffect) {

@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "mirror/roll.h"
 
 namespace roster::mirror {
@@ -30,16 +31,6 @@ std::size_t fields_of(Map map) {
       break;
   }
   return 0;  // a key may have colons
-}
-
-std::vector<std::string_view> split(std::string_view line) {
-  std::vector<std::string_view> fields;
-  while (true) {
-    const std::size_t at = line.find(':');
-    fields.push_back(line.substr(0, at));
-    if (at == std::string_view::npos) return fields;
-    line.remove_prefix(at + 1);
-  }
 }
 
 class MapCheck {
@@ -77,7 +68,7 @@ class MapCheck {
         if (line.data() != text_.data() + text_.size()) problem("an empty line");
         return;
       }
-      const std::vector<std::string_view> fields = split(line);
+      const std::vector<std::string_view> fields = split(line, ':');
       const std::size_t wanted = fields_of(map_);
       if (fields.size() < 2 || (wanted != 0 && fields.size() != wanted)) {
         problem("line " + std::to_string(number) + " has " + std::to_string(fields.size()) +
@@ -119,7 +110,7 @@ class MapCheck {
         std::from_chars(line.data() + end + 1, line.data() + line.size(), offset);
       }
       const std::string_view rest = std::string_view(text_).substr(std::min(offset, text_.size()));
-      const auto fields = split(rest.substr(0, rest.find('\n')));
+      const auto fields = split(rest.substr(0, rest.find('\n')), ':');
       if (fields.size() <= field || fields[field] != key) {
         problem(std::string(suffix) + " leads from " + std::string(key) + " to another line");
       }
@@ -147,7 +138,7 @@ class MapCheck {
   void check_nss() {
     std::string buffer(1 << 20, '\0');
     each_line(text_, [&](std::string_view line) {
-      const auto fields = split(line);
+      const auto fields = split(line, ':');
       if (fields.size() != fields_of(map_)) return;
       const std::string name(fields[0]);
       std::string number;

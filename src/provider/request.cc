@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "base/unicode.h"
 #include "http/respond.h"
 #include "http/router.h"
@@ -15,12 +16,6 @@ namespace roster::provider {
 namespace {
 
 using directory::Scope;
-
-std::string_view trim(std::string_view text) {
-  while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
-  while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
-  return text;
-}
 
 /// RFC 6750 2.1; empty when there is none.
 std::string_view bearer_of(const http::Request& request) {
