@@ -433,13 +433,10 @@ bool NodeCache::has_unpublished_rules() const {
   return rules_unpublished_;
 }
 
-Result<void> NodeCache::each_served(
-    const std::function<Result<void>(posix::NodeUser user)>& visit_user,
-    const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const {
+Result<nsscache::ServedGeneration> NodeCache::served() const {
   const std::lock_guard lock(mutex_);
-  const bool busy = stage_ == Stage::kComplete || holds_records_locked() || rules_unpublished_;
-  if (!publisher_ || busy) return fail(Code::kUnavailable, "a transfer is under way");
-  return publisher_->each_served(visit_user, visit_group);
+  if (!publisher_) return fail(Code::kUnavailable, "there is no cache");
+  return publisher_->served();
 }
 
 bool NodeCache::serves_user(std::string_view login) const {

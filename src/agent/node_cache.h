@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "feed/messages.h"
 #include "nsscache/publisher.h"
+#include "nsscache/served.h"
 
 namespace roster::agent {
 
@@ -88,10 +89,8 @@ class NodeCache {
   std::uint64_t openings() const;
   /// Whether rules wait for the disk, or for a transfer that will bring them along.
   bool has_unpublished_rules() const;
-  /// See Publisher::each_served. kUnavailable while a transfer is being collected.
-  Result<void> each_served(
-      const std::function<Result<void>(posix::NodeUser user)>& visit_user,
-      const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const;
+  /// See Publisher::served: reading it holds nothing up here. kUnavailable while there is none.
+  Result<nsscache::ServedGeneration> served() const;
   /// Whether a login of this name resolves to a person of the published generation on this node.
   bool serves_user(std::string_view login) const;
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "mirror/maps.h"
 #include "posix/flatten.h"
@@ -33,7 +34,8 @@ class RollOfCache {
   explicit RollOfCache(Timestamp now) : now_s_(to_millis(now) / 1000) {}
 
   Result<mirror::Roll> read(const NodeCache& cache) {
-    RETURN_IF_ERROR(cache.each_served(
+    ASSIGN_OR_RETURN(const nsscache::ServedGeneration served, cache.served());
+    RETURN_IF_ERROR(served.each(
         [this](posix::NodeUser user) -> Result<void> {
           add(user);
           return {};
@@ -119,6 +121,21 @@ Result<void> SecretMaps::publish(const mirror::Settings& settings, const mirror:
     });
     RETURN_IF_ERROR(mirror::write_map(settings, roll, map, out));
   }
+  return publish(settings, texts);
+}
+
+Result<void> SecretMaps::publish_files(const mirror::Settings& settings) {
+  constexpr std::size_t kBytesMax = std::size_t{1} << 30;
+  std::vector<std::string> texts;
+  texts.reserve(settings.maps.size());
+  for (const mirror::Map map : settings.maps) {
+    ASSIGN_OR_RETURN(texts.emplace_back(), read_file(settings.files_of(map).of(map), kBytesMax));
+  }
+  return publish(settings, texts);
+}
+
+Result<void> SecretMaps::publish(const mirror::Settings& settings,
+                                 const std::vector<std::string>& texts) {
   std::vector<kubernetes::MapText> maps;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     maps.push_back({std::string(mirror::map_name(settings.maps[i])), texts[i]});

@@ -3,7 +3,9 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "agent/node_cache.h"
 #include "agent/pause.h"
@@ -24,9 +26,14 @@ class SecretMaps {
 
   /// The maps of `settings`. The first error when not all could be published; the others are.
   Result<void> publish(const mirror::Settings& settings, const mirror::Roll& roll);
+  /// The same from their files, as they are.
+  Result<void> publish_files(const mirror::Settings& settings);
   void interrupt() { publisher_.interrupt(); }
 
  private:
+  /// `texts`: in the order of the maps.
+  Result<void> publish(const mirror::Settings& settings, const std::vector<std::string>& texts);
+
   kubernetes::SecretPublisher publisher_;
   Metrics& metrics_;
 };

@@ -137,6 +137,25 @@ TEST_F(SecretsTest, EachGenerationBecomesSecrets) {
   follower.stop();
 }
 
+// A lockout must not wait for somebody who reads a whole generation.
+TEST_F(SecretsTest, ReadingAGenerationHoldsNothingUp) {
+  publish({user(1, "alice", 20001, 20001, {}), user(2, "bob", 20002, 20002, {})});
+  const auto served = cache_->served();
+  ASSERT_TRUE(served);
+  int seen = 0;
+  EXPECT_TRUE(served->each(
+      [&](const posix::NodeUser& person) -> Result<void> {
+        EXPECT_FALSE(person.locked);
+        ++seen;
+        const std::uint64_t before = cache_->generation();
+        EXPECT_TRUE(cache_->set_rules({.denied_names = {seen == 1 ? "bob" : "alice"}}, true));
+        EXPECT_GT(cache_->generation(), before);
+        return {};
+      },
+      [](const posix::NodeGroup&) -> Result<void> { return {}; }));
+  EXPECT_EQ(seen, 2);
+}
+
 TEST_F(SecretsTest, NothingIsWrittenBeforeTheFirstGenerationAndStopEndsAWait) {
   SecretFollower follower(*cache_, maps(), [this] { return now_; });
   follower.start();

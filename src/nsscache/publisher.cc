@@ -11,6 +11,7 @@
 #include "nsscache/decode.h"
 #include "nsscache/image_writer.h"
 #include "nsscache/local_rules.h"
+#include "nsscache/served.h"
 #include "nsscache/spool.h"
 
 namespace roster::nsscache {
@@ -1232,25 +1233,20 @@ bool Publisher::serves_user(std::string_view login) const {
   return hit.found == Found::kYes && (hit.user->flags & (kFlagMasked | kFlagHidden)) == 0;
 }
 
-Result<void> Publisher::each_served(
-    const std::function<Result<void>(posix::NodeUser user)>& visit_user,
-    const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const {
-  CHECK(!impl_->dirty && !impl_->replacement);
-  if (!impl_->published) return {};
-  constexpr std::uint32_t kNotShown = kFlagMasked | kFlagHidden;
-  const UserSource users = impl_->current_users();
-  while (true) {
-    ASSIGN_OR_RETURN(std::optional<UserEntry> entry, users());
-    if (!entry) break;
-    if ((entry->flags & kNotShown) != 0) continue;
-    entry->user.locked = (entry->flags & (kFlagLocked | kFlagDenied)) != 0;
-    ASSIGN_OR_RETURN(entry->user.keys, impl_->keys_of(entry->user.n));
-    RETURN_IF_ERROR(visit_user(std::move(entry->user)));
+Result<ServedGeneration> Publisher::served() const {
+  if (!impl_->published) return fail(Code::kNotFound, "nothing is published yet");
+  const Published& published = *impl_->published;
+  const auto map = [this](const ImageFile& file, const char(&magic)[8]) {
+    return ImageFile::load(impl_->directory, file.name(), magic, false);
+  };
+  ASSIGN_OR_RETURN(ImageFile base, map(published.base, kBaseMagic));
+  ASSIGN_OR_RETURN(ImageFile delta, map(published.delta, kDeltaMagic));
+  if (!published.keys) {
+    return ServedGeneration(std::move(base), std::move(delta), std::nullopt, std::nullopt);
   }
-  for (const auto& [n, state] : impl_->groups) {
-    if ((state.flags & kNotShown) == 0) RETURN_IF_ERROR(visit_group(state.group));
-  }
-  return {};
+  ASSIGN_OR_RETURN(ImageFile keybase, map(*published.keybase, kKeyBaseMagic));
+  ASSIGN_OR_RETURN(ImageFile keys, map(*published.keys, kKeysMagic));
+  return ServedGeneration(std::move(base), std::move(delta), std::move(keybase), std::move(keys));
 }
 
 Result<void> Publisher::upsert_user(posix::NodeUser user) {

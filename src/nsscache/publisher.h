@@ -90,6 +90,8 @@ constexpr bool is_landslide(std::uint64_t before, std::uint64_t lost) {
   return lost >= kLostMin && lost * 100 > before * kLostPercent;
 }
 
+class ServedGeneration;
+
 /// The one writer of a node's identity cache (FORMAT.md). Changes are collected in memory and
 /// become visible together at publish(); readers never see half of them. Memory grows with the
 /// changes since the last base, not with the directory (groups' edges excepted). Not thread-safe.
@@ -135,12 +137,9 @@ class Publisher {
   /// Whether a login is in the published generation and not masked.
   bool serves_user(std::string_view login) const;
 
-  /// What readers are shown of the published generation, by rising numbers: people with their keys,
-  /// as locked also whom this node denies; groups with their direct parents. Nobody who is masked.
-  /// Only while nothing is collected (CHECK). kDataLoss when a record does not verify.
-  Result<void> each_served(
-      const std::function<Result<void>(posix::NodeUser user)>& visit_user,
-      const std::function<Result<void>(const posix::NodeGroup& group)>& visit_group) const;
+  /// The published generation, to be read at leisure: nothing that happens here changes it.
+  /// kNotFound before the first.
+  Result<ServedGeneration> served() const;
 
   /// Collects a change; any order, repeats are harmless. kInvalidArgument when a bound of the
   /// format is broken (FORMAT.md "Bounds"): nothing is collected then.

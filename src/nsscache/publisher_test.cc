@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "nsscache/served.h"
 #include "nsscache/test_support.h"
 
 namespace roster::nsscache {
@@ -23,6 +24,57 @@ using PublisherTest = CacheTest;
 posix::NodeKey make_key(const std::string& comment) {
   return {.line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI " + comment,
           .fingerprint = "SHA256:" + comment};
+}
+
+/// "name" or "name locked" of people, with their keys' comments; names of groups.
+std::vector<std::string> told_by(const ServedGeneration& served) {
+  std::vector<std::string> told;
+  const auto read = served.each(
+      [&told](posix::NodeUser user) -> Result<void> {
+        std::string text = user.name.str() + (user.locked ? " locked" : "");
+        for (const posix::NodeKey& key : user.keys) text += " " + key.fingerprint;
+        told.push_back(std::move(text));
+        return {};
+      },
+      [&told](const posix::NodeGroup& group) -> Result<void> {
+        told.push_back(group.name.str());
+        return {};
+      });
+  EXPECT_TRUE(read) << read.error().message;
+  return told;
+}
+
+TEST_F(PublisherTest, AGenerationIsReadWhileOthersArePublished) {
+  Publisher publisher = open_publisher();
+  EXPECT_EQ(publisher.served().error().code, Code::kNotFound);
+  ASSERT_OK(publisher.upsert_group(make_group(7, "physics", 20007)));
+  posix::NodeUser alice = make_user(1, "alice", 10001, {7});
+  alice.keys = {make_key("a")};
+  ASSERT_OK(publisher.upsert_user(alice));
+  ASSERT_OK(publisher.upsert_user(make_user(2, "bob", 10002, {7})));
+  ASSERT_OK(publisher.upsert_user(make_user(3, "carol", 10003, {})));
+  ASSERT_OK(publisher.publish("c1", "e1", now_));
+  const auto first = publisher.served();
+  ASSERT_OK(first);
+
+  ASSERT_OK(publisher.remove_user(2, Seq{2}));
+  ASSERT_OK(publisher.upsert_user(make_user(1, "alicia", 10001, {7}, 2)));  // and no keys
+  ASSERT_OK(publisher.upsert_user(make_user(4, "bob", 10004, {}, 2)));
+  ASSERT_OK(publisher.upsert_group(make_group(5, "early", 20005)));
+  publisher.set_local_rules({.masked_names = {"physics"}, .denied_names = {"carol"}});
+  const auto before = publisher.served();
+  ASSERT_OK(publisher.publish("c2", "e1", now_));
+  const auto second = publisher.served();
+  ASSERT_OK(publisher.begin_replace());
+  ASSERT_OK(publisher.publish("c3", "e1", now_));
+  now_ += std::chrono::hours(1);
+  publisher.remove_retired(now_);
+
+  const std::vector<std::string> all{"alice SHA256:a", "bob", "carol", "physics"};
+  EXPECT_EQ(told_by(*first), all);
+  EXPECT_EQ(told_by(*before), all) << "what is collected is not published";
+  EXPECT_THAT(told_by(*second), ElementsAre("alicia", "carol locked", "bob", "early"));
+  EXPECT_THAT(told_by(*publisher.served()), IsEmpty());
 }
 
 TEST_F(PublisherTest, TellsTheStoryOfAPerson) {
