@@ -52,6 +52,7 @@ struct Flags {
   unsigned sleep_seconds = 0;
   std::vector<std::string> maps;
   std::vector<std::string> accepted_ids;
+  std::string topic;
   std::string text_form = "NSS map: %(map)s\n%(key)s: %(value)s";
 };
 
@@ -189,7 +190,8 @@ Commands add_commands(CLI::App& app, Flags& flags) {
   out.status = app.add_subcommand("status", "When each map was updated");
   out.verify = app.add_subcommand("verify", "Check the files, their indexes, and NSS");
   out.repair = app.add_subcommand("repair", "Check, and update when something is wrong");
-  out.help = app.add_subcommand("help", "This text");
+  out.help = app.add_subcommand("help", "This text, or that of a command");
+  out.help->add_option("COMMAND", flags.topic, "Command to be told of");
   for (CLI::App* command : {out.update, out.status, out.verify, out.repair}) {
     command->add_option("-m,--map", flags.maps, "Only this map; may be repeated")
         ->allow_extra_args(false);
@@ -208,6 +210,24 @@ Commands add_commands(CLI::App& app, Flags& flags) {
   out.status->add_option("--template", flags.text_form, "Form of each line");
   app.require_subcommand(0, 1);
   return out;
+}
+
+int help(const CLI::App& app, const std::string& topic) {
+  if (topic.empty()) {
+    // App::help() would be that of the command that was given: of `help`.
+    const std::string name = app.get_name();
+    std::fputs(app.get_formatter()->make_help(&app, name, CLI::AppFormatMode::Normal).c_str(),
+               stdout);
+    return 0;
+  }
+  const auto about = app.get_subcommands(
+      [&topic](const CLI::App* command) { return command->get_name() == topic; });
+  if (about.empty()) {
+    std::fprintf(stderr, "command '%s' is not implemented\n", topic.c_str());
+    return 1;
+  }
+  std::fputs(about.front()->help().c_str(), stdout);
+  return 0;
 }
 
 int execute(const Commands& commands, const Flags& flags) {
@@ -250,10 +270,7 @@ int run_nsscache_command(std::span<const std::string> arguments) {
     std::fputs(("No command given\n" + app.help()).c_str(), stderr);
     return EX_USAGE;
   }
-  if (*commands.help) {
-    std::fputs(app.help().c_str(), stdout);
-    return 0;
-  }
+  if (*commands.help) return help(app, flags.topic);
   return execute(commands, flags);
 }
 
