@@ -38,6 +38,26 @@ Result<void> put(const std::filesystem::path& path, const std::optional<RootFile
   return file ? write_root_file(path, *file) : remove_root_file(path);
 }
 
+/// sshd reads its configuration again; true when there is nothing to do for the operator. Only the
+/// process that its own pid file names, if that is sshd.
+bool reload_sshd(const Paths& paths) {
+  const auto output = run_program({paths.sshd, "-T", "-f", paths.sshd_config});
+  if (!output || output->status != 0) return false;
+  const auto name = effective(output->out, "pidfile");
+  if (!name || *name == "none") return false;
+  std::error_code error;
+  const auto text = read_root_file(std::filesystem::weakly_canonical(*name, error), 0, 64);
+  if (error || !text || !*text) return false;
+  const std::string& digits = (*text)->content;
+  pid_t pid = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), pid);
+  if (pid <= 1) return false;
+  const auto running =
+      std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error);
+  if (error || running != std::filesystem::canonical(paths.sshd, error)) return false;
+  return ::kill(pid, SIGHUP) == 0;
+}
+
 /// One plan carried out, or everything as it was.
 class Application {
  public:
@@ -52,7 +72,17 @@ class Application {
     if (good) good = carry_out();
     if (good) good = check_after();
     if (good) {
-      RETURN_IF_ERROR(store_.save(plan_.next));
+      if (touches_sshd() && !reload_sshd(paths_)) {
+        notes_.push_back(
+            "sshd was not found running: where it runs, reload it (systemctl reload ssh or sshd)");
+      }
+      // The record from before knows both ends: a next run can go on from it in either direction.
+      if (auto saved = store_.save(plan_.next); !saved) {
+        return fail_in(
+            "all is changed and checked, but its record could not be brought up to "
+            "date (mend that and run it again)",
+            saved.error());
+      }
       return std::move(notes_);
     }
     if (const auto back = roll_back(); !back) {
@@ -60,15 +90,17 @@ class Application {
                                          back.error().message +
                                          ": run roster-agent unsetup --apply when it is mended");
     }
-    RETURN_IF_ERROR(store_.save(former));
-    return fail(good.error().code, good.error().message + " (nothing was changed)");
+    const auto kept = store_.save(former);
+    return fail(good.error().code, good.error().message + " (nothing was changed" +
+                                       (kept ? "" : ", but the record: " + kept.error().message) +
+                                       ")");
   }
 
+ private:
   bool touches_sshd() const {
     return plan_.touches(paths_.sshd_snippet) || plan_.touches(paths_.sshd_config);
   }
 
- private:
   bool is_now(const Change& change, const std::optional<RootFile>& wanted) const {
     const auto now = read_root_file(change.path, paths_.owner, kFileBytesMax);
     return now && *now == wanted;
@@ -146,26 +178,6 @@ class Application {
   std::vector<std::string> notes_;
 };
 
-/// sshd reads its configuration again; true when there is nothing to do for the operator. Only the
-/// process that its own pid file names, if that is sshd.
-bool reload_sshd(const Paths& paths) {
-  const auto output = run_program({paths.sshd, "-T", "-f", paths.sshd_config});
-  if (!output || output->status != 0) return false;
-  const auto name = effective(output->out, "pidfile");
-  if (!name || *name == "none") return false;
-  std::error_code error;
-  const auto text = read_root_file(std::filesystem::weakly_canonical(*name, error), 0, 64);
-  if (error || !text || !*text) return false;
-  const std::string& digits = (*text)->content;
-  pid_t pid = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), pid);
-  if (pid <= 1) return false;
-  const auto running =
-      std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error);
-  if (error || running != std::filesystem::canonical(paths.sshd, error)) return false;
-  return ::kill(pid, SIGHUP) == 0;
-}
-
 /// Of runs that were killed.
 void clear_leftovers(const Paths& paths) {
   std::vector<std::filesystem::path> files = paths.pam_stacks;
@@ -193,11 +205,7 @@ Result<std::string> apply_now(const Settings& settings, const Paths& paths, bool
     return shown + "Nothing to do: this node is as it should be.\n";
   }
   Application application(plan, settings, paths, store);
-  ASSIGN_OR_RETURN(std::vector<std::string> notes, application.run());
-  if (application.touches_sshd() && !reload_sshd(paths)) {
-    notes.push_back(
-        "sshd was not found running: where it runs, reload it (systemctl reload ssh or sshd)");
-  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> notes, application.run());
   return shown + notes_text(notes) + "Done: " + std::to_string(plan.changes.size()) +
          (plan.changes.size() == 1 ? " file was changed.\n" : " files were changed.\n");
 }

@@ -250,6 +250,60 @@ def rolled_back(original):
     check(differences(original, node_picture()) == [], "as in the beginning")
 
 
+def record_on_a_full_disk(original):
+    """The record is written before the first change and after the last: a node that was set up can
+    be taken back wherever the disk got full."""
+    def changes():
+        return [path for path in differences(original, node_picture()) if path != "record"]
+    outcomes = []
+    for pages in range(1, 64):
+        RECORD.mkdir(mode=0o700, parents=True)
+        run("mount", "-t", "tmpfs", "-o", f"mode=700,size={pages * 4096}", "tmpfs", RECORD)
+        done = run("roster-agent", "setup", "--apply", check=False)
+        changed = changes()
+        outcomes.append((done.returncode, bool(changed)))
+        if done.returncode != 0 and "No space left" not in done.stderr:
+            raise AssertionError(f"{pages} pages: {done.stderr}")
+        if done.returncode != 0 and changed and "all is changed and checked" not in done.stderr:
+            raise AssertionError(f"{pages} pages, half changed: {changed}: {done.stderr}")
+        run("mount", "-o", "remount,size=1m", RECORD)
+        if done.returncode != 0 and pages % 2 == 0:
+            setup("--apply")
+        unsetup()
+        if changes():
+            raise AssertionError(f"{pages} pages: unsetup leaves {changes()}")
+        run("umount", RECORD)
+        RECORD.rmdir()
+        if done.returncode == 0:
+            break
+    check((1, False) in outcomes, "no room for the record: nothing is changed")
+    check((1, True) in outcomes, "no room for its last word: told, and taken back all the same")
+    check(outcomes[-1] == (0, True), f"with {len(outcomes)} pages it works")
+
+
+def ahead(seconds):
+    """The environment of a program whose clock is wrong."""
+    return os.environ | {"LD_PRELOAD": str(lab_module.BUILD / "tests" / "libroster_clock.so"),
+                         "ROSTER_TEST_CLOCK_AHEAD_S": str(seconds)}
+
+
+def doctor_knows_the_time():
+    def finds_at(seconds, check_name, state, words, what):
+        done = run("roster", "doctor", "--output", "json", check=False, env=ahead(seconds))
+        found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}[check_name]
+        if found["state"] != state or words not in found["detail"] + found["mend"]:
+            raise AssertionError(f"{what}: {found}")
+        print(f"  ok: doctor, {what}: {found['detail']}")
+    day = 24 * 3600
+    finds_at(0, "clock", "ok", "as the hub's", "a clock that is right")
+    finds_at(30, "clock", "notice", "ahead of the hub's", "a clock that drifts")
+    finds_at(3600, "clock", "bad", "ahead of the hub's", "a clock that is wrong")
+    finds_at(-3600, "clock", "bad", "behind the hub's", "in the other direction")
+    finds_at(0, "credential", "ok", "credential ends", "a fresh credential")
+    finds_at(25 * day, "credential", "bad", "was not renewed", "a credential that ends soon")
+    finds_at(31 * day, "credential", "bad", "new join token", "a credential that has ended")
+
+
 def doctor(ok=None):
     """Findings by check, the worst of each; and the answer as a whole."""
     done = run("roster", "doctor", "--output", "json", check=False)
@@ -299,6 +353,7 @@ def doctor_finds(lab, scim):
     check(all(f["state"] == "ok" for f in found.values()), f"doctor: all well: {sorted(found)}")
     text = run("roster", "doctor").stdout
     check("CHECK" in text and "To mend" not in text, "as a table, too")
+    doctor_knows_the_time()
     done = run("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "roster",
                "doctor", "--output", "json", check=False)
     states = {f["check"]: f["state"] for f in json.loads(done.stdout)["findings"]}
@@ -443,6 +498,7 @@ def story():
         own_files_come_back(original)
         rolled_back(original)
         killed(original)
+        record_on_a_full_disk(original)
         doctor_finds(lab, scim)
 
 
