@@ -129,15 +129,19 @@ void add_hub_flags(CLI::App* command, Flags& flags) {
   add_socket_flag(command, flags);
 }
 
-void add_mirror_flags(CLI::App* command, Flags& flags) {
-  command->add_option("--nsscache-conf", flags.mirror.conf,
-                      "Read a SCIM server as this nsscache.conf says, instead of the hub");
+/// Gives what the options need that are of no use with a hub: silence would be a lie.
+CLI::Option* add_mirror_flags(CLI::App* command, Flags& flags) {
+  CLI::Option* conf =
+      command->add_option("--nsscache-conf", flags.mirror.conf,
+                          "Read a SCIM server as this nsscache.conf says, instead of the hub");
+  conf->check([](const std::string& path) { return path.empty() ? "a path is needed" : ""; });
   command
       ->add_option("--publish", flags.mirror.publish,
                    "kubernetes: Secrets, too; with --nsscache-conf also cache: libnss_roster's")
       ->delimiter(',');
-  command->add_flag("--force-secrets", flags.mirror.force_secrets,
+  command->add_flag("--force-secrets", flags.mirror.secrets.force,
                     "With --publish kubernetes: take over what another field manager owns");
+  return conf;
 }
 
 struct Commands {
@@ -149,22 +153,31 @@ Commands add_commands(CLI::App& app, Flags& flags) {
   out.run = app.add_subcommand("run", "Follow the hub and publish, until stopped");
   add_hub_flags(out.run, flags);
   out.run->add_option("--seed", flags.seed, "Seed file to publish when there is nothing yet");
-  out.run->add_option("--interval", flags.interval, "With --nsscache-conf: between two passes");
   out.sync = app.add_subcommand("sync", "One pass without a running agent, then exit");
   add_hub_flags(out.sync, flags);
-  for (CLI::App* command : {out.run, out.sync}) add_mirror_flags(command, flags);
-  out.sync->add_flag("--full", flags.mirror.pass.full,
-                     "With --nsscache-conf: read everything although nothing changed");
-  out.sync->add_flag("--force-write", flags.mirror.pass.accept_shrink,
-                     "With --nsscache-conf: write maps that shrink, or are empty");
+  out.run->add_option("--interval", flags.interval, "With --nsscache-conf: between two passes")
+      ->needs(add_mirror_flags(out.run, flags));
+  CLI::Option* conf = add_mirror_flags(out.sync, flags);
+  out.sync
+      ->add_flag("--full", flags.mirror.pass.full,
+                 "With --nsscache-conf: read everything although nothing changed")
+      ->needs(conf);
+  out.sync
+      ->add_flag("--force-write", flags.mirror.pass.accept_shrink,
+                 "With --nsscache-conf: write maps that shrink, or are empty")
+      ->needs(conf);
   out.sync
       ->add_option("--accept-id", flags.mirror.pass.accepted_ids,
                    "With --nsscache-conf, NAME=ID: this id is this name's from now on")
-      ->allow_extra_args(false);
-  out.sync->add_option("--metrics-file", flags.metrics_file,
-                       "With --nsscache-conf: write Prometheus text there");
+      ->allow_extra_args(false)
+      ->needs(conf);
+  out.sync
+      ->add_option("--metrics-file", flags.metrics_file,
+                   "With --nsscache-conf: write Prometheus text there")
+      ->needs(conf);
   out.sync->add_option("--output", flags.output, "With --nsscache-conf: table or json")
-      ->check(CLI::IsMember({"table", "json"}));
+      ->check(CLI::IsMember({"table", "json"}))
+      ->needs(conf);
   out.status = app.add_subcommand("status", "Ask the running agent how it is");
   out.status->add_option("--output", flags.output, "table or json")
       ->check(CLI::IsMember({"table", "json"}));
@@ -248,7 +261,7 @@ Result<int> execute(const Commands& commands, const Flags& flags) {
     RETURN_IF_ERROR(roster::agent::run_agent(config,
                                              {.seed = flags.seed,
                                               .publish = flags.mirror.publish,
-                                              .force_secrets = flags.mirror.force_secrets},
+                                              .force_secrets = flags.mirror.secrets.force},
                                              roster::system_now, roster::system_random));
   }
   return roster::agent::kExitOk;

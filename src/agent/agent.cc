@@ -144,6 +144,7 @@ class Agent {
     status_.set_rule_problems(std::move(problems), rules_.known());
     if (std::exchange(rules_given_, true) && !change.masks && !change.deny) return;
     note_mended(cache_.set_rules(rules_.rules(), change.deny));
+    if (change.deny) feeder_->denials_changed();
   }
 
   void mend_cache() { note_mended(cache_.mend()); }
@@ -274,13 +275,15 @@ Result<void> run_mirror(const Config& config, const MirrorOptions& options, Cloc
 Result<MirrorPass> sync_mirror(const Config& config, const MirrorOptions& options,
                                const std::filesystem::path& metrics_file, Clock clock) {
   Metrics metrics;
-  ASSIGN_OR_RETURN(const mirror::PassResult result, mirror_once(config, options, metrics, clock));
+  const auto result = mirror_once(config, options, metrics, clock);
+  // Also when it could not begin: what monitoring read last may have been good.
   if (!metrics_file.empty()) {
     RETURN_IF_ERROR(write_file_atomic(metrics_file, metrics.render(), 0644));
   }
-  return MirrorPass{.text = result.to_text(),
-                    .json = result.to_json(clock()) + "\n",
-                    .status = result.ok() ? kExitOk : exit_status(failure_of(result))};
+  if (!result) return std::unexpected(result.error());
+  return MirrorPass{.text = result->to_text(),
+                    .json = result->to_json(clock()) + "\n",
+                    .status = result->ok() ? kExitOk : exit_status(failure_of(*result))};
 }
 
 Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {

@@ -16,6 +16,8 @@ class Feeder {
   /// Until stop(). `between` is called after each exchange.
   virtual void run(const std::function<void()>& between) = 0;
   virtual void stop() = 0;
+  /// Whom the node's deny file names has changed, and NodeCache knows already. From any thread.
+  virtual void denials_changed() {}
 };
 
 }  // namespace roster::agent

@@ -10,9 +10,12 @@
 #include "agent/secrets.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "feed/messages.h"
 #include "mirror/files.h"
 #include "mirror/lock.h"
+#include "mirror/lockout.h"
+#include "mirror/pass_state.h"
 #include "posix/flatten.h"
 #include "posix/node.h"
 #include "posix/ssh_key.h"
@@ -24,6 +27,7 @@ using mirror::Person;
 using mirror::Roll;
 using mirror::Settings;
 using mirror::Team;
+using std::chrono::milliseconds;
 
 constexpr std::size_t kConfBytesMax = 1 << 20;
 /// What the images of such a cache are labelled with.
@@ -32,6 +36,8 @@ constexpr const char* kView = "mirror";
 /// What --publish may name.
 constexpr std::string_view kCache = "cache";
 constexpr std::string_view kKubernetes = "kubernetes";
+/// So many passes may be left out before it is a failure: somebody else may be at it.
+constexpr unsigned kLeftOutMax = 3;
 
 /// The node's mapped cache, as a snapshot.
 class CacheTarget final : public mirror::Target {
@@ -42,9 +48,14 @@ class CacheTarget final : public mirror::Target {
   bool is_current(const std::string& mark) override {
     return cache_.generation() > 0 && !mark.empty() && cache_.view().cursor == mark;
   }
-  void confirm() override { cache_.touch_contact(cache_.openings(), std::nullopt); }
+  Result<void> confirm(const Settings&) override {
+    cache_.touch_contact(cache_.openings(), std::nullopt);
+    return {};
+  }
+  /// Local rules have their own way into the cache.
+  Result<void> follow_files(const Settings&) override { return {}; }
 
-  Result<std::string> publish(const Settings&, Roll& roll) override {
+  Result<std::string> publish(const Settings& settings, Roll& roll) override {
     const Seq seq{static_cast<std::uint64_t>(to_millis(clock_()))};
     std::string mark = std::to_string(seq.value);
     RETURN_IF_ERROR(cache_.begin(feed::Kind::kSnapshot));
@@ -56,7 +67,7 @@ class CacheTarget final : public mirror::Target {
       return std::unexpected(collected.error());
     }
     RETURN_IF_ERROR(cache_.publish());
-    confirm();
+    RETURN_IF_ERROR(confirm(settings));
     return mark;
   }
 
@@ -92,7 +103,7 @@ class CacheTarget final : public mirror::Target {
       ASSIGN_OR_RETURN(auto name, posix::GroupName::parse(group.name));
       RETURN_IF_ERROR(cache_.apply(posix::NodeGroup{
           .n = group.n, .seq = seq, .name = std::move(name), .gid = group.gid, .parents = {}}));
-      mirror::each_line(group.members, [&groups_of, &group](std::string_view member) {
+      each_line(group.members, [&groups_of, &group](std::string_view member) {
         groups_of[member].push_back(group.n);
       });
     }
@@ -119,7 +130,7 @@ class CacheTarget final : public mirror::Target {
                          .valid_until = 0,
                          .groups = std::move(groups),
                          .keys = {}};
-    mirror::each_line(person.keys, [&user](std::string_view line) {
+    each_line(person.keys, [&user](std::string_view line) {
       auto key = posix::SshPublicKey::parse(line);
       CHECK(key.has_value());
       user.keys.push_back({.line = key->line(),
@@ -136,23 +147,40 @@ class CacheTarget final : public mirror::Target {
 
 }  // namespace
 
-/// Secrets of the Kubernetes cluster that this pod runs in.
+/// Secrets of the Kubernetes cluster that this pod runs in: what the files are.
 class KubernetesTarget final : public mirror::Target {
  public:
-  explicit KubernetesTarget(SecretMaps secrets) : secrets_(std::move(secrets)) {}
+  KubernetesTarget(SecretMaps secrets, MonotonicClock clock)
+      : secrets_(std::move(secrets)), clock_(std::move(clock)) {}
 
-  std::string_view name() const override { return "kubernetes"; }
-  /// Somebody may have changed or removed them: only asking tells.
-  bool is_current(const std::string&) override { return false; }
-  void confirm() override {}
-  Result<std::string> publish(const Settings& settings, Roll& roll) override {
-    RETURN_IF_ERROR(secrets_.publish(settings, roll));
-    return std::string();
+  std::string_view name() const override { return kKubernetes; }
+  bool is_current(const std::string& mark) override { return !mark.empty(); }
+  Result<std::string> publish(const Settings& settings, Roll&) override {
+    RETURN_IF_ERROR(follow_files(settings));
+    return std::string("files");
+  }
+  Result<void> confirm(const Settings& settings) override { return follow_files(settings); }
+  /// Somebody may have changed or removed them, which only asking tells: once in a while, and
+  /// whenever the files are new.
+  Result<void> follow_files(const Settings& settings) override {
+    auto stamps = mirror::stamps_of_files(settings);
+    const milliseconds now = clock_();
+    if (compared_at_ && stamps == stamps_ && now - *compared_at_ < kCompareEvery) return {};
+    compared_at_.reset();
+    RETURN_IF_ERROR(secrets_.publish_files(settings));
+    compared_at_ = now;
+    stamps_ = std::move(stamps);
+    return {};
   }
   void interrupt() { secrets_.interrupt(); }
 
  private:
+  static constexpr milliseconds kCompareEvery{60'000};
+
   SecretMaps secrets_;
+  const MonotonicClock clock_;
+  std::optional<milliseconds> compared_at_;
+  std::map<std::string, std::string> stamps_;  // of the files that they are
 };
 
 Error failure_of(const mirror::PassResult& result) {
@@ -203,19 +231,20 @@ MirrorFeeder::MirrorFeeder(const Config& config, MirrorOptions options, NodeCach
 MirrorFeeder::~MirrorFeeder() = default;
 
 void MirrorFeeder::stop() {
-  stop_.stop();
+  stopped_ = true;
+  interrupt_.raise();
   const std::lock_guard lock(mutex_);
   if (secrets_) secrets_->interrupt();
 }
 
+void MirrorFeeder::denials_changed() { interrupt_.raise(); }
+
 Result<void> MirrorFeeder::open_secrets() {
   if (std::ranges::find(options_.publish, kKubernetes) == options_.publish.end()) return {};
-  kubernetes::PublisherOptions publisher_options;
-  publisher_options.force = options_.force_secrets;
-  ASSIGN_OR_RETURN(auto publisher,
-                   kubernetes::SecretPublisher::create(std::move(publisher_options)));
+  ASSIGN_OR_RETURN(auto publisher, kubernetes::SecretPublisher::create(options_.secrets));
   const std::lock_guard lock(mutex_);
-  secrets_ = std::make_unique<KubernetesTarget>(SecretMaps(std::move(publisher), metrics_));
+  secrets_ = std::make_unique<KubernetesTarget>(SecretMaps(std::move(publisher), metrics_),
+                                                options_.secrets.clock);
   return {};
 }
 
@@ -228,10 +257,13 @@ Result<void> MirrorFeeder::resume() {
 Result<mirror::PassResult> MirrorFeeder::pass() {
   // Read each time: what an operator changed counts at the next pass.
   ASSIGN_OR_RETURN(const Settings settings, read_mirror_settings(options_));
-  ASSIGN_OR_RETURN(const mirror::PassLock lock, mirror::PassLock::take(settings.lock_file));
+  ASSIGN_OR_RETURN(const mirror::PassLock lock,
+                   on_this_node(mirror::PassLock::take(settings.lock_file)));
   LocalRulesReader rules(config_.local);
   rules.refresh(true);
   if (!rules.known()) {
+    // What is known of the deny file counts all the same.
+    mirror::lock_denied(settings, rules.rules());
     return fail(Code::kFailedPrecondition,
                 "not all local files could be read: " + rules.problems().front(), kLocal);
   }
@@ -239,9 +271,9 @@ Result<mirror::PassResult> MirrorFeeder::pass() {
   options.local = rules.rules();
   if (cache_target_) options.targets.push_back(cache_target_.get());
   if (secrets_) options.targets.push_back(secrets_.get());
+  options.interrupt = &interrupt_;
   mirror::PassResult result = mirror::run_pass(
-      settings, options, [this](std::chrono::milliseconds time) { return stop_.wait_for(time); },
-      clock_);
+      settings, options, [this](milliseconds time) { return interrupt_.wait_for(time); }, clock_);
   result.record(metrics_, clock_());
   // What was refused may hold addresses: for the owner and the group.
   const std::string report = result.to_json(clock_()) + "\n";
@@ -251,28 +283,55 @@ Result<mirror::PassResult> MirrorFeeder::pass() {
   return result;
 }
 
+/// A pass that went wrong, or could not even begin.
+void MirrorFeeder::tell_of(const mirror::PassResult& result) {
+  status_.set_mirror(result.to_json(clock_()));
+  if (result.ok()) {
+    status_.set_phase(Phase::kFollowing);
+    log::debug("the maps are what the server has",
+               {{"requests", result.traffic.requests}, {"seconds", result.seconds}});
+    return;
+  }
+  const Error error = failure_of(result);
+  const bool unreachable = error.code == Code::kUnavailable || error.code == Code::kDataLoss;
+  status_.set_failure(unreachable ? Phase::kUnreachable : Phase::kRefused, error, clock_());
+  log::warn("a pass failed; what is published goes on being served", {{"error", error.message}});
+}
+
+/// Somebody else's pass is as good as ours, but not for ever.
+void MirrorFeeder::tell_left_out(const Error& error) {
+  ++left_out_;
+  log::warn("the pass is left out", {{"reason", error.message}, {"in a row", left_out_}});
+  if (left_out_ < kLeftOutMax) return;
+  mirror::PassResult result;
+  result.error = error;
+  result.error->message += "; " + std::to_string(left_out_) + " passes are left out";
+  tell_of(result);
+}
+
 void MirrorFeeder::run(const std::function<void()>& between) {
-  while (!stop_.stopped()) {
+  while (true) {
+    interrupt_.lower();
+    if (stopped_) return;
     const auto result = pass();
-    if (stop_.stopped()) return;
-    if (result && result->ok()) {
-      status_.set_phase(Phase::kFollowing);
-      log::debug("the maps are what the server has",
-                 {{"requests", result->traffic.requests}, {"seconds", result->seconds}});
-    } else if (!result && result.error().code == Code::kAlreadyExists) {
-      log::warn("the pass is left out", {{"reason", result.error().message}});
-      mirror::record_failure(metrics_);
+    if (stopped_) return;
+    // Cut short for those who are denied now.
+    if (result && result->error && interrupt_.raised()) continue;
+    if (!result) mirror::record_failure(metrics_);
+    if (!result && result.error().code == Code::kAlreadyExists) {
+      tell_left_out(result.error());
     } else {
-      const Error error = result ? failure_of(*result) : result.error();
-      if (!result) mirror::record_failure(metrics_);
-      const bool unreachable = error.code == Code::kUnavailable || error.code == Code::kDataLoss;
-      status_.set_failure(unreachable ? Phase::kUnreachable : Phase::kRefused, error, clock_());
-      log::warn("a pass failed; what is published goes on being served",
-                {{"error", error.message}});
+      left_out_ = 0;
+      mirror::PassResult failed;
+      if (!result) failed.error = result.error();
+      tell_of(result ? *result : failed);
     }
-    if (result) status_.set_mirror(result->to_json(clock_()));
+    metrics_
+        .gauge("roster_mirror_passes_left_out",
+               "Passes in a row for which another process held the lock")
+        .set(left_out_);
     between();
-    if (stop_.wait_for(options_.interval)) return;
+    interrupt_.wait_for(options_.interval);
   }
 }
 
@@ -285,7 +344,11 @@ Result<mirror::PassResult> mirror_once(const Config& config, const MirrorOptions
   RETURN_IF_ERROR(cache.set_rules(rules.rules(), true));
   MirrorFeeder feeder(config, options, cache, status, metrics, std::move(clock));
   RETURN_IF_ERROR(feeder.resume());
-  return feeder.pass();
+  const auto mended = cache.mend();  // also without the server
+  auto result = feeder.pass();
+  if (!result) mirror::record_failure(metrics);
+  if (result && result->ok() && !mended) return std::unexpected(mended.error());
+  return result;
 }
 
 }  // namespace roster::agent

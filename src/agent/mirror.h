@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -12,11 +13,12 @@
 #include "agent/config.h"
 #include "agent/feeder.h"
 #include "agent/node_cache.h"
-#include "agent/pause.h"
 #include "agent/status.h"
 #include "base/metrics.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "kubernetes/secret_publisher.h"
+#include "mirror/interrupt.h"
 #include "mirror/pass.h"
 
 namespace roster::agent {
@@ -26,7 +28,7 @@ struct MirrorOptions {
   std::filesystem::path conf;
   std::chrono::milliseconds interval{60'000};  // between the ends and the begins of passes
   std::vector<std::string> publish;            // besides the files: "cache", "kubernetes"
-  bool force_secrets = false;                  // take over keys of another field manager
+  kubernetes::PublisherOptions secrets{};      // how "kubernetes" is reached
   mirror::PassOptions pass;                    // local rules and targets are filled in
   std::string maps;                            // only these, comma between them; empty: the file's
 };
@@ -40,7 +42,9 @@ Error failure_of(const mirror::PassResult& result);
 
 class KubernetesTarget;
 
-/// Passes one after the other, into the files and into the node's cache.
+/// Passes one after the other, into the files and into the node's cache. When the deny file
+/// changes, a pass that waits for the server begins anew and the next one is due: who is denied is
+/// locked before the server is asked.
 class MirrorFeeder final : public Feeder {
  public:
   MirrorFeeder(const Config& config, MirrorOptions options, NodeCache& cache, StatusBoard& status,
@@ -50,12 +54,15 @@ class MirrorFeeder final : public Feeder {
   Result<void> resume() override;
   void run(const std::function<void()>& between) override;
   void stop() override;
+  void denials_changed() override;
 
-  /// One pass under the lock of nsscache. kAlreadyExists while another one runs.
+  /// One pass under the lock of nsscache. kAlreadyExists (kLocal) while another one runs.
   Result<mirror::PassResult> pass();
 
  private:
   Result<void> open_secrets();
+  void tell_of(const mirror::PassResult& result);
+  void tell_left_out(const Error& error);
 
   const Config& config_;
   const MirrorOptions options_;
@@ -63,7 +70,9 @@ class MirrorFeeder final : public Feeder {
   StatusBoard& status_;
   Metrics& metrics_;
   const Clock clock_;
-  StopSignal stop_;
+  std::atomic<bool> stopped_{false};
+  mirror::Interrupt interrupt_;  // stopped, or a pass is due at once
+  unsigned left_out_ = 0;        // passes, one after the other, because somebody had the lock
   std::unique_ptr<mirror::Target> cache_target_;
   std::mutex mutex_;                           // for who stops
   std::unique_ptr<KubernetesTarget> secrets_;  // set by resume()

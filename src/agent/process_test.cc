@@ -325,6 +325,13 @@ TEST_F(Process, SleepsWhileNothingChanges) {
 TEST_F(Process, WrongUsageAndWrongFilesHaveTheirStatus) {
   EXPECT_EQ(run({}), kExitUsage);
   EXPECT_EQ(run({"run", "--nonsense"}), kExitUsage);
+  // Options that nobody would heed.
+  for (const char* option : {"--full", "--force-write", "--accept-id=alice=20001"}) {
+    EXPECT_EQ(run({"sync", "--config", config(), option}), kExitUsage) << option;
+    EXPECT_THAT(output(), ::testing::HasSubstr("requires --nsscache-conf"));
+  }
+  EXPECT_EQ(run({"sync", "--nsscache-conf", "", "--full"}), kExitUsage);
+  EXPECT_EQ(run({"run", "--config", config(), "--interval", "1m"}), kExitUsage);
   EXPECT_EQ(run({"--help"}), kExitOk);
   EXPECT_THAT(output(), ::testing::HasSubstr("Examples:"));
   ASSERT_TRUE(write_file_atomic(root_ / "bad.toml", "ulr = \"x\"\n", 0644));

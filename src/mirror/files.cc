@@ -12,17 +12,16 @@
 #include <unordered_map>
 #include <utility>
 
+#include "mirror/map_lines.h"
 #include "mirror/maps.h"
 #include "nsscache/text_map.h"
-#include "posix/shell.h"
 
 namespace roster::mirror {
 namespace {
 
 constexpr std::size_t kPieceBytes = 256 << 10;
 constexpr std::size_t kLineBytesMax = 64 << 20;
-constexpr std::size_t kShadowExpire = 7;  // fields before it
-constexpr std::string_view kExpired = "1";
+constexpr std::size_t kMapBytesMax = std::size_t{1} << 30;
 
 /// Mode and owner of the system's own file of that name, as nsscache takes them.
 struct Access {
@@ -108,25 +107,6 @@ void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
   });
 }
 
-/// Whether a line lets somebody in, as far as its map decides that.
-bool is_open(Map map, std::string_view line) {
-  switch (map) {
-    case Map::kPasswd:
-      return line.substr(line.rfind(':') + 1) != posix::kNologinShell;
-    case Map::kShadow:
-      for (std::size_t field = 0; field < kShadowExpire; ++field) {
-        const std::size_t end = line.find(':');
-        line = end == std::string_view::npos ? std::string_view() : line.substr(end + 1);
-      }
-      return line.substr(0, line.find(':')) != kExpired;
-    case Map::kSshKey:
-      return line.find(':') + 1 < line.size();
-    case Map::kGroup:
-      break;
-  }
-  return true;
-}
-
 enum class Standing : std::uint8_t { kOpen, kLocked, kKeyless };
 
 using Standings = std::unordered_map<std::string_view, Standing>;
@@ -156,9 +136,9 @@ void count_losses(const std::filesystem::path& path, const Standings& standings,
   if (!there.valid()) return;
   std::string latest;
   each_line_of(there.get(), [&](std::string_view line) {
-    const std::string_view name = line.substr(0, line.find(':'));
+    const std::string_view name = name_in(line);
     // A person with several lines is one.
-    if (name.size() == line.size() || name == latest) return;
+    if (name.empty() || name == latest) return;
     latest = name;
     const bool open = is_open(written.map, line);
     const auto found = standings.find(name);
@@ -188,6 +168,42 @@ std::filesystem::path stamp_path(const Settings& settings, Map map) {
 }  // namespace
 
 Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
+  ASSIGN_OR_RETURN(Written written, stage_text(map, [&](nsscache::TextMap& out) {
+                     return write_map(settings_, roll, map, out);
+                   }));
+  if (written.changed) {
+    count_losses(settings_.files_of(map).of(map), standings_of(roll, map), written);
+  }
+  return written;
+}
+
+Result<bool> MapFiles::stage_lockout(Map map, const NameSet& denied) {
+  const auto text = read_file(settings_.files_of(map).of(map), kMapBytesMax);
+  if (!text && text.error().code == Code::kNotFound) return false;
+  if (!text) return std::unexpected(text.error());
+  bool opens = false;
+  each_line(*text, [&](std::string_view line) {
+    opens = opens || without_access(map, line, denied).has_value();
+  });
+  if (!opens) return false;
+  const auto write = [&](nsscache::TextMap& out) -> Result<void> {
+    Result<void> added;
+    std::string_view locked;  // whose further keys are lines of their own
+    each_line(*text, [&](std::string_view line) {
+      const std::string_view name = name_in(line);
+      if (!added || (map == Map::kSshKey && !name.empty() && name == locked)) return;
+      const auto other = without_access(map, line, denied);
+      if (other) locked = name;
+      added = out.add(other ? std::string_view(*other) : line, name, number_in(line));
+    });
+    RETURN_IF_ERROR(added);
+    return out.flush();
+  };
+  ASSIGN_OR_RETURN(const Written written, stage_text(map, write));
+  return written.changed;
+}
+
+Result<MapFiles::Written> MapFiles::stage_text(Map map, const Write& write) {
   const std::filesystem::path path = settings_.files_of(map).of(map);
   const Access access = access_of(map);
   const auto sink_of = [](StagedFile& file) {
@@ -195,7 +211,7 @@ Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
   };
   ASSIGN_OR_RETURN(StagedFile data, StagedFile::create(path));
   nsscache::TextMap text(sink_of(data));
-  RETURN_IF_ERROR(write_map(settings_, roll, map, text));
+  RETURN_IF_ERROR(write(text));
   ASSIGN_OR_RETURN(StagedFile names, StagedFile::create(with_suffix(path, ".ixname")));
   RETURN_IF_ERROR(text.write_name_index(sink_of(names)));
   std::vector<StagedFile> files;
@@ -213,7 +229,6 @@ Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
     written.changed = written.changed || !is_same(file, access);
   }
   if (!written.changed) return written;
-  count_losses(path, standings_of(roll, map), written);
   for (StagedFile& file : files) {
     RETURN_IF_ERROR(file.seal(access.mode, access.owner));
     staged_.push_back({map, std::move(file)});

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,8 +11,10 @@
 #include "base/file.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "mirror/map_lines.h"
 #include "mirror/roll.h"
 #include "mirror/settings.h"
+#include "nsscache/text_map.h"
 
 namespace roster::mirror {
 
@@ -38,6 +41,9 @@ class MapFiles {
 
   /// Writes a map's files to the disk, without touching what is there.
   Result<Written> stage(const Roll& roll, Map map);
+  /// Writes a map's files as they are, but that `denied` have no access by it. False, and nothing
+  /// is staged, when there is no such map or none of them has any.
+  Result<bool> stage_lockout(Map map, const NameSet& denied);
   /// Takes back what was staged for a map.
   void drop(Map map);
   /// Puts all that was staged, and differs, into place; by map, what could not be.
@@ -48,6 +54,9 @@ class MapFiles {
     Map map;
     StagedFile file;
   };
+
+  using Write = std::function<Result<void>(nsscache::TextMap& out)>;
+  Result<Written> stage_text(Map map, const Write& write);
 
   const Settings& settings_;
   std::vector<Staged> staged_;  // indexes before their data

@@ -5,12 +5,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <string>
 #include <thread>
 
 #include "base/file.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "posix/gecos.h"
 
 namespace roster::mirror {
 namespace {
@@ -39,6 +43,30 @@ pid_t holder_of(int fd) {
   return asked.l_pid;
 }
 
+/// "pid 4711 (nsscache, since 2026-11-22T08:00:00Z)": who holds the lock writes the file, then.
+std::string holder_in_words(int fd) {
+  std::string text = "a process that cannot be seen from here";
+  std::string more;
+  std::array<char, 16> told{};
+  if (const ssize_t got = ::pread(fd, told.data(), told.size(), 0); got > 0) {
+    const std::string_view pid(told.data(), static_cast<std::size_t>(got));
+    if (pid.find_first_not_of("0123456789\n") == pid.npos) {
+      more = "to itself pid " + std::string(trim(pid, "\n")) + ", ";
+    }
+  }
+  if (const pid_t holder = holder_of(fd); holder > 0) {
+    text = "pid " + std::to_string(holder);
+    more.clear();
+    if (auto name = read_file("/proc/" + std::to_string(holder) + "/comm", 64)) {
+      more = posix::sanitize_gecos(std::string(trim(*name, "\n"))) + ", ";
+    }
+  }
+  struct stat status{};
+  if (::fstat(fd, &status) != 0) return text;
+  const auto since = from_millis(std::int64_t{status.st_mtim.tv_sec} * 1000);
+  return text + " (" + more + "since " + format_rfc3339(since) + ")";
+}
+
 }  // namespace
 
 Result<PassLock> PassLock::take(const std::filesystem::path& path) {
@@ -49,9 +77,8 @@ Result<PassLock> PassLock::take(const std::filesystem::path& path) {
     if (errno != EACCES && errno != EAGAIN) {
       return std::unexpected(errno_error("lock " + path.string(), errno));
     }
-    return fail(Code::kAlreadyExists, "another pass is running (pid " +
-                                          std::to_string(holder_of(fd.get())) + " holds " +
-                                          path.string() + ")");
+    return fail(Code::kAlreadyExists, "another pass is running: " + holder_in_words(fd.get()) +
+                                          " holds " + path.string());
   }
   if (::ftruncate(fd.get(), 0) != 0) {
     return std::unexpected(errno_error("write " + path.string(), errno));

@@ -12,7 +12,7 @@ namespace roster::mirror {
 /// runs beside the other. Gone with the process.
 class PassLock {
  public:
-  /// kAlreadyExists naming the holder's pid while another process has it.
+  /// kAlreadyExists naming the holder's pid, and since when, while another process has it.
   static Result<PassLock> take(const std::filesystem::path& path);
 
  private:

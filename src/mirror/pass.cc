@@ -9,6 +9,7 @@
 #include "crypto/hash.h"
 #include "mirror/files.h"
 #include "mirror/identity_memory.h"
+#include "mirror/lockout.h"
 #include "mirror/pass_state.h"
 #include "mirror/resolve.h"
 #include "posix/names.h"
@@ -144,9 +145,16 @@ class Pass {
   Result<void> carry_out() {
     remove_leftovers(settings_);
     const std::string inputs = hash_of_inputs(settings_, options_.local);
-    ASSIGN_OR_RETURN(source_, Source::create(settings_, pause_));
+    before_ = PassState::load(settings_.state_file);
+    if (!is_as_left(inputs)) lock_out();
+    ASSIGN_OR_RETURN(source_, Source::create(settings_, pause_, options_.interrupt));
     if (is_current(inputs)) return {};
-    ASSIGN_OR_RETURN(PassState state, read());
+    Result<PassState> reading = read();
+    if (!reading) {
+      keep_targets();
+      return std::unexpected(std::move(reading).error());
+    }
+    PassState state = std::move(*reading);
     ASSIGN_OR_RETURN(IdentityMemory memory, on_this_node(load_memory(settings_)));
     for (const std::string& text : options_.accepted_ids) RETURN_IF_ERROR(accept(memory, text));
     resolve(settings_, nsscache::RuleSet(options_.local), memory, roll_);
@@ -184,18 +192,51 @@ class Pass {
     return {};
   }
 
+  /// Whether the files are as the last pass that went well left them, and would be again.
+  bool is_as_left(const std::string& inputs) const {
+    return before_.inputs == inputs && before_.files == stamps_of_files(settings_);
+  }
+
+  /// Before the server is asked: it may take its time, or be away.
+  void lock_out() {
+    Lockout lockout = lock_denied(settings_, options_.local);
+    for (std::string& problem : lockout.problems) result_.notes.push_back(std::move(problem));
+    if (lockout.maps.empty()) return;
+    std::string note = "the deny file took effect on the maps that were there:";
+    for (const Map map : lockout.maps) note.append(" ").append(map_name(map));
+    result_.notes.push_back(std::move(note));
+    before_ = PassState::load(settings_.state_file);
+    follow_files();
+  }
+
+  /// Only targets that a pass has filled: what is in the files was judged then.
+  void follow_files() {
+    for (Target* target : options_.targets) {
+      if (mark_of(*target).empty()) continue;
+      auto followed = target->follow_files(settings_);
+      if (!followed) result_.targets[std::string(target->name())] = followed.error().message;
+    }
+  }
+
+  /// What was published goes on being so, although the server does not answer.
+  void keep_targets() {
+    if (before_.files == stamps_of_files(settings_)) follow_files();
+  }
+
+  std::string mark_of(const Target& target) const {
+    const auto mark = before_.targets.find(std::string(target.name()));
+    return mark == before_.targets.end() ? std::string() : mark->second;
+  }
+
   /// Whether the server says that nothing changed, and nothing else did; all is told then.
   bool is_current(const std::string& inputs) {
-    if (options_.full || !options_.accepted_ids.empty()) return false;
-    const PassState state = PassState::load(settings_.state_file);
-    if (state.inputs != inputs || state.files != stamps_of_files(settings_)) return false;
+    if (options_.full || !options_.accepted_ids.empty() || !is_as_left(inputs)) return false;
     for (Target* target : options_.targets) {
-      const auto mark = state.targets.find(std::string(target->name()));
-      if (!target->is_current(mark == state.targets.end() ? "" : mark->second)) return false;
+      if (!target->is_current(mark_of(*target))) return false;
     }
-    if (wants_people() && !source_->is_unchanged(state.users)) return false;
-    if (settings_.has(Map::kGroup) && !source_->is_unchanged(state.groups)) return false;
-    result_.recall(state.report);
+    if (wants_people() && !source_->is_unchanged(before_.users)) return false;
+    if (settings_.has(Map::kGroup) && !source_->is_unchanged(before_.groups)) return false;
+    result_.recall(before_.report);
     confirm();
     return true;
   }
@@ -206,7 +247,10 @@ class Pass {
 
   void confirm() {
     result_.conditional = true;
-    for (Target* target : options_.targets) target->confirm();
+    for (Target* target : options_.targets) {
+      auto confirmed = target->confirm(settings_);
+      if (!confirmed) result_.targets[std::string(target->name())] = confirmed.error().message;
+    }
     for (const Map map : settings_.written) {
       MapResult result(map);
       result.outcome = Outcome::kUnchanged;
@@ -358,6 +402,7 @@ class Pass {
   const PassOptions& options_;
   const Pause& pause_;
   const Clock& clock_;
+  PassState before_;  // of the last pass that went well
   std::unique_ptr<Source> source_;
   Roll roll_;
   int rereadings_ = 0;

@@ -28,8 +28,10 @@ class Target {
   virtual bool is_current(const std::string& mark) = 0;
   /// What it cannot take is refused in `roll`. The mark of what it has now.
   virtual Result<std::string> publish(const Settings& settings, Roll& roll) = 0;
-  /// The server was asked, and nothing has changed.
-  virtual void confirm() = 0;
+  /// The server was asked, and nothing has changed: what somebody did to the target is mended.
+  virtual Result<void> confirm(const Settings& settings) = 0;
+  /// The server was not asked: makes it what the files are, if it is made of them.
+  virtual Result<void> follow_files(const Settings& settings) = 0;
 };
 
 struct PassOptions {
@@ -38,6 +40,7 @@ struct PassOptions {
   std::vector<std::string> accepted_ids{};  // "NAME=ID"
   nsscache::LocalRules local{};
   std::vector<Target*> targets{};
+  Interrupt* interrupt = nullptr;  // ends a request in flight, when Pause would say so
 };
 
 enum class Outcome : std::uint8_t {
@@ -91,9 +94,9 @@ struct PassResult {
 /// A pass that could not begin: its configuration is wrong, or the node's own files are.
 void record_failure(Metrics& metrics);
 
-/// Reads the server once and writes all maps from that reading. Never half: a map whose new content
-/// is refused or cannot be written leaves its files as they are, and the result says so. The caller
-/// holds the lock.
+/// Locks whom `local` denies in what is there, then reads the server once and writes all maps from
+/// that reading. Never half: a map whose new content is refused or cannot be written leaves its
+/// files as they are, and the result says so. The caller holds the lock.
 PassResult run_pass(const Settings& settings, const PassOptions& options, const Pause& pause,
                     const Clock& clock);
 

@@ -115,6 +115,31 @@ class MirrorTest : public ::testing::Test {
   Timestamp now_ = from_millis(1'763'712'000'000);
 };
 
+/// A target that remembers what it was given.
+class FakeTarget final : public Target {
+ public:
+  std::string_view name() const override { return "fake"; }
+  bool is_current(const std::string& mark) override { return mark == std::to_string(given_); }
+  Result<std::string> publish(const Settings&, Roll& roll) override {
+    people = roll.people.size();
+    return std::to_string(++given_);
+  }
+  Result<void> confirm(const Settings&) override {
+    ++confirmed;
+    return {};
+  }
+  Result<void> follow_files(const Settings&) override {
+    ++followed;
+    return {};
+  }
+  std::size_t people = 0;
+  int confirmed = 0;
+  int followed = 0;
+
+ private:
+  int given_ = 0;
+};
+
 TEST_F(MirrorTest, WritesTheMapsOfTheGuide) {
   const PassResult result = run();
   EXPECT_TRUE(result.ok()) << result.to_json(now_);
@@ -724,6 +749,120 @@ TEST_F(MirrorTest, AccountsOfTheNodeWinAndItsDenyFileLocks) {
                                      Not(HasSubstr("svc-local is not among"))));
 }
 
+TEST_F(MirrorTest, ALockoutWaitsForNoServer) {
+  scim_.set_etags(true);
+  people({person_with_keys("alice", 20001, in_json(kKey) + "," + in_json(kKey)),
+          person_with_keys("bob", 20002, in_json(kKey)), person("carol", 20003)});
+  scim_.set_groups({group("eng", 30001, {"alice", "bob"}), group("ops", 30002, {"alice"})});
+  const std::string lines = "roster_sshkey_form = lines\n";
+  FakeTarget target;
+  ASSERT_TRUE(run({.targets = {&target}}, lines).ok());
+  const std::string passwd = map("passwd");
+  bool down = true;
+  scim_.set_intercept([&down](const http::Request&) -> std::optional<http::Response> {
+    if (!down) return std::nullopt;
+    http::Response response = json_list("{}");
+    response.status = 503;
+    return response;
+  });
+  const PassOptions denying{.local = {.denied_names = {"alice"}, .denied_uids = {20003}},
+                            .targets = {&target}};
+  PassResult result = run(denying, lines);
+  EXPECT_THAT(error_of(result), HasSubstr("answers 503"));
+  EXPECT_THAT(result.notes, ElementsAre(HasSubstr("passwd shadow group sshkey")));
+  EXPECT_EQ(map("passwd"),
+            "alice:x:20001:30000:alice Example:/mnt/home/alice:/usr/sbin/nologin\n"
+            "bob:x:20002:30000:bob Example:/mnt/home/bob:/bin/bash\n"
+            "carol:x:20003:30000:carol Example:/mnt/home/carol:/usr/sbin/nologin\n");
+  EXPECT_EQ(map("shadow"), "alice:*:::99999:::1:\nbob:*:::99999::::\ncarol:*:::99999:::1:\n");
+  EXPECT_EQ(map("group"), "eng:x:30001:bob\nops:x:30002:\n");
+  EXPECT_EQ(map("sshkey"), "alice:\nbob:" + std::string(kKey) + "\ncarol:\n");
+  const auto settings = parse_settings(conf(lines), "t-1");
+  for (const Map each : kAllMaps) {
+    EXPECT_THAT(verify_map(*settings, each, "/nonexistent"), IsEmpty()) << "the indexes fit";
+  }
+  EXPECT_GE(target.followed, 1);
+  const std::uint64_t inode_before = inode("passwd.cache");
+  EXPECT_FALSE(run(denying, lines).ok());
+  EXPECT_EQ(inode("passwd.cache"), inode_before) << "it is done once";
+
+  // The same as a pass that reads the server makes of it.
+  down = false;
+  result = run(denying, lines);
+  EXPECT_TRUE(result.ok()) << result.to_json(now_);
+  EXPECT_FALSE(result.conditional);
+  for (const Map each : kAllMaps) EXPECT_EQ(of(result, each).outcome, Outcome::kUnchanged);
+  EXPECT_TRUE(run(denying, lines).conditional);
+
+  // Who is taken off the list comes back with the server's word, though nothing changed there.
+  ASSERT_TRUE(run({.targets = {&target}}, lines).ok());
+  EXPECT_EQ(map("passwd"), passwd);
+  down = true;
+  run(denying, lines);
+  run({}, lines);
+  EXPECT_THAT(map("sshkey"), HasSubstr("alice:\n"));
+  down = false;
+  EXPECT_TRUE(run({}, lines).ok());
+  EXPECT_EQ(map("passwd"), passwd);
+}
+
+TEST_F(MirrorTest, ALockoutCountsForAMapOfGroupsAlone) {
+  std::string text = conf();
+  text.replace(text.find("maps = passwd, shadow, group, sshkey"), 36, "maps = group");
+  const auto settings = parse_settings(text, "t-1");
+  ASSERT_TRUE(settings) << settings.error().message;
+  const auto pass = [&](const PassOptions& options) {
+    return run_pass(
+        *settings, options, [](milliseconds) { return false; }, [this] { return now_; });
+  };
+  ASSERT_TRUE(pass({}).ok());
+  EXPECT_EQ(map("group"), "eng:x:30001:alice,bob\nops:x:30002:\n");
+  ASSERT_TRUE(pass({.local = {.denied_names = {"bob"}}}).ok());
+  EXPECT_EQ(map("group"), "eng:x:30001:alice\nops:x:30002:\n");
+}
+
+TEST_F(MirrorTest, ALockoutThatCannotBeWrittenIsTold) {
+  ASSERT_TRUE(run().ok());
+  scim_.set_intercept([](const http::Request&) { return json_list("no list"); });
+  std::filesystem::remove(directory_ / "shadow.cache");
+  std::filesystem::create_directory(directory_ / "shadow.cache");
+  const PassResult result = run({.local = {.denied_names = {"alice"}}});
+  EXPECT_THAT(result.notes,
+              ElementsAre(HasSubstr("no effect on the map shadow"), HasSubstr("passwd")));
+  EXPECT_THAT(map("passwd"),
+              HasSubstr("alice:x:20001:30000:alice Example:/mnt/home/alice:/usr/sbin"));
+}
+
+TEST_F(MirrorTest, AnInterruptEndsARequestInFlight) {
+  std::atomic<bool> asked{false};
+  std::atomic<bool> done{false};
+  scim_.set_intercept([&](const http::Request&) -> std::optional<http::Response> {
+    asked = true;
+    while (!done) std::this_thread::yield();
+    return std::nullopt;
+  });
+  const auto settings = parse_settings(conf(), "t-1");
+  Interrupt interrupt;
+  std::chrono::steady_clock::time_point raised;
+  std::thread stopper([&] {
+    while (!asked) std::this_thread::yield();
+    raised = std::chrono::steady_clock::now();
+    interrupt.raise();
+  });
+  const PassResult result = run_pass(
+      *settings, {.interrupt = &interrupt},
+      [&interrupt](milliseconds time) { return interrupt.wait_for(time); },
+      [this] { return now_; });
+  stopper.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - raised, std::chrono::seconds(5)) << "of 60";
+  EXPECT_EQ(result.error->code, Code::kUnavailable);
+  EXPECT_EQ(scim_.requests().size(), 1U);
+  done = true;
+  interrupt.lower();
+  scim_.set_intercept(nullptr);
+  EXPECT_TRUE(run({.interrupt = &interrupt}).ok()) << "it is no end for ever";
+}
+
 TEST_F(MirrorTest, HomesAndShellsAreChecked) {
   const auto with = [](const std::string& name, std::uint32_t uid, const std::string& attribute) {
     std::string text = person(name, uid);
@@ -893,23 +1032,6 @@ TEST_F(MirrorTest, WhatIsRefusedIsToldUntilItIsMended) {
   EXPECT_THAT(reasons(result), HasSubstr("user Bad"));
   EXPECT_EQ(result.refused.at("user"), 1U);
 }
-
-/// A target that remembers what it was given.
-class FakeTarget final : public Target {
- public:
-  std::string_view name() const override { return "fake"; }
-  bool is_current(const std::string& mark) override { return mark == std::to_string(given_); }
-  Result<std::string> publish(const Settings&, Roll& roll) override {
-    people = roll.people.size();
-    return std::to_string(++given_);
-  }
-  void confirm() override { ++confirmed; }
-  std::size_t people = 0;
-  int confirmed = 0;
-
- private:
-  int given_ = 0;
-};
 
 TEST_F(MirrorTest, ATargetMissesNoPassOfSomebodyElse) {
   scim_.set_etags(true);

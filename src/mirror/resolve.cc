@@ -130,6 +130,21 @@ void leave_known_members(Roll& roll, const std::unordered_set<std::string_view>&
   }
 }
 
+/// Of members of whom nothing but the name is known.
+void leave_out_denied(Roll& roll, const nsscache::RuleSet& local) {
+  std::string kept;
+  for (Team& group : roll.groups) {
+    kept.clear();
+    each_line(group.members, [&kept, &local](std::string_view name) {
+      const std::uint32_t flags = local.user_flags(name, or_nobodys(0), or_nobodys(0));
+      if ((flags & nsscache::kFlagDenied) != 0) return;
+      if (!kept.empty()) kept += '\n';
+      kept += name;
+    });
+    if (kept.size() < group.members.size()) group.members = roll.texts.keep(kept);
+  }
+}
+
 }  // namespace
 
 void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityMemory& memory,
@@ -166,7 +181,11 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
   });
   const bool people_known =
       settings.has(Map::kPasswd) || settings.has(Map::kShadow) || settings.has(Map::kSshKey);
-  if (people_known) leave_known_members(roll, shown, hidden);
+  if (people_known) {
+    leave_known_members(roll, shown, hidden);
+  } else {
+    leave_out_denied(roll, local);
+  }
 }
 
 }  // namespace roster::mirror

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
 #include "mirror/text_arena.h"
 #include "posix/gecos.h"
 
@@ -68,16 +69,5 @@ class Roll {
   std::vector<Refusal> refusals_;
   std::map<std::string, std::size_t, std::less<>> refused_;  // by kind
 };
-
-/// `text` in pieces between newlines; nothing for an empty one.
-template <typename Visit>
-void each_line(std::string_view text, const Visit& visit) {
-  while (!text.empty()) {
-    const std::size_t end = text.find('\n');
-    visit(text.substr(0, end));
-    if (end == std::string_view::npos) return;
-    text.remove_prefix(end + 1);
-  }
-}
 
 }  // namespace roster::mirror

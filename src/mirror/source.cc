@@ -81,6 +81,9 @@ std::string with_parameter(std::string_view parameters, std::string_view name,
 }  // namespace
 
 struct Source::Impl {
+  Impl(const Settings& settings, Pause given)
+      : server(settings.server), token(settings.token), pause(std::move(given)) {}
+
   using Take = std::function<Result<Page>(std::string_view body)>;
 
   Result<http::ClientResponse> ask(const std::string& target, const std::string& etag);
@@ -95,6 +98,7 @@ struct Source::Impl {
   const Secret token;
   Pause pause;
   std::unique_ptr<http::Client> client;
+  std::optional<Interrupt::Scope> interruptible;  // before the client ends
   Traffic traffic;
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
 };
@@ -102,7 +106,8 @@ struct Source::Impl {
 Source::Source(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Source::~Source() = default;
 
-Result<std::unique_ptr<Source>> Source::create(const Settings& settings, Pause pause) {
+Result<std::unique_ptr<Source>> Source::create(const Settings& settings, Pause pause,
+                                               Interrupt* interrupt) {
   http::ClientOptions options;
   options.url = settings.server.base_url;
   options.bearer_token = settings.token;
@@ -111,24 +116,22 @@ Result<std::unique_ptr<Source>> Source::create(const Settings& settings, Pause p
   options.connect_timeout = std::min<milliseconds>(options.timeout, milliseconds(10'000));
   options.body_bytes_max = PageReader::kPageBytesMax;
   options.user_agent = "roster-mirror";
-  auto impl = std::make_unique<Impl>(Impl{.server = settings.server,
-                                          .token = settings.token,
-                                          .pause = std::move(pause),
-                                          .client = nullptr,
-                                          .traffic = {}});
+  auto impl = std::make_unique<Impl>(settings, std::move(pause));
   auto client = http::Client::create(std::move(options));
   if (!client) return fail_in("scim_base_url", client.error());
   impl->client = std::move(*client);
+  if (interrupt != nullptr) impl->interruptible.emplace(*interrupt, *impl->client);
   return std::unique_ptr<Source>(new Source(std::move(impl)));
 }
 
 Result<http::ClientResponse> Source::Impl::ask(const std::string& target, const std::string& etag) {
   if (pause(milliseconds(0))) return fail(Code::kUnavailable, "stopping");
   if (traffic.bytes > kBytesMax) return fail(Code::kTooLarge, "the lists do not end");
-  if (std::chrono::steady_clock::now() > begin + kTimeMax) {
-    return fail(Code::kTooLarge, "the server takes more than half an hour");
-  }
+  const auto left =
+      std::chrono::ceil<milliseconds>(begin + kTimeMax - std::chrono::steady_clock::now());
+  if (left.count() <= 0) return fail(Code::kTooLarge, "the server takes more than half an hour");
   http::ClientRequest request;
+  request.timeout = std::min(server.timeout, left);
   request.target = target;
   request.headers.set("Accept", kMediaType);
   if (!etag.empty()) request.headers.set("If-None-Match", etag);

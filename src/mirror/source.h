@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "mirror/interrupt.h"
 #include "mirror/page.h"
 #include "mirror/settings.h"
 
@@ -44,10 +45,12 @@ class Source {
  public:
   static constexpr std::size_t kPagesMax = 1'000'000;
   static constexpr std::size_t kResourcesMax = 5'000'000;
-  static constexpr std::size_t kBytesMax = std::size_t{4} << 30;  // of all bodies
-  static constexpr std::chrono::minutes kTimeMax{30};             // of everything
+  static constexpr std::size_t kBytesMax = std::size_t{4} << 30;      // of all bodies
+  static constexpr std::chrono::minutes kTimeMax = Server::kTimeMax;  // of everything
 
-  static Result<std::unique_ptr<Source>> create(const Settings& settings, Pause pause);
+  /// `interrupt`, unless null, ends requests in flight; it outlives the source.
+  static Result<std::unique_ptr<Source>> create(const Settings& settings, Pause pause,
+                                                Interrupt* interrupt);
   ~Source();
 
   /// The pages of a list one after the other, each given to `take`. Every page must bring the

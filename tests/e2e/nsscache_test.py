@@ -101,10 +101,22 @@ def exit_statuses(site):
     held = open(site.stamps / "lock", "r+")
     fcntl.lockf(held, fcntl.LOCK_EX)
     try:
-        site.nsscache("update", expect=200)
+        error = site.nsscache("update", expect=200).stderr
+        check(f"pid {os.getpid()} (python3, since 20" in error, "who holds the lock is told")
+        done = run("/usr/bin/roster-agent", "sync", "--nsscache-conf", site.conf, "--metrics-file",
+                   site.lab.root / "metrics", env=site.environment, check=False)
+        check(done.returncode == 1 and f"pid {os.getpid()}" in done.stderr, "sync tells it, too")
+        check("roster_mirror_ok 0" in (site.lab.root / "metrics").read_text(), "and its metrics")
     finally:
         held.close()
+    for option in (["--full"], ["--force-write"], ["--accept-id", "a=20001"]):
+        done = run("/usr/bin/roster-agent", "sync", *option, check=False)
+        check(done.returncode == 2 and "requires --nsscache-conf" in done.stderr + done.stdout,
+              f"{option[0]} is of no use with a hub")
     site.nsscache(expect=64)
+    check("--force-write" in site.nsscache("help", "update").stdout, "help tells of a command")
+    check("repair" in site.nsscache("help").stdout, "and of all")
+    site.nsscache("help", "mend", expect=1)
     site.nsscache("mend", expect=70)
     site.nsscache("update", "--colour", expect=2)
     site.write_conf("scim_colour = red")
@@ -128,7 +140,14 @@ def exit_statuses(site):
     site.lab.stop("rosterd")
     site.nsscache("update", expect=75)
     check(getent("passwd", "alice") is not None, "without the server, what is there stays")
+    run("roster-agent", "deny", "alice")
+    site.nsscache("update", expect=75)
+    check(getent("passwd", "alice").endswith(":/usr/sbin/nologin"), "but a lockout takes effect")
+    check("alice:\n" in pathlib.Path("/etc/sshkey.cache").read_text(), "and takes the keys")
+    run("roster-agent", "allow", "alice")
     site.lab.start_hub()
+    site.nsscache("update")
+    check(getent("passwd", "alice").endswith(":/bin/bash"), "until the server says otherwise")
 
 
 def phase():

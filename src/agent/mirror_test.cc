@@ -1,0 +1,314 @@
+// Passes over a SCIM server as a running agent makes them, in one process.
+
+#include "agent/mirror.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <thread>
+
+#include "agent/agent.h"
+#include "agent/commands.h"
+#include "agent/errors.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "kubernetes/testing/api_server.h"
+#include "mirror/lock.h"
+#include "mirror/testing/fake_scim.h"
+#include "mirror/testing/guide.h"
+
+namespace roster::agent {
+namespace {
+
+using kubernetes::testing::ApiServer;
+using mirror::testing::FakeScim;
+using mirror::testing::group;
+using mirror::testing::person_with_keys;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kKeyText =
+    "\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a@b\"";
+
+/// Until it holds, or for ten seconds.
+bool soon(const std::function<bool()>& holds) {
+  const auto until = steady_clock::now() + std::chrono::seconds(10);
+  while (!holds()) {
+    if (steady_clock::now() > until) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+class MirrorFeederTest : public ::testing::Test {
+ protected:
+  MirrorFeederTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "roster-feeder-XXXXXX").string();
+    CHECK(::mkdtemp(name.data()) != nullptr);
+    root_ = name;
+    ::setenv("NSSCACHE_SCIM_AUTH_TOKEN", "t-1", 1);
+    write("passwd", "root:x:0:0::/root:/bin/sh\n");
+    write("group", "root:x:0:\n");
+    config_.local = {.passwd = root_ / "passwd",
+                     .group = root_ / "group",
+                     .subuid = root_ / "subuid",
+                     .subgid = root_ / "subgid",
+                     .deny = root_ / "deny"};
+    config_.cache_dir = root_ / "cache";
+    config_.keys_group.clear();
+    config_.allow_any_filesystem = true;
+    std::string text(mirror::testing::kGuideConf);
+    const auto replace = [&text](std::string_view from, const std::string& to) {
+      text.replace(text.find(from), from.size(), to);
+    };
+    replace("https://activate.example.org/api/organizations/lab/scim/v2", scim_.url());
+    replace("/var/lib/nsscache", root_.string());
+    replace("/etc/nsscache", root_.string());
+    replace("[DEFAULT]\n", "[DEFAULT]\nlockfile = " + lock_file().string() + "\n");
+    write("nsscache.conf", text);
+    options_.conf = root_ / "nsscache.conf";
+    options_.interval = std::chrono::hours(1);
+    options_.secrets.clock = [this] { return milliseconds(steady_ms_.load()); };
+    scim_.set_etags(true);
+    scim_.set_people({person_with_keys("alice", 20001, kKeyText),
+                      person_with_keys("bob", 20002, kKeyText),
+                      person_with_keys("carol", 20003, kKeyText)});
+    scim_.set_groups({group("eng", 30001, {"alice", "bob"})});
+  }
+  ~MirrorFeederTest() override {
+    hang_ = false;
+    stop();
+    if (holder_ > 0) ::kill(holder_, SIGKILL);
+    if (holder_ > 0) ::waitpid(holder_, nullptr, 0);
+    std::filesystem::remove_all(root_);
+  }
+
+  void write(const std::string& name, const std::string& text) {
+    CHECK(write_file_atomic(root_ / name, text, 0644).has_value());
+  }
+  std::string map(const std::string& name) const {
+    const auto text = read_file(root_ / (name + ".cache"), 1 << 20);
+    return text ? *text : "no file";
+  }
+  std::filesystem::path lock_file() const { return root_ / "lock"; }
+
+  /// The server takes requests and never answers them, while hang_ is set.
+  void hang() {
+    hang_ = true;
+    scim_.set_intercept([this](const http::Request&) -> std::optional<http::Response> {
+      ++hanging_;
+      while (hang_) std::this_thread::yield();
+      return std::nullopt;
+    });
+  }
+
+  void start() {
+    cache_ = std::make_unique<NodeCache>(config_, system_now, metrics_, [](std::uint64_t) {});
+    feeder_ =
+        std::make_unique<MirrorFeeder>(config_, options_, *cache_, board_, metrics_, system_now);
+    ASSERT_TRUE(feeder_->resume());
+    thread_ = std::thread([this] { feeder_->run([this] { ++passes_; }); });
+  }
+  void stop() {
+    if (feeder_) feeder_->stop();
+    if (thread_.joinable()) thread_.join();
+  }
+  json::value status() const {
+    return *json::parse(board_.to_json(NodeCache::View(), system_now()));
+  }
+  std::string phase() const { return std::string(json::view(status().at("phase").get_string())); }
+  std::string error() const {
+    const json::value now = status();
+    const json::object* told = json::find_object(now.get_object(), "error");
+    return told == nullptr ? "" : std::string(json::find_string(*told, "message").value_or(""));
+  }
+
+  /// Another process takes the lock, until it is killed.
+  void hold_lock() {
+    int ready[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    holder_ = ::fork();
+    if (holder_ == 0) {
+      const auto lock = mirror::PassLock::take(lock_file());
+      [[maybe_unused]] const ssize_t written = ::write(ready[1], lock ? "y" : "n", 1);
+      while (true) ::pause();
+    }
+    char answer = 0;
+    ASSERT_EQ(::read(ready[0], &answer, 1), 1);
+    ASSERT_EQ(answer, 'y');
+    ::close(ready[0]);
+    ::close(ready[1]);
+  }
+
+  FakeScim scim_;
+  std::filesystem::path root_;
+  Config config_;
+  MirrorOptions options_;
+  Metrics metrics_;
+  StatusBoard board_{"scim"};
+  std::atomic<std::int64_t> steady_ms_{1'000'000};
+  std::atomic<bool> hang_{false};
+  std::atomic<int> hanging_{0};
+  std::atomic<int> passes_{0};
+  pid_t holder_ = 0;
+  std::unique_ptr<NodeCache> cache_;
+  std::unique_ptr<MirrorFeeder> feeder_;
+  std::thread thread_;
+};
+
+TEST_F(MirrorFeederTest, AStopWaitsForNoServer) {
+  hang();
+  start();
+  ASSERT_TRUE(soon([this] { return hanging_ > 0; }));
+  const auto begin = steady_clock::now();
+  stop();
+  EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(2)) << "scim_timeout is 60";
+}
+
+// A deny file that changes is no matter of the interval, nor of a server that hangs.
+TEST_F(MirrorFeederTest, ALockoutWaitsForNeitherServerNorInterval) {
+  start();
+  ASSERT_TRUE(soon([this] { return passes_ == 1; }));
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("nologin")));
+  hang();
+  write("deny", "alice\n");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:bob\n"; })) << map("group");
+  EXPECT_THAT(map("passwd"), HasSubstr("alice Example:/mnt/home/alice:/usr/sbin/nologin\n"));
+  ASSERT_TRUE(soon([this] { return hanging_ == 1; }));
+  write("deny", "alice\n20002\n");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:\n"; })) << map("group");
+  EXPECT_EQ(phase(), "following") << "a pass that is begun anew is none that failed";
+  hang_ = false;
+  ASSERT_TRUE(soon([this] { return passes_ == 2; }));
+  write("deny", "");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:alice,bob\n"; })) << map("group");
+}
+
+TEST_F(MirrorFeederTest, ALockThatIsNeverFreeIsTold) {
+  hold_lock();
+  const auto pass = sync_mirror(config_, options_, root_ / "metrics", system_now);
+  ASSERT_FALSE(pass);
+  EXPECT_THAT(pass.error().message,
+              AllOf(HasSubstr("pid " + std::to_string(holder_) + " (roster_agent_te"),
+                    HasSubstr(", since 20"), HasSubstr(lock_file().string())));
+  EXPECT_EQ(exit_status(pass.error()), kExitFailed);
+  EXPECT_THAT(*read_file(root_ / "metrics", 1 << 20), HasSubstr("roster_mirror_ok 0\n"));
+
+  options_.interval = milliseconds(20);
+  start();
+  ASSERT_TRUE(soon([this] { return phase() == "refused"; }));
+  EXPECT_GE(passes_, 2);
+  EXPECT_THAT(error(), AllOf(HasSubstr("pid " + std::to_string(holder_)), HasSubstr("since 20"),
+                             HasSubstr("passes are left out")));
+  EXPECT_EQ(status().at("mirror").at("ok"), false);
+  EXPECT_EQ(json::view(status().at("error").at("code").get_string()), kLocal);
+  EXPECT_THAT(metrics_.render(), HasSubstr("roster_mirror_ok 0\n"));
+  EXPECT_THAT(metrics_.render(), Not(HasSubstr("roster_mirror_passes_left_out 0\n")));
+  ::kill(holder_, SIGKILL);
+  ::waitpid(std::exchange(holder_, 0), nullptr, 0);
+  EXPECT_TRUE(soon([this] { return phase() == "following"; }));
+  EXPECT_TRUE(
+      soon([this] { return metrics_.render().contains("roster_mirror_passes_left_out 0\n"); }));
+}
+
+class MirrorSecretsTest : public MirrorFeederTest {
+ protected:
+  MirrorSecretsTest() {
+    options_.publish = {"kubernetes"};
+    options_.interval = milliseconds(10);
+    options_.secrets.api_url = api_.url();
+    options_.secrets.service_account = api_.service_account();
+    api_.accept({"t"});
+    api_.write_token("t");
+  }
+  ~MirrorSecretsTest() override {
+    hang_ = false;
+    stop();
+  }
+  std::string secret(const std::string& map) const {
+    const std::string name = "slurm-nsscache-" + map;
+    if (!api_.has(name)) return "no secret";
+    const auto data = api_.secret(name).data;
+    const auto found = data.find(map + ".cache");
+    return found == data.end() ? "no key" : found->second;
+  }
+  /// Passes that begin from now on.
+  bool passes(int count) {
+    const int until = passes_ + count + 1;
+    return soon([this, until] { return passes_ >= until; });
+  }
+
+  ApiServer api_;
+};
+
+TEST_F(MirrorSecretsTest, AnUnchangedPassReadsNothingAndSecretsAreMendedAllTheSame) {
+  start();
+  ASSERT_TRUE(passes(1));
+  EXPECT_EQ(secret("passwd"), map("passwd"));
+  EXPECT_EQ(secret("sshkey"), map("sshkey"));
+  const std::size_t asked = api_.requests().size();
+  scim_.forget_requests();
+  ASSERT_TRUE(passes(3));
+  EXPECT_EQ(status().at("mirror").at("conditional"), true);
+  EXPECT_EQ(status().at("mirror").at("bytes"), 0);
+  EXPECT_EQ(api_.requests().size(), asked) << "they were compared a moment ago";
+
+  api_.remove("slurm-nsscache-group");
+  api_.put("slurm-nsscache-passwd", "passwd.cache", "mallory:x:0:0::/:/bin/sh\n", "roster-agent");
+  steady_ms_ += 61'000;
+  EXPECT_TRUE(soon([this] { return secret("group") == map("group"); })) << secret("group");
+  EXPECT_TRUE(soon([this] { return secret("passwd") == map("passwd"); })) << secret("passwd");
+  EXPECT_EQ(status().at("mirror").at("conditional"), true);
+
+  scim_.set_people({person_with_keys("bob", 20002, kKeyText)});
+  EXPECT_TRUE(soon([this] { return !secret("passwd").contains("alice"); })) << "at once";
+}
+
+TEST_F(MirrorSecretsTest, SecretsFollowALockoutAndAreMendedWithoutTheServer) {
+  start();
+  ASSERT_TRUE(passes(1));
+  stop();
+  hang();
+  feeder_.reset();
+  start();
+  ASSERT_TRUE(soon([this] { return hanging_ > 0; }));
+  write("deny", "alice\n");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return secret("group") == "eng:x:30001:bob\n"; })) << secret("group");
+  EXPECT_TRUE(soon([this] { return secret("sshkey").starts_with("alice:\nbob:["); }));
+  hang_ = false;
+  scim_.set_intercept([](const http::Request&) -> std::optional<http::Response> {
+    http::Response gone = mirror::testing::json_list("{}");
+    gone.status = 403;
+    return gone;
+  });
+  ASSERT_TRUE(soon([this] { return phase() == "refused"; }));
+  api_.remove("slurm-nsscache-passwd");
+  steady_ms_ += 61'000;
+  EXPECT_TRUE(soon([this] { return secret("passwd") == map("passwd"); })) << secret("passwd");
+}
+
+TEST_F(MirrorSecretsTest, ASecretThatCannotBeMendedIsAFailure) {
+  start();
+  ASSERT_TRUE(passes(1));
+  api_.remove("slurm-nsscache-group");
+  api_.put("slurm-nsscache-group", "group.cache", "other\n", "somebody");
+  steady_ms_ += 61'000;
+  ASSERT_TRUE(soon([this] { return phase() == "refused"; }));
+  EXPECT_THAT(error(), AllOf(HasSubstr("kubernetes: slurm-nsscache-group"), HasSubstr("somebody")));
+}
+
+}  // namespace
+}  // namespace roster::agent
