@@ -15,6 +15,15 @@ using roster::posix::SshPublicKey;
 /// What is accepted must be one line that sshd reads as this key and nothing else.
 void check(std::string_view text) {
   const auto key = SshPublicKey::parse(text);
+  const auto view = roster::posix::SshKeyView::parse(text);
+  CHECK(view.has_value() == key.has_value());
+  if (view) {
+    std::string line;
+    view->append_line_to(line);
+    CHECK(line == key->line() && view->type == key->type() && view->comment == key->comment());
+  } else {
+    CHECK(view.error().message == key.error().message);
+  }
   if (!key) {
     CHECK(key.error().message.size() < 300);
     CHECK(!roster::has_control_characters(key.error().message));

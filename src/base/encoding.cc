@@ -42,21 +42,37 @@ std::string encode64(std::string_view bytes, std::string_view alphabet, bool pad
 }
 
 Result<std::string> decode64(std::string_view text, const std::array<std::int8_t, 256>& table) {
-  std::string out;
-  out.reserve(text.size() * 3 / 4);
+  const auto value_of = [&table](char c) { return int{table[static_cast<unsigned char>(c)]}; };
+  const auto outside = [] {
+    return fail(Code::kInvalidArgument, "not base64: a character outside the alphabet");
+  };
+  std::string out(text.size() * 3 / 4, '\0');
+  std::size_t size = 0;
+  // Four characters are three bytes; what is left over goes one by one.
+  for (; text.size() >= 4; text.remove_prefix(4)) {
+    const int a = value_of(text[0]);
+    const int b = value_of(text[1]);
+    const int c = value_of(text[2]);
+    const int d = value_of(text[3]);
+    if ((a | b | c | d) < 0) return outside();
+    out[size++] = static_cast<char>(a << 2 | b >> 4);
+    out[size++] = static_cast<char>(b << 4 | c >> 2);
+    out[size++] = static_cast<char>(c << 6 | d);
+  }
   std::uint32_t bits = 0;
   int count = 0;
   for (const char c : text) {
-    const int value = table[static_cast<unsigned char>(c)];
-    if (value < 0)
-      return fail(Code::kInvalidArgument, "not base64: a character outside the alphabet");
+    const int value = value_of(c);
+    if (value < 0) return outside();
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     count += 6;
     if (count >= 8) {
       count -= 8;
-      out += static_cast<char>(bits >> count & 255);
+      out[size++] = static_cast<char>(bits >> count & 255);
     }
   }
+  CHECK(size <= out.size());
+  out.resize(size);
   if (count >= 6 || (bits & ((1U << count) - 1)) != 0) {
     return fail(Code::kInvalidArgument, "not base64: its last group is not canonical");
   }

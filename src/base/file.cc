@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <system_error>
@@ -35,7 +36,11 @@ namespace {
 
 Result<std::string> read_fd(int fd, const std::string& name, std::size_t bytes_max) {
   std::string content;
-  char buffer[16 << 10];
+  struct stat status;
+  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
+    content.reserve(std::min(static_cast<std::size_t>(status.st_size), bytes_max));
+  }
+  char buffer[64 << 10];
   while (true) {
     const ssize_t got = ::read(fd, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
@@ -98,7 +103,8 @@ StagedFile::StagedFile(std::filesystem::path target, std::filesystem::path tempo
 StagedFile::StagedFile(StagedFile&& other) noexcept
     : target_(std::move(other.target_)),
       temporary_(std::exchange(other.temporary_, {})),
-      fd_(std::move(other.fd_)) {}
+      fd_(std::move(other.fd_)),
+      waiting_(other.waiting_) {}
 
 StagedFile::~StagedFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
@@ -127,7 +133,16 @@ Result<void> StagedFile::append(std::string_view bytes) {
   if (auto written = write_all(fd_.get(), bytes); !written) {
     return fail_in(target_.string(), written.error());
   }
+  constexpr std::size_t kWaitingMax = 4 << 20;
+  waiting_ += bytes.size();
+  if (waiting_ >= kWaitingMax) start_writing();
   return {};
+}
+
+void StagedFile::start_writing() {
+  waiting_ = 0;
+  // Only a hint: fsync(2) in seal() is what counts.
+  (void)::sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 Result<void> StagedFile::seal(mode_t mode, std::optional<FileOwner> owner) {

@@ -36,6 +36,8 @@ class StagedFile {
   ~StagedFile();
 
   Result<void> append(std::string_view bytes);
+  /// Lets the disk begin, so that seal() takes less long.
+  void start_writing();
   /// Owner, mode, and all bytes on the disk.
   Result<void> seal(mode_t mode, std::optional<FileOwner> owner);
   /// Puts it into the place of the target. To survive power loss, fsync_directory() must follow.
@@ -49,6 +51,7 @@ class StagedFile {
   std::filesystem::path target_;
   std::filesystem::path temporary_;  // empty once committed
   UniqueFd fd_;
+  std::size_t waiting_ = 0;  // bytes since the disk was told
 };
 
 /// Replaces `path` as one step that survives power loss: temporary file beside it, mode and owner,

@@ -64,7 +64,14 @@ Result<std::string> fold_to_base_letters(std::string_view text) {
                                                        UTF8PROC_CASEFOLD | UTF8PROC_IGNORE));
 }
 
+bool is_printable_ascii(std::string_view text) {
+  bool printable = true;  // without a way out early, so that it is done many bytes at a time
+  for (const char c : text) printable &= c >= 0x20 && c < 0x7F;
+  return printable;
+}
+
 bool has_control_characters(std::string_view text) {
+  if (is_printable_ascii(text)) return false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     if (c < 0x20 || c == 0x7F) return true;

@@ -17,6 +17,9 @@ Result<std::string> case_key(std::string_view text);
 /// NFKD, combining marks dropped, lower case: the first step from a display form to a POSIX name.
 Result<std::string> fold_to_base_letters(std::string_view text);
 
+/// Whether all of it is space to '~'.
+bool is_printable_ascii(std::string_view text);
+
 /// Whether there is a control character (C0, DEL, C1).
 bool has_control_characters(std::string_view text);
 

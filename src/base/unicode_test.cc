@@ -42,6 +42,15 @@ TEST(Unicode, ControlCharacters) {
     EXPECT_TRUE(has_control_characters(bad));
   }
   EXPECT_FALSE(has_control_characters("plain é\xc2\xa0"));
+  EXPECT_TRUE(is_printable_ascii(""));
+  EXPECT_TRUE(is_printable_ascii(" to ~"));
+  for (const char bad : {'\0', '\n', '\x1f', '\x7f', '\x80', '\xff'}) {
+    for (std::size_t at = 0; at < 40; ++at) {
+      std::string text(40, 'x');
+      text[at] = bad;
+      EXPECT_FALSE(is_printable_ascii(text)) << at;
+    }
+  }
 }
 
 }  // namespace

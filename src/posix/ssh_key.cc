@@ -205,6 +205,7 @@ std::string check_line(std::string_view text) {
   if (text.starts_with("---- BEGIN")) {
     return "it is in the form of RFC 4716; ssh-keygen -i converts it";
   }
+  if (is_printable_ascii(text)) return {};
   if (text.find_first_of("\r\n") != text.npos) return "it has a newline; a key is one line";
   if (!is_valid_utf8(text)) return "it is not UTF-8";
   if (has_control_characters(text)) return "it has a control character";
@@ -227,33 +228,52 @@ std::unexpected<Error> bad_key(std::string_view why) {
   return fail(Code::kInvalidArgument, "not an SSH public key: " + std::string(why));
 }
 
+/// A key that is right.
+struct Parts {
+  const KeyType* type;
+  SshKeyView view;
+  std::string blob;
+
+  static Result<Parts> parse(std::string_view text) {
+    const std::string unclean = check_line(text);
+    if (!unclean.empty()) return bad_key(unclean);
+    std::string_view comment = trim_spaces(text);
+    if (comment.empty()) return bad_key("it is empty");
+    const std::string_view type_name = take_word(comment);
+    const KeyType* const type = find_type(type_name);
+    if (type == nullptr) return bad_key(explain_type(type_name, comment));
+    const std::string_view encoded = take_word(comment);
+    if (encoded.empty()) return bad_key("there is nothing after its type");
+    Result<std::string> blob = base64_decode(encoded);
+    if (!blob) return bad_key("its data is not base64");
+    const std::string why = check_blob(*type, *blob);
+    if (!why.empty()) return bad_key(why);
+    return Parts{type, {.type = type_name, .data = encoded, .comment = comment}, std::move(*blob)};
+  }
+};
+
 }  // namespace
 
 Result<SshPublicKey> SshPublicKey::parse(std::string_view text) {
-  const std::string unclean = check_line(text);
-  if (!unclean.empty()) return bad_key(unclean);
-  std::string_view comment = trim_spaces(text);
-  if (comment.empty()) return bad_key("it is empty");
-  const std::string_view type_name = take_word(comment);
-  const KeyType* const type = find_type(type_name);
-  if (type == nullptr) return bad_key(explain_type(type_name, comment));
-  const std::string_view encoded = take_word(comment);
-  if (encoded.empty()) return bad_key("there is nothing after its type");
-  const Result<std::string> blob = base64_decode(encoded);
-  if (!blob) return bad_key("its data is not base64");
-  const std::string why = check_blob(*type, *blob);
-  if (!why.empty()) return bad_key(why);
-
+  ASSIGN_OR_RETURN(const Parts parts, Parts::parse(text));
   SshPublicKey key;
-  key.type_ = type->name;
-  key.line_.append(type->name).append(" ").append(encoded);
-  if (!comment.empty()) key.line_ += ' ';
-  key.comment_at_ = key.line_.size();
-  key.line_ += comment;
-  std::string digest = base64_encode(crypto::sha256(*blob));
+  key.type_ = parts.type->name;
+  parts.view.append_line_to(key.line_);
+  key.comment_at_ = key.line_.size() - parts.view.comment.size();
+  std::string digest = base64_encode(crypto::sha256(parts.blob));
   digest.erase(digest.find_last_not_of('=') + 1);
   key.fingerprint_ = "SHA256:" + digest;
   return key;
+}
+
+Result<SshKeyView> SshKeyView::parse(std::string_view text) {
+  ASSIGN_OR_RETURN(const Parts parts, Parts::parse(text));
+  return parts.view;
+}
+
+void SshKeyView::append_line_to(std::string& out) const {
+  out.append(type).append(" ").append(data);
+  if (!comment.empty()) out.append(" ").append(comment);
 }
 
 Result<std::vector<SshPublicKey>> parse_key_list(std::string_view attribute,

@@ -48,6 +48,19 @@ class SshPublicKey {
   std::size_t comment_at_ = 0;
 };
 
+/// A text that SshPublicKey::parse() takes, in its parts: for those who pass keys on and look none
+/// up. The views are of the text.
+struct SshKeyView {
+  std::string_view type;
+  std::string_view data;     // base64
+  std::string_view comment;  // may be empty
+
+  /// Takes and refuses what SshPublicKey::parse() does, for the same reasons.
+  static Result<SshKeyView> parse(std::string_view text);
+  /// SshPublicKey::line().
+  void append_line_to(std::string& out) const;
+};
+
 /// A person's keys, in the given order; of equal keys (comments apart) the first is kept.
 /// kInvalidArgument naming `attribute` and the index, from 0, of a key that does not parse, or that
 /// there are more than 100 different ones.

@@ -114,7 +114,10 @@ const std::string kExponent("\1\0\1", 3);
 
 std::string reason(const std::string& text) {
   const auto key = SshPublicKey::parse(text);
+  const auto view = SshKeyView::parse(text);
+  EXPECT_EQ(view.has_value(), key.has_value());
   if (key) return "accepted";
+  EXPECT_EQ(view.error().message, key.error().message);
   EXPECT_EQ(key.error().code, Code::kInvalidArgument);
   return key.error().message;
 }
@@ -127,6 +130,9 @@ TEST(SshKeyTest, ReadsWhatSshKeygenWrites) {
     EXPECT_EQ(key->line(), known.line);
     EXPECT_EQ(key->fingerprint(), known.fingerprint);
     EXPECT_EQ(key->comment(), known.comment);
+    std::string line;
+    SshKeyView::parse("  " + known.line + " ")->append_line_to(line);
+    EXPECT_EQ(line, known.line);
     // What we print we read, to the same.
     EXPECT_EQ(SshPublicKey::parse(key->line()).value(), *key);
   }
