@@ -22,6 +22,8 @@ class TextMap {
   /// `sink` gets the lines in large pieces.
   explicit TextMap(ByteSink sink);
 
+  /// So many entries are to come.
+  void reserve(std::size_t entries) { entries_.reserve(entries); }
   /// `line` without its newline, `name` its first field, `number` its uid or gid. `name` must live
   /// until the indexes are written.
   Result<void> add(std::string_view line, std::string_view name, std::uint32_t number);
@@ -42,6 +44,16 @@ class TextMap {
     std::uint64_t offset;
   };
 
+  /// An entry of an index, and what decides its place for the most part.
+  struct Key {
+    std::uint64_t word;
+    std::uint32_t entry;
+    auto operator<=>(const Key&) const = default;
+  };
+  template <typename Field, typename Print>
+  Result<void> write_index(const std::vector<Key>& keys, const ByteSink& sink, Field Entry::* field,
+                           const Print& print) const;
+
   ByteSink sink_;
   std::string buffer_;
   std::uint64_t offset_ = 0;
@@ -52,5 +64,6 @@ class TextMap {
 /// double ones when the text has single ones only; backslashes, control characters and what
 /// Unicode does not count as printable are escaped.
 std::string python_repr(std::string_view text);
+void append_python_repr(std::string& out, std::string_view text);
 
 }  // namespace roster::nsscache

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace roster::nsscache {
 namespace {
 
@@ -59,6 +64,52 @@ TEST(TextMap, WritesWhatNsscacheWrites) {
             "\n"s);
 }
 
+// Names that begin alike, that differ far behind, that are the beginning of one another or have
+// bytes from 0x80; numbers by their digits, not by their values.
+TEST(TextMap, IndexesRiseByTheBytesOfTheirKeys) {
+  std::vector<std::pair<std::string, std::uint32_t>> entries;
+  const std::string longer(300, 'x');
+  for (const char* name : {"user-b", "user-", "user-a\xC3\xA9", "user-a", "user-azzzzzzzzzzzzz1",
+                           "user-azzzzzzzzzzzzz0", "user-azzzzzzzz", "user-_"}) {
+    entries.emplace_back(name, 0);
+    entries.emplace_back(name + longer, 0);
+  }
+  std::uint32_t number = 1;
+  for (auto& [name, value] : entries) value = number = number * 3 % 2147483647;
+  entries[0].second = 2147483647;
+  entries[1].second = 4294967295;
+  entries[2].second = 0;
+  std::string names;
+  std::string numbers;
+  TextMap map([](std::string_view) -> Result<void> { return {}; });
+  std::set<std::string> sorted_names;
+  std::set<std::string> sorted_numbers;
+  for (const auto& [name, value] : entries) {
+    EXPECT_TRUE(map.add(name, name, value));
+    sorted_names.insert(name);
+    sorted_numbers.insert(std::to_string(value));
+  }
+  EXPECT_TRUE(map.write_name_index([&names](std::string_view bytes) -> Result<void> {
+    names += bytes;
+    return {};
+  }));
+  EXPECT_TRUE(map.write_number_index([&numbers](std::string_view bytes) -> Result<void> {
+    numbers += bytes;
+    return {};
+  }));
+  const auto keys_of = [](const std::string& index) {
+    std::vector<std::string> keys;
+    std::size_t line_bytes = index.find('\n') + 1;
+    for (std::size_t at = 0; at < index.size(); at += line_bytes) {
+      EXPECT_EQ(index.find('\n', at), at + line_bytes - 1);
+      keys.emplace_back(index.c_str() + at);
+    }
+    return keys;
+  };
+  EXPECT_EQ(keys_of(names), std::vector(sorted_names.begin(), sorted_names.end()));
+  EXPECT_EQ(keys_of(numbers), std::vector(sorted_numbers.begin(), sorted_numbers.end()));
+}
+
 TEST(TextMap, OffsetsCountBytes) {
   const Files files = written({{"a:x:1:1:\xC3\xA9\xC3\xA9:/:/", "a", 1}, {"b:x:2:1::/:/", "b", 2}});
   EXPECT_EQ(files.names,
@@ -93,6 +144,14 @@ TEST(TextMap, AnEmptyMapHasEmptyFiles) {
 }
 
 // Each as Python 3.11 prints it.
+TEST(PythonRepr, IsAddedToWhatIsThere) {
+  std::string out = "[";
+  append_python_repr(out, "plain \"text\" ~");
+  append_python_repr(out += ", ", "it's");
+  append_python_repr(out += ", ", "");
+  EXPECT_EQ(out, "['plain \"text\" ~', \"it's\", ''");
+}
+
 TEST(PythonRepr, QuotesAndEscapes) {
   EXPECT_EQ(python_repr(""), "''");
   EXPECT_EQ(python_repr("ssh-ed25519 AAAA a@x"), "'ssh-ed25519 AAAA a@x'");
