@@ -7,6 +7,7 @@
 #include "mirror/page.h"
 #include "mirror/resolve.h"
 #include "mirror/testing/guide.h"
+#include "mirror/testing/saved.h"
 
 using namespace roster;
 using namespace roster::mirror;
@@ -28,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)reader.read_groups(body);
   IdentityMemory memory;
   resolve(settings, nsscache::RuleSet(), memory, roll);
-  CHECK(IdentityMemory::parse(memory.save()).has_value());
+  CHECK(IdentityMemory::parse(mirror::testing::saved(memory)).has_value());
   for (const Map map : kAllMaps) {
     std::string text;
     nsscache::TextMap out([&text](std::string_view bytes) -> Result<void> {

@@ -315,6 +315,10 @@ Result<void> ClientImpl::deliver(const ClientRequest& request, ResponseParser& p
     return fail(Code::kTooLarge, "the answer's body has more than " +
                                      std::to_string(options_.body_bytes_max) + " bytes");
   }
+  if (response.body.empty()) {
+    response.body.reserve(static_cast<std::size_t>(
+        std::min<std::uint64_t>(piece.size() + parser.body_left(), options_.body_bytes_max)));
+  }
   response.body += piece;
   return {};
 }

@@ -154,6 +154,8 @@ class ResponseParser {
   Headers& headers() { return headers_; }
   /// Whether the connection can carry another exchange.
   bool keep_alive() const { return keep_alive_; }
+  /// Bytes of body that the head announced and that have not come; 0 when it did not say.
+  std::uint64_t body_left() const { return body_left_; }
   /// Body bytes since the last call.
   std::string take_body() { return std::exchange(body_, {}); }
 

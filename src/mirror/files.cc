@@ -9,9 +9,9 @@
 #include <cstring>
 #include <functional>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
+#include "mirror/hash_index.h"
 #include "mirror/map_lines.h"
 #include "mirror/maps.h"
 #include "nsscache/text_map.h"
@@ -109,31 +109,47 @@ void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
 
 enum class Standing : std::uint8_t { kOpen, kLocked, kKeyless };
 
-using Standings = std::unordered_map<std::string_view, Standing>;
+/// What the people or groups of a map have by its new lines, to be asked for.
+class Standings {
+ public:
+  Standings(const Roll& roll, Map map) {
+    const auto take = [this](const auto& items, const auto& standing_of) {
+      index_.clear(items.size());
+      items_.reserve(items.size());
+      for (const auto& item : items) {
+        const auto at = static_cast<std::uint32_t>(items_.size());
+        items_.emplace_back(item.name, standing_of(item));
+        index_.find_or_add(hash_(item.name), at, [](std::uint32_t) { return false; });
+      }
+    };
+    if (map == Map::kGroup) {
+      take(roll.groups, [](const Team&) { return Standing::kOpen; });
+      return;
+    }
+    take(roll.people, [map](const Person& person) {
+      if (person.denied) return Standing::kOpen;  // no server's doing
+      if (!person.active) return Standing::kLocked;
+      const bool keyless = map == Map::kSshKey && person.keys.empty();
+      return keyless ? Standing::kKeyless : Standing::kOpen;
+    });
+  }
+  std::optional<Standing> find(std::string_view name) const {
+    const auto same = [&](std::uint32_t at) { return items_[at].first == name; };
+    const auto at = index_.find(hash_(name), same);
+    return at ? std::optional(items_[*at].second) : std::nullopt;
+  }
 
-Standings standings_of(const Roll& roll, Map map) {
-  Standings standings;
-  if (map == Map::kGroup) {
-    standings.reserve(roll.groups.size());
-    for (const Team& group : roll.groups) standings.emplace(group.name, Standing::kOpen);
-    return standings;
-  }
-  standings.reserve(roll.people.size());
-  for (const Person& person : roll.people) {
-    const bool keyless = map == Map::kSshKey && person.keys.empty();
-    standings.emplace(person.name, person.denied    ? Standing::kOpen  // no server's doing
-                                   : !person.active ? Standing::kLocked
-                                   : keyless        ? Standing::kKeyless
-                                                    : Standing::kOpen);
-  }
-  return standings;
-}
+ private:
+  const KeyedHash hash_;
+  HashIndex index_;
+  std::vector<std::pair<std::string_view, Standing>> items_;
+};
 
 /// What those of the file that is there would lose.
-void count_losses(const std::filesystem::path& path, const Standings& standings,
-                  MapFiles::Written& written) {
+void count_losses(const std::filesystem::path& path, const Roll& roll, MapFiles::Written& written) {
   const UniqueFd there = open_to_read(path);
   if (!there.valid()) return;
+  const Standings standings(roll, written.map);
   std::string latest;
   each_line_of(there.get(), [&](std::string_view line) {
     const std::string_view name = name_in(line);
@@ -141,15 +157,14 @@ void count_losses(const std::filesystem::path& path, const Standings& standings,
     if (name.empty() || name == latest) return;
     latest = name;
     const bool open = is_open(written.map, line);
-    const auto found = standings.find(name);
-    const bool gone = found == standings.end();
+    const std::optional<Standing> found = standings.find(name);
     written.before += 1;
-    written.lost += gone;
+    written.lost += !found;
     if (!open) return;
     written.open += 1;
-    written.open_gone += gone;
-    written.locked += !gone && found->second == Standing::kLocked;
-    written.keyless += !gone && found->second == Standing::kKeyless;
+    written.open_gone += !found;
+    written.locked += found == Standing::kLocked;
+    written.keyless += found == Standing::kKeyless;
   });
 }
 
@@ -172,7 +187,7 @@ Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
                      return write_map(settings_, roll, map, out);
                    }));
   if (written.changed) {
-    count_losses(settings_.files_of(map).of(map), standings_of(roll, map), written);
+    count_losses(settings_.files_of(map).of(map), roll, written);
   }
   return written;
 }
@@ -230,10 +245,24 @@ Result<MapFiles::Written> MapFiles::stage_text(Map map, const Write& write) {
   }
   if (!written.changed) return written;
   for (StagedFile& file : files) {
-    RETURN_IF_ERROR(file.seal(access.mode, access.owner));
-    staged_.push_back({map, std::move(file)});
+    // While the disk is at it, the next map is made.
+    file.start_writing();
+    staged_.push_back({.map = map, .file = std::move(file)});
   }
   return written;
+}
+
+std::map<Map, Error> MapFiles::seal() {
+  std::map<Map, Error> problems;
+  for (Staged& each : staged_) {
+    const Access access = access_of(each.map);
+    if (auto sealed = each.file.seal(access.mode, access.owner); !sealed) {
+      problems.emplace(each.map, sealed.error());
+    }
+    each.sealed = true;
+  }
+  for (const auto& [map, problem] : problems) drop(map);
+  return problems;
 }
 
 void MapFiles::drop(Map map) {
@@ -248,6 +277,7 @@ std::map<Map, Error> MapFiles::commit() {
   std::map<Map, Error> problems;
   std::map<std::filesystem::path, Map> directories;
   for (Staged& each : staged_) {
+    CHECK(each.sealed);
     // All that can be put into place is.
     if (auto placed = each.file.commit(); !placed) problems.emplace(each.map, placed.error());
     directories.emplace(directory_of(each.file.target()), each.map);

@@ -39,11 +39,14 @@ class MapFiles {
 
   explicit MapFiles(const Settings& settings) : settings_(settings) {}
 
-  /// Writes a map's files to the disk, without touching what is there.
+  /// Writes a map's files, without touching what is there.
   Result<Written> stage(const Roll& roll, Map map);
   /// Writes a map's files as they are, but that `denied` have no access by it. False, and nothing
   /// is staged, when there is no such map or none of them has any.
   Result<bool> stage_lockout(Map map, const NameSet& denied);
+  /// Waits until all that was staged is on the disk, with its mode and owner; drops the maps of
+  /// which something cannot be, and says why. Before commit().
+  std::map<Map, Error> seal();
   /// Takes back what was staged for a map.
   void drop(Map map);
   /// Puts all that was staged, and differs, into place; by map, what could not be.
@@ -53,6 +56,7 @@ class MapFiles {
   struct Staged {
     Map map;
     StagedFile file;
+    bool sealed = false;
   };
 
   using Write = std::function<Result<void>(nsscache::TextMap& out)>;

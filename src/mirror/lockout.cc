@@ -51,6 +51,10 @@ Lockout lock_denied(const Settings& settings, const nsscache::LocalRules& local)
       out.maps.push_back(map);
     }
   }
+  for (const auto& [map, error] : files.seal()) {
+    out.problems.push_back(problem_of(map, error));
+    std::erase(out.maps, map);
+  }
   if (out.maps.empty()) return out;
   PassState state = PassState::load(settings.state_file);
   const bool known = state.files == stamps_of_files(settings);

@@ -61,7 +61,8 @@ Result<void> write_keys(const Settings& settings, const Roll& roll, TextMap& out
     if (keys.empty() || settings.key_form == KeyForm::kPythonList) {
       bool first = true;
       each_line(keys, [&line, &first](std::string_view key) {
-        line.append(std::exchange(first, false) ? "[" : ", ").append(nsscache::python_repr(key));
+        line.append(std::exchange(first, false) ? "[" : ", ");
+        nsscache::append_python_repr(line, key);
       });
       if (!first) line += ']';
       RETURN_IF_ERROR(out.add(line, person.name, 0));
@@ -81,6 +82,7 @@ Result<void> write_keys(const Settings& settings, const Roll& roll, TextMap& out
 }  // namespace
 
 Result<void> write_map(const Settings& settings, const Roll& roll, Map map, TextMap& out) {
+  out.reserve(map == Map::kGroup ? roll.groups.size() : roll.people.size());
   Result<void> written;
   switch (map) {
     case Map::kPasswd:

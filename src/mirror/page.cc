@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "base/unicode.h"
+#include "mirror/hash_index.h"
 #include "posix/gecos.h"
 #include "posix/home.h"
 #include "posix/id_ranges.h"
@@ -27,23 +27,17 @@ constexpr std::size_t kDepthMax = 64;
 constexpr std::size_t kCursorBytesMax = 4096;
 constexpr std::int64_t kNumberMax = std::int64_t{1} << 53;
 constexpr std::size_t kIdBytesMax = 256;
+constexpr std::size_t kReservedMax = 200'000;  // of what a server promises
 constexpr std::size_t kReasonBytesMax = 200;
-constexpr std::string_view kEnterprise =
-    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+const Path kEnterpriseHome{"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
+                           "homeDirectory"};
+const Path kEnterpriseShell{"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
+                            "loginShell"};
 
 /// Nothing for null, too: SCIM takes it for absence (RFC 7643 2.5).
 std::optional<dom::element> member(dom::element of, std::string_view name) {
   dom::element found;
   if (of.at_key(name).get(found) != simdjson::SUCCESS || found.is_null()) return std::nullopt;
-  return found;
-}
-
-std::optional<dom::element> at(dom::element of, const Path& path) {
-  std::optional<dom::element> found = of;
-  for (const std::string& name : path) {
-    found = member(*found, name);
-    if (!found) return std::nullopt;
-  }
   return found;
 }
 
@@ -54,8 +48,7 @@ std::optional<std::string_view> text_of(std::optional<dom::element> element) {
 }
 
 /// An empty text is as good as none.
-std::optional<std::string_view> text_at(dom::element of, const Path& path) {
-  const auto text = text_of(at(of, path));
+std::optional<std::string_view> none_if_empty(std::optional<std::string_view> text) {
   return text && text->empty() ? std::nullopt : text;
 }
 
@@ -119,6 +112,10 @@ struct PageReader::Impl {
   Result<void> take_person(dom::element resource, std::string_view id);
   Result<void> take_group(dom::element resource, std::string_view id);
 
+  std::optional<dom::element> at(dom::element resource, const Path& path);
+  std::optional<std::string_view> text_at(dom::element resource, const Path& path) {
+    return none_if_empty(text_of(at(resource, path)));
+  }
   static Result<bool> read_active(dom::element resource);
   Result<std::string_view> read_name(dom::element resource);
   Result<std::uint32_t> read_id(dom::element resource, const Path& path, std::string_view what);
@@ -133,8 +130,32 @@ struct PageReader::Impl {
   const Attributes& attributes;
   Roll& roll;
   dom::parser parser{kPageBytesMax};
+  std::size_t capacity = 0;  // of the parser
   std::string scratch;
+  // Most attributes of a resource are in one section of it, an extension's: it is found once.
+  const std::string* section_name = nullptr;
+  std::optional<dom::element> section;
+  std::string_view latest_shell;  // in the roll: most people have the same
+  const KeyedHash hash;
+  HashIndex member_index;
+  std::vector<std::string_view> member_names;
 };
+
+std::optional<dom::element> PageReader::Impl::at(dom::element resource, const Path& path) {
+  std::optional<dom::element> found = resource;
+  for (std::size_t i = 0; i < path.size() && found; ++i) {
+    if (i > 0 || path.size() == 1) {
+      found = member(*found, path[i]);
+      continue;
+    }
+    if (section_name == nullptr || *section_name != path[0]) {
+      section_name = &path[0];
+      section = member(*found, path[0]);
+    }
+    found = section;
+  }
+  return found;
+}
 
 template <typename Take>
 Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind,
@@ -143,8 +164,11 @@ Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind
     return fail(Code::kTooLarge, "a page has more than " + std::to_string(kPageBytesMax) +
                                      " bytes; ask for fewer resources by count=");
   }
-  if (parser.allocate(std::max<std::size_t>(body.size(), 1), kDepthMax) != simdjson::SUCCESS) {
-    return fail(Code::kUnavailable, "there is no memory for a page");
+  if (body.size() > capacity) {
+    if (parser.allocate(body.size(), kDepthMax) != simdjson::SUCCESS) {
+      return fail(Code::kUnavailable, "there is no memory for a page");
+    }
+    capacity = body.size();
   }
   dom::element root;
   if (const auto error = parser.parse(body.data(), body.size()).get(root)) {
@@ -168,6 +192,9 @@ Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind
     return no_list("it has no Resources");
   }
   if (resources->get(list) != simdjson::SUCCESS) return no_list("Resources is no array");
+  if (kind == "user" && roll.people.empty()) {
+    roll.people.reserve(std::min(static_cast<std::size_t>(page.total.value_or(0)), kReservedMax));
+  }
   for (const dom::element resource : list) {
     if (page.resources++ == 0) page.first_id = text_member(resource, "id").value_or("");
     read_resource(resource, kind, take);
@@ -178,6 +205,7 @@ Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind
 template <typename Take>
 void PageReader::Impl::read_resource(dom::element resource, std::string_view kind,
                                      const Take& take) {
+  section_name = nullptr;
   const std::string_view id = text_member(resource, "id").value_or("");
   Result<void> taken;
   if (!resource.is_object()) {
@@ -271,21 +299,23 @@ std::string_view PageReader::Impl::read_gecos(dom::element resource) {
 }
 
 Result<std::string_view> PageReader::Impl::read_home(dom::element resource, std::string_view name) {
-  std::string home = attributes.home_template;
-  if (!home.empty()) {
-    for (std::size_t i = 0; (i = home.find("%u", i)) != std::string::npos; i += name.size()) {
-      home.replace(i, 2, name);
+  std::string_view home;
+  if (!attributes.home_template.empty()) {
+    scratch = attributes.home_template;
+    for (std::size_t i = 0; (i = scratch.find("%u", i)) != std::string::npos; i += name.size()) {
+      scratch.replace(i, 2, name);
     }
+    home = scratch;
   } else if (const auto text = text_at(resource, attributes.home);
              text && !attributes.home.empty()) {
     home = *text;
-  } else if (const auto enterprise =
-                 text_at(resource, {std::string(kEnterprise), "homeDirectory"})) {
+  } else if (const auto enterprise = text_at(resource, kEnterpriseHome)) {
     home = *enterprise;
   } else {
-    home = "/home/" + std::string(name);
+    scratch.assign("/home/").append(name);
+    home = scratch;
   }
-  if (home.size() > 1 && home.ends_with('/')) home.pop_back();
+  if (home.size() > 1 && home.ends_with('/')) home.remove_suffix(1);
   std::string why = posix::path_defect(home);
   if (why.empty() && posix::belongs_to_system(home)) why = "it belongs to the system";
   if (!why.empty()) return refused("home " + in_quotes(home) + ": " + why);
@@ -295,12 +325,13 @@ Result<std::string_view> PageReader::Impl::read_home(dom::element resource, std:
 Result<std::string_view> PageReader::Impl::read_shell(dom::element resource) {
   std::optional<std::string_view> text;
   if (!attributes.shell.empty()) text = text_at(resource, attributes.shell);
-  if (!text) text = text_at(resource, {std::string(kEnterprise), "loginShell"});
+  if (!text) text = text_at(resource, kEnterpriseShell);
   if (!text) text = attributes.default_shell;
   if (const auto valid = posix::validate_shell_path(*text); !valid) {
     return refused("shell " + in_quotes(*text) + ": " + valid.error().message);
   }
-  return roll.texts.keep(*text);
+  if (*text != latest_shell) latest_shell = roll.texts.keep(*text);
+  return latest_shell;
 }
 
 std::string_view PageReader::Impl::read_keys(dom::element resource, std::string_view id,
@@ -310,7 +341,7 @@ std::string_view PageReader::Impl::read_keys(dom::element resource, std::string_
   const auto take = [&](std::string_view text) {
     while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
     if (text.empty()) return;
-    const auto key = posix::SshPublicKey::parse(text);
+    const auto key = posix::SshKeyView::parse(text);
     std::string reason;
     if (!key) {
       reason = key.error().message;
@@ -319,7 +350,7 @@ std::string_view PageReader::Impl::read_keys(dom::element resource, std::string_
     } else {
       ++count;
       if (!scratch.empty()) scratch += '\n';
-      scratch += key->line();
+      key->append_line_to(scratch);
       return;
     }
     roll.refuse({.kind = "key",
@@ -353,8 +384,8 @@ Result<std::string_view> PageReader::Impl::read_group_name(dom::element resource
                                                            std::string_view id) {
   std::optional<std::string_view> text;
   if (!attributes.group_name.empty()) text = text_at(resource, attributes.group_name);
-  if (!text) text = text_at(resource, {"displayName"});
-  if (!text) text = text_at(resource, {"name"});
+  if (!text) text = none_if_empty(text_member(resource, "displayName"));
+  if (!text) text = none_if_empty(text_member(resource, "name"));
   if (!text) text = id;
   const auto name = posix::GroupName::parse(*text);
   if (!name) return refused(in_quotes(*text) + ": " + name.error().message);
@@ -367,9 +398,11 @@ std::string_view PageReader::Impl::read_members(dom::element resource, std::stri
   const auto members = member(resource, "members");
   if (!members || members->get(list) != simdjson::SUCCESS) return {};
   scratch.clear();
-  std::unordered_set<std::string_view> seen;
+  member_names.clear();
+  member_index.clear();
   for (const dom::element each : list) {
     std::optional<std::string_view> text = text_of(each);
+    section_name = nullptr;
     if (!text) text = text_at(each, attributes.member);
     std::string reason;
     if (!text) {
@@ -377,7 +410,10 @@ std::string_view PageReader::Impl::read_members(dom::element resource, std::stri
     } else if (const auto login = posix::LoginName::parse(*text); !login) {
       reason = in_quotes(*text) + ": " + login.error().message;
     } else {
-      if (!seen.insert(*text).second) continue;
+      const auto count = static_cast<std::uint32_t>(member_names.size());
+      const auto same = [&](std::uint32_t other) { return member_names[other] == *text; };
+      if (member_index.find_or_add(hash(*text), count, same) != count) continue;
+      member_names.push_back(*text);
       if (!scratch.empty()) scratch += '\n';
       scratch += *text;
       continue;

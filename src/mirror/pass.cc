@@ -99,7 +99,7 @@ void learn_from_files(const Settings& settings, IdentityMemory& memory) {
 
 Result<IdentityMemory> load_memory(const Settings& settings) {
   const std::filesystem::path path = memory_file(settings);
-  const auto text = read_file(path, IdentityMemory::kFileBytesMax);
+  auto text = read_file(path, IdentityMemory::Limits().file_bytes);
   if (!text && text.error().code == Code::kNotFound) {
     IdentityMemory memory;
     learn_from_files(settings, memory);
@@ -108,9 +108,19 @@ Result<IdentityMemory> load_memory(const Settings& settings) {
   if (!text) return std::unexpected(text.error());
   if (text->empty())
     return fail(Code::kDataLoss, path.string() + " is empty: put a good copy there");
-  auto memory = IdentityMemory::parse(*text);
+  auto memory = IdentityMemory::parse(std::move(*text));
   if (!memory) return fail_in(path.string(), memory.error());
   return memory;
+}
+
+/// As write_file_atomic(). When it does not succeed, the memory of before is still there.
+Result<void> save_memory(const Settings& settings, const IdentityMemory& memory) {
+  const std::filesystem::path path = memory_file(settings);
+  ASSIGN_OR_RETURN(StagedFile file, StagedFile::create(path));
+  RETURN_IF_ERROR(memory.write([&file](std::string_view bytes) { return file.append(bytes); }));
+  RETURN_IF_ERROR(file.seal(0600, std::nullopt));
+  RETURN_IF_ERROR(file.commit());
+  return fsync_directory(path.has_parent_path() ? path.parent_path() : ".");
 }
 
 /// "NAME=ID".
@@ -161,12 +171,14 @@ class Pass {
     for (const std::string& pair : memory.unused()) {
       result_.notes.push_back("--accept-id " + pair + " was not needed: nobody claimed it");
     }
+    // It has told all that it knows: the maps can have its room.
+    if (!memory.changed()) memory = IdentityMemory();
     MapFiles files(settings_);
     stage_maps(files);
     // Before anybody is served, and not for a reading that is refused: whom an id was published
     // for is never forgotten, and what was not is not remembered.
     if (memory.changed() && is_believed()) {
-      auto saved = on_this_node(write_file_atomic(memory_file(settings_), memory.save(), 0600));
+      auto saved = on_this_node(save_memory(settings_, memory));
       if (!saved) {
         for (MapResult& each : result_.maps) {
           each.outcome = Outcome::kFailed;
@@ -266,25 +278,27 @@ class Pass {
     std::string odd;
     while (true) {
       roll_ = Roll();
-      PageReader pages(settings_, roll_);
       PassState state;
       std::string note;
       bool changed = false;
-      if (wants_people()) {
-        ASSIGN_OR_RETURN(Reading reading,
-                         source_->read(settings_.users, [&pages](std::string_view body) {
-                           return pages.read_people(body);
-                         }));
-        state.users = std::move(reading.pages);
-        note += reading.note;
-        changed = reading.changed;
-      }
+      // Groups first: their pages are the largest, and the people are not in memory yet.
       if (settings_.has(Map::kGroup)) {
+        PageReader pages(settings_, roll_);
         ASSIGN_OR_RETURN(Reading reading,
                          source_->read(settings_.groups, [&pages](std::string_view body) {
                            return pages.read_groups(body);
                          }));
         state.groups = std::move(reading.pages);
+        note += reading.note;
+        changed = reading.changed;
+      }
+      if (wants_people()) {
+        PageReader pages(settings_, roll_);
+        ASSIGN_OR_RETURN(Reading reading,
+                         source_->read(settings_.users, [&pages](std::string_view body) {
+                           return pages.read_people(body);
+                         }));
+        state.users = std::move(reading.pages);
         note += reading.note;
         changed = changed || reading.changed;
       }
@@ -328,16 +342,20 @@ class Pass {
       each.outcome = Outcome::kRefused;
       each.error = "the people that it goes with are refused: what is there stays";
     }
+    note_problems(files.seal());
   }
 
   void commit_maps(MapFiles& files) {
-    const std::map<Map, Error> problems = files.commit();
+    note_problems(files.commit());
+    for (MapResult& each : result_.maps) stamp(each);
+  }
+
+  void note_problems(const std::map<Map, Error>& problems) {
     for (MapResult& each : result_.maps) {
-      if (const auto problem = problems.find(each.map); problem != problems.end()) {
-        each.outcome = Outcome::kFailed;
-        each.error = problem->second.message;
-      }
-      stamp(each);
+      const auto problem = problems.find(each.map);
+      if (problem == problems.end()) continue;
+      each.outcome = Outcome::kFailed;
+      each.error = problem->second.message;
     }
   }
 

@@ -156,8 +156,8 @@ TEST_F(MirrorTest, WritesTheMapsOfTheGuide) {
   EXPECT_EQ(result.people, 2U);
   // D-12: one reading of each list.
   EXPECT_THAT(scim_.requests(),
-              ElementsAre(HasSubstr("GET /scim/Users?attributes="),
-                          "GET /scim/Groups?excludeInactiveUsers=true&startIndex=1"));
+              ElementsAre("GET /scim/Groups?excludeInactiveUsers=true&startIndex=1",
+                          HasSubstr("GET /scim/Users?attributes=")));
   struct stat status{};
   ASSERT_EQ(::stat((directory_ / "sshkey.cache").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0444U);
@@ -171,8 +171,9 @@ TEST_F(MirrorTest, ReadsAllPagesByIndexAndByCursor) {
   scim_.set_groups({group("eng", 30001, {"user0"})});
   scim_.set_page_size(10);
   EXPECT_TRUE(run().ok());
-  EXPECT_THAT(scim_.requests(), ElementsAre(HasSubstr("startIndex=1"), HasSubstr("startIndex=11"),
-                                            HasSubstr("startIndex=21"), HasSubstr("Groups")));
+  EXPECT_THAT(scim_.requests(),
+              ElementsAre(HasSubstr("Groups"), HasSubstr("startIndex=1"),
+                          HasSubstr("startIndex=11"), HasSubstr("startIndex=21")));
   const std::string by_index = map("passwd");
   EXPECT_EQ(std::ranges::count(by_index, '\n'), 25);
   scim_.forget_requests();
@@ -187,8 +188,8 @@ TEST_F(MirrorTest, ReadsAllPagesByIndexAndByCursor) {
       run_pass(*settings, {}, [](milliseconds) { return false; }, [this] { return now_; });
   EXPECT_TRUE(result.ok()) << error_of(result);
   EXPECT_EQ(map("passwd"), by_index);
-  EXPECT_THAT(scim_.requests(), ElementsAre(HasSubstr("cursor=&"), HasSubstr("cursor=10&"),
-                                            HasSubstr("cursor=20&"), HasSubstr("Groups")));
+  EXPECT_THAT(scim_.requests(), ElementsAre(HasSubstr("Groups"), HasSubstr("cursor=&"),
+                                            HasSubstr("cursor=10&"), HasSubstr("cursor=20&")));
 }
 
 TEST_F(MirrorTest, AnUnchangedServerCostsOneQuestionAPage) {

@@ -1,12 +1,13 @@
 #include "mirror/resolve.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
-#include <utility>
+#include <string_view>
 #include <vector>
 
+#include "mirror/hash_index.h"
 #include "nsscache/image.h"
 #include "posix/id_ranges.h"
 #include "posix/reserved_names.h"
@@ -30,53 +31,51 @@ std::uint32_t or_nobodys(std::uint32_t id) { return id != 0 ? id : posix::kIdMax
 std::uint32_t number_of(const Person& person) { return person.uid; }
 std::uint32_t number_of(const Team& group) { return group.gid; }
 
-/// Resources with the same id, name or number as one before. Of those that a list brings twice, the
-/// later one is newer.
+/// Of resources that a list brings twice, the later one is newer: it takes the place of the other.
 template <typename Item>
-std::vector<Item> latest_of_each(std::vector<Item> items) {
-  std::unordered_map<std::string_view, std::size_t> at;
-  at.reserve(items.size());
-  std::vector<Item> out;
-  out.reserve(items.size());
-  for (Item& item : items) {
-    const auto [known, made] = at.try_emplace(item.id, out.size());
-    if (made) {
-      out.push_back(item);
-    } else {
-      out[known->second] = item;
-    }
+void keep_latest_of_each(const KeyedHash& hash, std::vector<Item>& items) {
+  HashIndex by_id(items.size());
+  std::uint32_t kept = 0;
+  for (const Item& item : items) {
+    const std::uint32_t at = by_id.find_or_add(
+        hash(item.id), kept, [&](std::uint32_t other) { return items[other].id == item.id; });
+    items[at] = item;
+    if (at == kept) ++kept;
   }
-  return out;
+  items.resize(kept);
 }
 
-struct Rivals {
-  std::unordered_map<std::string_view, int> names;
-  std::unordered_map<std::uint32_t, int> numbers;
-};
-
+/// Marks those who share their name or number with another one.
 template <typename Item>
-Rivals rivals_of(const std::vector<Item>& items) {
-  Rivals rivals;
-  rivals.names.reserve(items.size());
-  rivals.numbers.reserve(items.size());
-  for (const Item& item : items) {
-    ++rivals.names[item.name];
-    if (number_of(item) != 0) ++rivals.numbers[number_of(item)];
-  }
-  return rivals;
+std::vector<bool> find_contested(const KeyedHash& hash, const std::vector<Item>& items) {
+  std::vector<bool> contested(items.size());
+  HashIndex known(items.size());
+  const auto compare = [&](const auto& key_of) {
+    for (std::uint32_t i = 0; i < items.size(); ++i) {
+      const auto key = key_of(items[i]);
+      if (key == decltype(key)()) continue;  // no number
+      const std::uint32_t first = known.find_or_add(
+          hash(key), i, [&](std::uint32_t other) { return key_of(items[other]) == key; });
+      if (first != i) contested[first] = contested[i] = true;
+    }
+  };
+  compare([](const Item& item) { return item.name; });
+  known.clear(items.size());
+  compare([](const Item& item) { return number_of(item); });
+  return contested;
 }
 
 /// Numbers each, in the order of the list. Those who share a name or a number: whoever had both
 /// before goes on with them, and nobody when nobody had.
 template <typename Item>
 void settle_identities(Kind kind, IdentityMemory& memory, Roll& roll, std::vector<Item>& items) {
-  items = latest_of_each(std::move(items));
-  const Rivals rivals = rivals_of(items);
+  keep_latest_of_each(memory.hash(), items);
+  const std::vector<bool> contested = find_contested(memory.hash(), items);
+  std::size_t next = 0;
   std::erase_if(items, [&](Item& item) {
     const bool numbered = number_of(item) != 0;
-    const bool contested =
-        rivals.names.at(item.name) > 1 || (numbered && rivals.numbers.at(number_of(item)) > 1);
-    if (contested && !(numbered && memory.knows(kind, number_of(item), item.name, item.id))) {
+    if (contested[next++] &&
+        !(numbered && memory.knows(kind, number_of(item), item.name, item.id))) {
       refuse(roll, kind, item, "another one of the list has the same name or id");
       return true;
     }
@@ -106,16 +105,45 @@ void leave_reserved_names(const Settings& settings, Roll& roll, Kind kind,
   });
 }
 
-void leave_known_members(Roll& roll, const std::unordered_set<std::string_view>& shown,
-                         const std::unordered_set<std::string_view>& hidden) {
+/// Whether a person is to be in groups, by name.
+class Standings {
+ public:
+  Standings(const KeyedHash& hash, std::size_t count) : hash_(hash), by_name_(count) {
+    people_.reserve(count);
+  }
+  /// Each name once.
+  void add(std::string_view name, bool shown) {
+    by_name_.find_or_add(hash_(name), static_cast<std::uint32_t>(people_.size()),
+                         [](std::uint32_t) { return false; });
+    people_.push_back({name, shown});
+  }
+  /// Nothing for whom nobody knows.
+  std::optional<bool> is_shown(std::string_view name) const {
+    const auto at = by_name_.find(hash_(name),
+                                  [&](std::uint32_t other) { return people_[other].name == name; });
+    return at ? std::optional(people_[*at].shown) : std::nullopt;
+  }
+
+ private:
+  struct Standing {
+    std::string_view name;
+    bool shown;
+  };
+  const KeyedHash& hash_;
+  std::vector<Standing> people_;
+  HashIndex by_name_;
+};
+
+void leave_known_members(Roll& roll, const Standings& standings) {
   std::string kept;
   for (Team& group : roll.groups) {
     kept.clear();
     std::size_t left_out = 0;
     each_line(group.members, [&](std::string_view name) {
-      if (!shown.contains(name)) {
+      const std::optional<bool> shown = standings.is_shown(name);
+      if (!shown.value_or(false)) {
         ++left_out;
-        if (!hidden.contains(name)) {
+        if (!shown) {
           roll.refuse({.kind = "member",
                        .id = std::string(group.id),
                        .name = std::string(group.name),
@@ -154,25 +182,19 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
   leave_reserved_names(settings, roll, Kind::kGroup, roll.groups);
   settle_identities(Kind::kUser, memory, roll, roll.people);
   settle_identities(Kind::kGroup, memory, roll, roll.groups);
-  std::unordered_set<std::string_view> shown;
-  std::unordered_set<std::string_view> hidden;  // there, and not to be in any group
-  shown.reserve(roll.people.size());
+  Standings standings(memory.hash(), roll.people.size());
   std::erase_if(roll.people, [&](Person& person) {
     const std::uint32_t flags =
         local.user_flags(person.name, or_nobodys(person.uid), or_nobodys(person.gid));
     if ((flags & nsscache::kFlagMasked) != 0) {
       refuse(roll, Kind::kUser, person, kLocal);
-      hidden.insert(person.name);
+      standings.add(person.name, false);
       return true;
     }
-    if ((flags & nsscache::kFlagDenied) != 0) {
-      person.active = false;
-      person.denied = true;
-      hidden.insert(person.name);
-      return false;
-    }
-    (person.active ? shown : hidden).insert(person.name);
-    return !person.active && settings.inactive == Inactive::kOmit;
+    person.denied = (flags & nsscache::kFlagDenied) != 0;
+    if (person.denied) person.active = false;
+    standings.add(person.name, person.active);
+    return !person.active && !person.denied && settings.inactive == Inactive::kOmit;
   });
   std::erase_if(roll.groups, [&](const Team& group) {
     const bool masked = (local.group_flags(group.name, group.gid) & nsscache::kFlagMasked) != 0;
@@ -182,7 +204,7 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
   const bool people_known =
       settings.has(Map::kPasswd) || settings.has(Map::kShadow) || settings.has(Map::kSshKey);
   if (people_known) {
-    leave_known_members(roll, shown, hidden);
+    leave_known_members(roll, standings);
   } else {
     leave_out_denied(roll, local);
   }
