@@ -1,11 +1,13 @@
 #include "nsscache/text_map.h"
 
+#include <endian.h>
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 namespace roster::nsscache {
@@ -25,10 +27,9 @@ std::size_t digits(std::uint64_t number) {
 /// The first bytes of a text, so that words rise as the texts do.
 std::uint64_t word_of(std::string_view text) {
   std::uint64_t word = 0;
-  for (std::size_t i = 0; i < sizeof word; ++i) {
-    word = word << 8 | (i < text.size() ? static_cast<unsigned char>(text[i]) : 0U);
-  }
-  return word;
+  if (text.empty()) return word;
+  std::memcpy(&word, text.data(), std::min(text.size(), sizeof word));
+  return be64toh(word);
 }
 
 std::string_view text_of(std::uint32_t number, std::array<char, 10>& text) {
@@ -74,6 +75,7 @@ Result<void> TextMap::flush() {
 Result<void> TextMap::write_name_index(const ByteSink& sink) {
   std::string_view common = entries_.empty() ? std::string_view() : entries_.front().name;
   for (const Entry& entry : entries_) {
+    if (entry.name.starts_with(common)) continue;
     const auto* differ = std::ranges::mismatch(common, entry.name).in1;
     common = common.substr(0, static_cast<std::size_t>(differ - common.begin()));
   }

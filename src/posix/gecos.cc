@@ -1,5 +1,6 @@
 #include "posix/gecos.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace roster::posix {
@@ -46,7 +47,18 @@ bool becomes_space(std::uint32_t c) {
 std::string sanitize_gecos(std::string_view display_name) {
   std::string out;
   bool space_pending = false;
+  out.reserve(std::min(display_name.size(), kGecosBytesMax));
   while (!display_name.empty()) {
+    // Most characters are plain.
+    const char first = display_name.front();
+    if (first > 0x20 && first < 0x7F && first != ':' && first != ',') {
+      if (out.size() + (space_pending ? 2 : 1) > kGecosBytesMax) break;
+      if (space_pending) out += ' ';
+      space_pending = false;
+      out += first;
+      display_name.remove_prefix(1);
+      continue;
+    }
     const Character c = first_character(display_name);
     if (c.bytes == 0) {
       display_name.remove_prefix(1);
