@@ -104,6 +104,9 @@ Result<std::vector<std::int64_t>> groups_with(Tx& tx, OrgN org, const Condition&
   return groups;
 }
 
+/// Conditions of this rank and below may leave any number.
+constexpr int kRangeRankMax = 4;
+
 /// How well a condition narrows; 0: not at all.
 int rank(int kind, const Condition& condition) {
   const bool equal = condition.op == Op::kEqual;
@@ -168,28 +171,28 @@ Bounds bounds_of(std::span<const Condition> conditions, Field field) {
 
 class Finder {
  public:
-  Finder(Tx& tx, int kind, const Actor& actor, OrgN org)
+  /// Gives up beyond `found_max`.
+  Finder(Tx& tx, int kind, const Actor& actor, OrgN org, std::size_t found_max)
       : tx_(tx),
         actor_(actor),
         org_(org),
+        found_max_(found_max),
         indexes_(kind == row::kUser ? kUserIndexes : kGroupIndexes) {}
 
   /// Nothing when there are too many, or the text bounds nothing.
   Result<std::optional<std::vector<Candidate>>> find(const Condition& condition,
                                                      std::span<const Condition> all) {
     ASSIGN_OR_RETURN(const bool narrowed, drive(condition, all));
-    if (!narrowed || found_.size() > kCandidatesMax) {
+    if (!narrowed || found_.size() > found_max_) {
       return std::optional<std::vector<Candidate>>();
     }
     return std::optional(std::move(found_));
   }
 
  private:
-  static constexpr std::int64_t kLimit = kCandidatesMax + 1;
-
   template <typename... P>
   Result<bool> collect(const Statement& statement, const P&... params) {
-    RETURN_IF_ERROR(tx_.query(statement, append(), params..., kLimit));
+    RETURN_IF_ERROR(tx_.query(statement, append(), params..., found_max_ + 1));
     return true;
   }
 
@@ -247,7 +250,7 @@ class Finder {
         condition.op == Op::kEqual ? std::optional(std::string()) : prefix_end(condition.text);
     if (!end) return false;
     for (const ClientN client : clients) {
-      if (found_.size() > kCandidatesMax) break;
+      if (found_.size() > found_max_) break;
       if (condition.op == Op::kEqual) {
         RETURN_IF_ERROR(collect(indexes_.external, org_, client, condition.text));
       } else {
@@ -259,7 +262,7 @@ class Finder {
 
   Result<bool> by_member(const Condition& condition) {
     ASSIGN_OR_RETURN(const std::vector<std::int64_t> groups, groups_with(tx_, org_, condition));
-    if (groups.size() > kCandidatesMax) return false;
+    if (groups.size() > found_max_) return false;
     RETURN_IF_ERROR(groups_by_number().query(tx_, {}, groups, append()));
     return true;
   }
@@ -274,6 +277,7 @@ class Finder {
   Tx& tx_;
   const Actor& actor_;
   const OrgN org_;
+  const std::size_t found_max_;
   const Indexes& indexes_;
   std::vector<Candidate> found_;
 };
@@ -306,15 +310,18 @@ std::vector<std::int64_t> numbers_behind(std::vector<Candidate> candidates,
 
 Result<std::optional<std::vector<std::int64_t>>> find_candidates(
     Tx& tx, int kind, const Actor& actor, OrgN org, std::span<const Condition> conditions,
-    std::string_view after_id) {
+    std::string_view after_id, std::size_t range_max) {
   const Condition* best = nullptr;
   for (const Condition& condition : conditions) {
     if (rank(kind, condition) == 0) continue;
     if (best == nullptr || rank(kind, condition) > rank(kind, *best)) best = &condition;
   }
   if (best == nullptr) return std::nullopt;
+  const bool is_range = rank(kind, *best) <= kRangeRankMax;
+  if (is_range && range_max == 0) return std::nullopt;
+  const std::size_t found_max = is_range ? std::min(range_max, kCandidatesMax) : kCandidatesMax;
   ASSIGN_OR_RETURN(std::optional<std::vector<Candidate>> found,
-                   Finder(tx, kind, actor, org).find(*best, conditions));
+                   Finder(tx, kind, actor, org, found_max).find(*best, conditions));
   const auto asks_for_member = [kind](const Condition& condition) {
     return kind == row::kGroup && condition.field == Field::kMember && condition.op == Op::kEqual;
   };

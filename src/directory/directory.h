@@ -121,10 +121,11 @@ class Directory {
                                 std::size_t limit, Load load);
   /// Row numbers of those behind `after_id` whom the conditions leave, and possibly of others (the
   /// caller's evaluator decides), in order of id. Nothing when no index leaves few enough: list
-  /// all.
+  /// all. An index of a range or a prefix counts when it leaves `range_max` at most.
   Result<std::optional<std::vector<UserN>>> select_users(const Actor& actor, OrgN org,
                                                          std::span<const Condition> conditions,
-                                                         std::string_view after_id);
+                                                         std::string_view after_id,
+                                                         std::size_t range_max = kCandidatesMax);
   /// Likewise, the direct members of groups by their names (as find_group); unknown ones have none.
   Result<std::vector<UserN>> select_members(OrgN org, std::span<const std::string> groups,
                                             std::string_view after_id);
@@ -176,7 +177,8 @@ class Directory {
   /// these alone leave too many.
   Result<std::optional<std::vector<GroupN>>> select_groups(const Actor& actor, OrgN org,
                                                            std::span<const Condition> conditions,
-                                                           std::string_view after_id);
+                                                           std::string_view after_id,
+                                                           std::size_t range_max = kCandidatesMax);
   /// Likewise, groups by their names (as find_group).
   Result<std::vector<GroupN>> select_named(OrgN org, std::span<const std::string> names,
                                            std::string_view after_id);

@@ -86,20 +86,20 @@ Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org, std::st
 }
 
 Result<std::optional<std::vector<UserN>>> Directory::select_users(
-    const Actor& actor, OrgN org, std::span<const Condition> conditions,
-    std::string_view after_id) {
+    const Actor& actor, OrgN org, std::span<const Condition> conditions, std::string_view after_id,
+    std::size_t range_max) {
   RETURN_IF_ERROR(authorize(actor, org));
-  return impl_->db.read([&actor, org, conditions, after_id](Tx& tx) {
-    return find_candidates(tx, row::kUser, actor, org, conditions, after_id);
+  return impl_->db.read([&actor, org, conditions, after_id, range_max](Tx& tx) {
+    return find_candidates(tx, row::kUser, actor, org, conditions, after_id, range_max);
   });
 }
 
 Result<std::optional<std::vector<GroupN>>> Directory::select_groups(
-    const Actor& actor, OrgN org, std::span<const Condition> conditions,
-    std::string_view after_id) {
+    const Actor& actor, OrgN org, std::span<const Condition> conditions, std::string_view after_id,
+    std::size_t range_max) {
   RETURN_IF_ERROR(authorize(actor, org));
-  return impl_->db.read([&actor, org, conditions, after_id](Tx& tx) {
-    return find_candidates(tx, row::kGroup, actor, org, conditions, after_id);
+  return impl_->db.read([&actor, org, conditions, after_id, range_max](Tx& tx) {
+    return find_candidates(tx, row::kGroup, actor, org, conditions, after_id, range_max);
   });
 }
 

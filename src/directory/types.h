@@ -273,6 +273,9 @@ struct MemberOp {
   std::vector<std::string> ids;  // empty for kRemoveAll
 };
 
+/// Beyond this many, narrowing is not worth it and a walk of all is as good.
+inline constexpr std::size_t kCandidatesMax = 100'000;
+
 /// Narrowing by an index; the SCIM filter's evaluator still decides. Text is compared by its key
 /// (case folded where the attribute is not caseExact).
 struct Condition {

@@ -166,8 +166,8 @@ struct Users {
   }
   static Result<std::optional<std::vector<std::int64_t>>> select(
       Directory& directory, const Call& call, std::span<const Condition> conditions,
-      std::string_view after) {
-    return directory.select_users(call.actor, call.org.n, conditions, after);
+      std::string_view after, std::size_t range_max) {
+    return directory.select_users(call.actor, call.org.n, conditions, after, range_max);
   }
   static Result<std::vector<std::int64_t>> named(Directory& directory, const Call& call,
                                                  std::span<const std::string> names,
@@ -196,8 +196,8 @@ struct Groups {
   }
   static Result<std::optional<std::vector<std::int64_t>>> select(
       Directory& directory, const Call& call, std::span<const Condition> conditions,
-      std::string_view after) {
-    return directory.select_groups(call.actor, call.org.n, conditions, after);
+      std::string_view after, std::size_t range_max) {
+    return directory.select_groups(call.actor, call.org.n, conditions, after, range_max);
   }
   static Result<std::vector<std::int64_t>> named(Directory& directory, const Call& call,
                                                  std::span<const std::string> names,
@@ -251,7 +251,7 @@ class KindMatches final : public Matches {
     ASSIGN_OR_RETURN(const std::string before, id_before(memory_key, skip));
     Stretch stretch;
     if (skip == 0 || !before.empty()) {
-      ASSIGN_OR_RETURN(stretch, after(before, take));
+      ASSIGN_OR_RETURN(stretch, after(before, take, std::nullopt));
     }
     listing.resources = std::move(stretch.resources);
     const std::int64_t given = skip + std::ssize(listing.resources);
@@ -265,7 +265,8 @@ class KindMatches final : public Matches {
     return listing;
   }
 
-  Result<Stretch> after(std::string_view id, std::int64_t take) override {
+  Result<Stretch> after(std::string_view id, std::int64_t take,
+                        std::optional<std::int64_t> total) override {
     Stretch stretch{.resources = {}, .last_id = std::string(id), .more = false};
     if (take == 0) return stretch;
     const auto visit = [this, take](Item& item) {
@@ -281,7 +282,7 @@ class KindMatches final : public Matches {
     const std::size_t rows = all               ? wanted
                              : is_everything() ? std::max(wanted, kRowsPerReadMin)
                                                : kRowsPerRead;
-    RETURN_IF_ERROR(select(id));
+    RETURN_IF_ERROR(select(id, range_worth_it(take, total)));
     load_at_once_for(take);
     ASSIGN_OR_RETURN(const End end, walk(id, rows, visit, enough));
     ASSIGN_OR_RETURN(const bool whole, show_chosen());
@@ -298,6 +299,7 @@ class KindMatches final : public Matches {
     }
     std::int64_t total = 0;
     RETURN_IF_ERROR(select(""));
+    if (selected_ && index_decides()) return std::ssize(*selected_);
     RETURN_IF_ERROR(each_match([&total](Item&) { ++total; }));
     return total;
   }
@@ -364,8 +366,25 @@ class KindMatches final : public Matches {
     }
   }
 
+  /// Whether all that the index leaves match: the filter is nothing but an externalId of the
+  /// client.
+  bool index_decides() const {
+    return query_.filter && !query_.names && !leaves_out() && call_.actor.client &&
+           query_.filter->root().kind == scim::FilterNode::Kind::kComparison &&
+           conditions_.size() == 1 && conditions_.front().field == Condition::Field::kExternalId;
+  }
+
+  /// The most that an index of a range may leave for a page of `take`; 0: walk all. What the index
+  /// leaves costs a third of a row that is read and judged, on every page again; a walk in order
+  /// reads the rows between the matches.
+  std::size_t range_worth_it(std::int64_t take, std::optional<std::int64_t> total) const {
+    const auto rows = static_cast<double>(take) * static_cast<double>(Kind::count(call_.org));
+    const auto most = static_cast<std::size_t>(std::sqrt(3 * rows)) + 1;
+    return total && *total > static_cast<std::int64_t>(most) ? 0 : most;
+  }
+
   /// Finds what is to be walked, behind an id.
-  Result<void> select(std::string_view after) {
+  Result<void> select(std::string_view after, std::size_t range_max = directory::kCandidatesMax) {
     scan_with(judge_load_);
     if (query_.names) {
       ASSIGN_OR_RETURN(selected_, Kind::named(directory_, call_, *query_.names, after));
@@ -379,7 +398,7 @@ class KindMatches final : public Matches {
       selected_.emplace();  // such a member is in no group that is shown
       return {};
     }
-    ASSIGN_OR_RETURN(selected_, Kind::select(directory_, call_, conditions_, after));
+    ASSIGN_OR_RETURN(selected_, Kind::select(directory_, call_, conditions_, after, range_max));
     return {};
   }
 

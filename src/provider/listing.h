@@ -73,8 +73,10 @@ class Matches {
   /// Groups with Call::page_members_max members end the page before.
   virtual Result<Listing> slice(std::int64_t skip, std::int64_t take) = 0;
   /// At most `take` behind an id (empty: from the first). Fewer, and more to come, where nothing
-  /// else was found within the limit, or the page ended as in slice().
-  virtual Result<Stretch> after(std::string_view id, std::int64_t take) = 0;
+  /// else was found within the limit, or the page ended as in slice(). `total`: how many match in
+  /// all, when that is known.
+  virtual Result<Stretch> after(std::string_view id, std::int64_t take,
+                                std::optional<std::int64_t> total) = 0;
   virtual Result<std::int64_t> count() = 0;
   /// Every match with what it is sorted by.
   virtual Result<void> each(

@@ -1,5 +1,8 @@
 #include "provider/listing.h"
 
+#include <map>
+#include <set>
+
 #include "base/encoding.h"
 #include "provider/testing.h"
 
@@ -45,6 +48,38 @@ TEST_F(Listings, PagesKeepOneOrderWhateverTheirSize) {
   EXPECT_EQ(json::find_int(none.body, "itemsPerPage"), 0);
   EXPECT_EQ(get("/Users?startIndex=-3&count=2").listed("userName"), "user1 user2");
   expect_error(get("/Users?count=x"), 400, "invalidValue");
+}
+
+// A prefix that most begin with is walked in order, a rare one found by its index: both give the
+// same pages.
+TEST_F(Listings, PrefixesOfManyAndOfFewGiveEverybodyOnce) {
+  for (int i = 1; i <= 60; ++i) {
+    const std::string n = std::to_string(i);
+    ids_.push_back(send(okta_, "POST", "/Users",
+                        R"({"userName":"user)" + n + R"(","externalId":"x:)" + n + R"("})")
+                       .body.at("id")
+                       .as_string()
+                       .c_str());
+  }
+  for (const auto& [text, matches] : std::map<std::string, int>{{R"(externalId sw "x:")", 60},
+                                                                {R"(externalId sw "x:1")", 11},
+                                                                {R"(externalId sw "X:")", 0},
+                                                                {R"(userName sw "USER")", 60},
+                                                                {R"(userName sw "user6")", 2}}) {
+    const std::string query = "/Users?count=2&filter=" + percent_encode(text) + "&cursor=";
+    std::set<std::string> seen;
+    std::optional<std::string> cursor = "";
+    while (cursor) {
+      const Answer page = send(okta_, "GET", query + *cursor);
+      ASSERT_EQ(page.total(), matches) << text;
+      for (const json::value& each : page.body.at("Resources").as_array()) {
+        EXPECT_TRUE(seen.insert(each.at("id").as_string().c_str()).second) << text;
+      }
+      const auto next = json::find_string(page.body, "nextCursor");
+      cursor = next ? std::optional<std::string>(*next) : std::nullopt;
+    }
+    EXPECT_EQ(seen.size(), static_cast<std::size_t>(matches)) << text;
+  }
 }
 
 // A deletion between two pages must neither skip nor repeat a survivor.

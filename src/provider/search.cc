@@ -303,7 +303,8 @@ Result<CursorListing> after_place(const Question& question, const std::optional<
       out.last = Place{.key = {}, .type = each.type, .id = {}};
       return out;
     }
-    ASSIGN_OR_RETURN(Stretch stretch, each.matches->after(goes_on ? cursor->last.id : "", take));
+    ASSIGN_OR_RETURN(Stretch stretch, each.matches->after(goes_on ? cursor->last.id : "", take,
+                                                          cursor ? cursor->total : std::nullopt));
     for (json::value& resource : stretch.resources) out.resources.push_back(std::move(resource));
     if (stretch.more) {
       out.last = Place{.key = {}, .type = each.type, .id = std::move(stretch.last_id)};
