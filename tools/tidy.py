@@ -23,6 +23,7 @@ MECHANISMS = {
     "feed": ["base", "posix"],
     "nsscache": ["base", "posix"],
     "kubernetes": ["base", "http"],
+    "reconcile": ["base", "crypto"],
 }
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
@@ -31,7 +32,8 @@ FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
 NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
 PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node"]
 PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache"],
-                 "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM}
+                 "sync": ["base", "crypto", "http", "posix", "reconcile"],
+                 "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM + ["sync"]}
 EDGES = MECHANISMS | DIRECTORY | FACES | NODE | PROGRAM_ROOMS
 # Programs are thin: the rooms each may use.
 APPS = {

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "reconcile/directory.h"
+#include "reconcile/held.h"
+
+namespace roster::reconcile {
+
+enum class Act {
+  kDeactivate,     // active: false, nothing else
+  kRemoveMembers,  // `members` are ids of the destination
+  kUpdate,         // what `changes` says; never active: true
+  kCreate,
+  kReactivate,   // active: true, and what `changes` says, in one request
+  kCreateGroup,  // with its members, which are keys of people
+  kRenameGroup,
+  kAddMembers,  // `members` are keys of people
+};
+/// "deactivate", "remove members", ...
+std::string_view name_of(Act act);
+
+struct Changes {
+  bool user_name = false;
+  std::bitset<kTexts> texts = {};
+  bool ssh_keys = false;
+  bool any() const { return user_name || texts.any() || ssh_keys; }
+  bool operator==(const Changes&) const = default;
+};
+
+/// One request to the destination.
+struct Step {
+  Act act{};
+  std::string id;        // at the destination; empty of what is created
+  std::string key;       // of the person or group
+  std::string name;      // userName or displayName: as it is, or of a creation as it will be
+  std::string new_name;  // kRenameGroup; of a person's step with changes.user_name
+  Changes changes = {};
+  Person person;  // of kCreate, kUpdate and kReactivate: the values
+  std::vector<std::string> members;
+};
+
+/// Steps that do not depend on each other. A stage begins when the one before it is over.
+struct Stage {
+  std::vector<Step> steps;
+};
+
+struct Counts {
+  std::size_t people = 0;  // that the source tells of and that are in scope
+  std::size_t groups = 0;
+  std::size_t held_people = 0;  // of ours at the destination, deactivated ones included
+  std::size_t held_active = 0;
+  std::size_t created = 0, updated = 0, reactivated = 0, deactivated = 0;
+  std::size_t groups_created = 0, groups_renamed = 0, groups_emptied = 0;
+  std::size_t members_added = 0, members_removed = 0;
+};
+
+/// What leads from what the destination has to what the source tells.
+///
+/// Any part of the plan from its beginning leaves a safe state: whoever has a key, a membership or
+/// an open account there had it before or shall have it, because what is taken away comes first,
+/// and nobody is let in before their old keys and memberships are gone.
+struct Plan {
+  std::vector<Stage> stages;
+  std::vector<Problem> problems;
+  Counts counts;
+
+  std::size_t steps() const;
+};
+
+struct PlanOptions {
+  /// More people than both are deactivated only when `accept_shrink`: the source is more likely
+  /// broken than so many gone at once.
+  std::size_t shrink_people_max = 10;
+  std::size_t shrink_percent_max = 20;
+  bool accept_shrink = false;
+};
+
+/// Makes a plan. People and groups are given one by one, so that only what changes is kept.
+class Planner {
+ public:
+  Planner(Held held, Digester digester, PlanOptions options);
+  ~Planner();
+  Planner(Planner&&) noexcept;
+
+  /// In any order. A key that comes twice, or an empty one, is a problem of the plan.
+  void add(Person person);
+  void add(Group group);
+  /// Somebody whose record cannot be read now: whatever the destination has of them stays.
+  void keep(std::string key, Problem why);
+
+  /// kFailedPrecondition when the plan shrinks the destination suspiciously; the sentence has the
+  /// numbers. Once, at the end.
+  Result<Plan> finish() &&;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace roster::reconcile
