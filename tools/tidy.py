@@ -24,6 +24,7 @@ MECHANISMS = {
     "nsscache": ["base", "posix"],
     "kubernetes": ["base", "http"],
     "reconcile": ["base", "crypto"],
+    "scim_client": ["base", "http"],
 }
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
@@ -32,7 +33,7 @@ FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
 NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
 PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node"]
 PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache"],
-                 "sync": ["base", "crypto", "http", "posix", "reconcile"],
+                 "sync": ["base", "crypto", "http", "posix", "reconcile", "scim_client"],
                  "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM + ["sync"]}
 EDGES = MECHANISMS | DIRECTORY | FACES | NODE | PROGRAM_ROOMS
 # Programs are thin: the rooms each may use.

@@ -23,6 +23,10 @@ bool is_printable_ascii(std::string_view text);
 /// Whether there is a control character (C0, DEL, C1).
 bool has_control_characters(std::string_view text);
 
+/// The text with '?' for every control character (C0, DEL, C1), so that a name from outside cannot
+/// drive a terminal.
+std::string printable(std::string_view text);
+
 /// ASCII only, for protocol keywords, header names, attribute names.
 std::string ascii_lower(std::string_view text);
 bool ascii_iequals(std::string_view a, std::string_view b);

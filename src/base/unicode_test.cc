@@ -53,5 +53,10 @@ TEST(Unicode, ControlCharacters) {
   }
 }
 
+// A display name from an identity provider must not move the administrator's cursor.
+TEST(Unicode, ControlCharactersDoNotReachTheTerminal) {
+  EXPECT_EQ(printable("a\x1b[2Jb\nc\x7f\xc2\x9bz\xc3\xa9"), "a?[2Jb?c??z\xc3\xa9");
+}
+
 }  // namespace
 }  // namespace roster

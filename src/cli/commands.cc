@@ -8,6 +8,7 @@
 
 #include "base/encoding.h"
 #include "base/file.h"
+#include "base/unicode.h"
 #include "cli/table.h"
 
 namespace roster::cli {

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/time.h"
+#include "base/unicode.h"
 #include "cli/table.h"
 #include "node/doctor.h"
 

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/doctor.h"
+#include "cli/sync.h"
 
 #ifndef ROSTER_VERSION
 #define ROSTER_VERSION "0.1.0"
@@ -58,6 +59,7 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   add_audit_commands(app, session);
   add_ssh_public_keys(app, session);
   add_doctor(app, session);
+  add_sync(app, session);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {

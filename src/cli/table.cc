@@ -16,23 +16,6 @@ std::size_t width(std::string_view text) {
 
 }  // namespace
 
-std::string printable(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // C1 controls, U+0080 to U+009F, are C2 80 to C2 9F.
-    const bool c1 =
-        c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (c < 0x20 || c == 0x7F || c1) {
-      out += '?';
-      if (c1) ++i;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 void Table::add(std::vector<std::string> cells) {
   CHECK(cells.size() == header_.size());
   for (std::string& cell : cells) cell = cell.empty() ? "-" : printable(cell);

@@ -20,7 +20,4 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// The same cleaning for one value.
-std::string printable(std::string_view text);
-
 }  // namespace roster::cli

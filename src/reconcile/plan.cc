@@ -111,8 +111,9 @@ struct Planner::Impl {
     bool moves = false;
     bool refused = false;
     Turn turn{};
-    std::vector<std::string> add;
-    std::vector<std::string> members;
+    std::vector<std::string> members;      // keys; then ids of those who come in
+    std::vector<std::string> new_members;  // keys
+    std::vector<std::string> stay;         // ids
   };
 
   Impl(Held held_, Digester digester_, PlanOptions options_);
@@ -130,8 +131,9 @@ struct Planner::Impl {
   void deactivate();
   void plan_groups();
   void plan_members(WantedGroup& wanted_group, std::vector<Step>& removals);
-  void remove_from(const HeldGroup& group, const std::unordered_set<std::string_view>& stay,
-                   std::vector<Step>& removals);
+  std::vector<std::string> remove_from(const HeldGroup& group,
+                                       const std::unordered_set<std::string_view>& wanted_ids,
+                                       std::vector<Step>& removals);
   void update_people();
   void let_in();
   void fill_groups();
@@ -391,10 +393,10 @@ void Planner::Impl::deactivate() {
   plan.stages.push_back(std::move(stage));
 }
 
-/// Takes our people but those in `stay` out of a group; strangers stay.
-void Planner::Impl::remove_from(const HeldGroup& group,
-                                const std::unordered_set<std::string_view>& stay,
-                                std::vector<Step>& removals) {
+/// Takes our people but those wanted out of a group; strangers stay. Who is in it then.
+std::vector<std::string> Planner::Impl::remove_from(
+    const HeldGroup& group, const std::unordered_set<std::string_view>& wanted_ids,
+    std::vector<Step>& removals) {
   Step step;
   step.act = Act::kRemoveMembers;
   step.id = group.id;
@@ -402,15 +404,19 @@ void Planner::Impl::remove_from(const HeldGroup& group,
   step.name = group.name;
   for (const std::string& id : group.member_ids) {
     const auto found = held_by_id.find(id);
-    if (found == held_by_id.end()) continue;
-    ++held_memberships;
-    const HeldPerson& person = held.people[found->second];
-    if (stay.contains(person.id) || kept.contains(person.key)) continue;
+    const bool ours = found != held_by_id.end();
+    if (ours) ++held_memberships;
+    if (!ours || wanted_ids.contains(id) || kept.contains(held.people[found->second].key)) {
+      step.stay.push_back(id);
+      continue;
+    }
     if (seen[found->second]) ++memberships_lost;
     step.members.push_back(id);
   }
+  std::vector<std::string> stay = step.stay;
   plan.counts.members_removed += step.members.size();
   if (!step.members.empty()) removals.push_back(std::move(step));
+  return stay;
 }
 
 void Planner::Impl::plan_members(WantedGroup& g, std::vector<Step>& removals) {
@@ -418,7 +424,8 @@ void Planner::Impl::plan_members(WantedGroup& g, std::vector<Step>& removals) {
   if (g.held != kNone) {
     now.insert(held.groups[g.held].member_ids.begin(), held.groups[g.held].member_ids.end());
   }
-  std::unordered_set<std::string_view> stay;
+  std::unordered_set<std::string_view> wanted_ids;
+  std::vector<std::string> add;
   std::vector<std::string> unknown;
   for (std::string& key : g.members) {
     const auto found = wanted_by_key.find(key);
@@ -427,21 +434,22 @@ void Planner::Impl::plan_members(WantedGroup& g, std::vector<Step>& removals) {
       continue;
     }
     const Wanted& person = wanted[found->second];
-    const bool there = person.held != kNone && now.contains(held.people[person.held].id);
-    if (there) {
-      stay.insert(held.people[person.held].id);
-    } else if (person.active && (person.held != kNone || !person.refused)) {
-      g.add.push_back(std::move(key));
+    if (person.held == kNone) {
+      if (person.active && !person.refused) g.new_members.push_back(std::move(key));
+      continue;
     }
+    const std::string& id = held.people[person.held].id;
+    wanted_ids.insert(id);
+    if (person.active && !now.contains(id)) add.push_back(id);
   }
   if (!unknown.empty()) {
     plan.problems.push_back(
         about_group(g.group.name, std::to_string(unknown.size()) +
                                       " members are not among the people: " + join_some(unknown)));
   }
-  if (g.held != kNone) remove_from(held.groups[g.held], stay, removals);
-  plan.counts.members_added += g.refused ? 0 : g.add.size();
-  g.members.clear();
+  if (g.held != kNone) g.stay = remove_from(held.groups[g.held], wanted_ids, removals);
+  g.members = std::move(add);
+  if (!g.refused) plan.counts.members_added += g.members.size() + g.new_members.size();
 }
 
 void Planner::Impl::plan_groups() {
@@ -546,11 +554,13 @@ void Planner::Impl::fill_groups() {
       levels[g.turn.level].steps.push_back(std::move(step));
       ++plan.counts.groups_renamed;
     }
-    if (g.held != kNone && g.add.empty()) continue;
+    if (g.held != kNone && g.members.empty() && g.new_members.empty()) continue;
     Step step = step_of(g.held == kNone ? Act::kCreateGroup : Act::kAddMembers, g);
     if (g.held == kNone) ++plan.counts.groups_created;
     if (g.renames) step.name = g.group.name;
-    step.members = std::move(g.add);
+    step.members = std::move(g.members);
+    step.new_members = std::move(g.new_members);
+    step.stay = std::move(g.stay);
     filling.steps.push_back(std::move(step));
   }
   plan.stages.push_back(std::move(parking));

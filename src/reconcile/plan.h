@@ -16,14 +16,14 @@
 namespace roster::reconcile {
 
 enum class Act {
-  kDeactivate,     // active: false, nothing else
-  kRemoveMembers,  // `members` are ids of the destination
-  kUpdate,         // what `changes` says; never active: true
+  kDeactivate,  // active: false, nothing else
+  kRemoveMembers,
+  kUpdate,  // what `changes` says; never active: true
   kCreate,
   kReactivate,   // active: true, and what `changes` says, in one request
-  kCreateGroup,  // with its members, which are keys of people
+  kCreateGroup,  // with its members
   kRenameGroup,
-  kAddMembers,  // `members` are keys of people
+  kAddMembers,
 };
 /// "deactivate", "remove members", ...
 std::string_view name_of(Act act);
@@ -44,8 +44,10 @@ struct Step {
   std::string name;      // userName or displayName: as it is, or of a creation as it will be
   std::string new_name;  // kRenameGroup; of a person's step with changes.user_name
   Changes changes = {};
-  Person person;  // of kCreate, kUpdate and kReactivate: the values
-  std::vector<std::string> members;
+  Person person;                         // of kCreate, kUpdate and kReactivate: the values
+  std::vector<std::string> members;      // ids of people at the destination
+  std::vector<std::string> new_members;  // kCreateGroup, kAddMembers: keys of people created before
+  std::vector<std::string> stay;         // kRemoveMembers, kAddMembers: ids of the other members
 };
 
 /// Steps that do not depend on each other. A stage begins when the one before it is over.

@@ -122,6 +122,8 @@ struct Server {
         for (const std::string& id : step.members) {
           ASSERT_EQ(teams.at(step.id).members.erase(id), 1U);
         }
+        EXPECT_EQ(teams.at(step.id).members,
+                  std::set<std::string>(step.stay.begin(), step.stay.end()));
         break;
       case Act::kRenameGroup:
         take_name(teams, step.id, &Team::name, step.new_name);
@@ -130,18 +132,22 @@ struct Server {
         const std::string id = "g" + std::to_string(next_id++);
         teams[id].key = step.key;
         take_name(teams, id, &Team::name, step.name);
-        for (const std::string& key : step.members) add_member(id, key);
+        for (const std::string& member : step.members) add_member(id, member);
+        for (const std::string& key : step.new_members) add_member(id, id_of(key));
         break;
       }
       case Act::kAddMembers:
-        for (const std::string& key : step.members) add_member(step.id, key);
+        EXPECT_EQ(teams.at(step.id).members,
+                  std::set<std::string>(step.stay.begin(), step.stay.end()));
+        for (const std::string& member : step.members) add_member(step.id, member);
+        for (const std::string& key : step.new_members) add_member(step.id, id_of(key));
         break;
     }
   }
 
-  void add_member(const std::string& team, const std::string& key) {
-    ASSERT_NE(id_of(key), "") << "there is no " << key;
-    ASSERT_TRUE(teams.at(team).members.insert(id_of(key)).second);
+  void add_member(const std::string& team, const std::string& id) {
+    ASSERT_TRUE(accounts.contains(id)) << "there is no " << id;
+    ASSERT_TRUE(teams.at(team).members.insert(id).second);
   }
 
   /// Who may do what, by the keys of the source: what must never be more than before and after.
@@ -469,7 +475,7 @@ void expect_reached(const Server& server, const Wish& wish, const Plan& plan) {
 }
 
 TEST(PlanPropertyTest, ReachesTheSourceInSafeStepsAndThenRests) {
-  for (unsigned seed = 0; seed < 1000; ++seed) {
+  for (unsigned seed = 0; seed < 600; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(seed);
     Server server = random_server(random);
@@ -503,7 +509,7 @@ TEST(PlanPropertyTest, ReachesTheSourceInSafeStepsAndThenRests) {
 
 // A run that ends anywhere is finished by the next one.
 TEST(PlanPropertyTest, TheNextRunFinishesWhatOneBegan) {
-  for (unsigned seed = 0; seed < 400; ++seed) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(seed + 100'000);
     Server server = random_server(random);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "reconcile/directory.h"
@@ -18,6 +19,9 @@ struct Intake {
   /// Whatever else somebody should look at.
   std::function<void(reconcile::Problem)> warn;
 };
+
+/// Keyword of an error that means: read everything again, now.
+inline constexpr std::string_view kChanged = "changed";
 
 /// A directory that people come from. Reads only.
 class Source {

@@ -1,0 +1,362 @@
+#include "sync/destination.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/encoding.h"
+#include "base/json.h"
+#include "sync/scim_format.h"
+#include "sync/scim_source.h"
+
+namespace roster::sync {
+namespace {
+
+using reconcile::Act;
+using reconcile::Plan;
+using reconcile::Stage;
+using reconcile::Step;
+
+constexpr std::string_view kUserMark = "user:";
+constexpr std::string_view kGroupMark = "group:";
+constexpr std::size_t kMembersPerAdd = 1000;
+constexpr std::size_t kMembersPerRemove = 100;  // each is an operation of its own
+/// So many failures of the connection in a row, each tried several times, mean that it is down.
+constexpr int kUnreachableMax = 3;
+
+/// A text in a filter (RFC 7644 3.4.2.2).
+std::string filter_text(std::string_view text) {
+  return json::serialize(json::value(json::string(text.data(), text.size())));
+}
+
+std::string person_target(const std::string& id) { return "/Users/" + percent_encode(id); }
+std::string group_target(const std::string& id) { return "/Groups/" + percent_encode(id); }
+
+/// The key behind our prefix and mark; nothing for what is not ours.
+std::optional<std::string> key_of(std::string_view external_id, const std::string& prefix,
+                                  std::string_view mark) {
+  if (!external_id.starts_with(prefix)) return std::nullopt;
+  external_id.remove_prefix(prefix.size());
+  if (!external_id.starts_with(mark) || external_id.size() == mark.size()) return std::nullopt;
+  return std::string(external_id.substr(mark.size()));
+}
+
+}  // namespace
+
+namespace {
+
+/// Carries one plan out.
+class Run {
+ public:
+  Run(const DestinationOptions& options, const scim_client::Pause& pause,
+      const std::function<void()>& done)
+      : options_(options), pause_(pause), done_(done) {}
+
+  Outcome carry_out(const Plan& plan);
+
+ private:
+  using Server = scim_client::Server;
+
+  void work(const Stage& stage);
+  Result<void> carry_out(Server& server, const Step& step);
+  Result<std::string> create(Server& server, const std::string& endpoint, const std::string& body,
+                             const std::string& external_id);
+  Result<std::string> find(Server& server, const std::string& endpoint,
+                           const std::string& external_id);
+  Result<void> patch(Server& server, const std::string& target, const std::string& body);
+  Result<void> create_person(Server& server, const Step& step);
+  Result<void> create_group(Server& server, const Step& step);
+  Result<void> add_members(Server& server, const Step& step);
+  Result<void> remove_members(Server& server, const Step& step);
+  Result<void> check_reactivation(const Step& step);
+  std::vector<std::string> incoming(const Step& step, std::string& missing);
+  void note(const Step& step, const Result<void>& result);
+
+  const DestinationOptions& options_;
+  const scim_client::Pause& pause_;
+  const std::function<void()>& done_;
+
+  std::atomic<std::size_t> next_ = 0;
+  std::atomic<bool> ended_ = false;
+  std::mutex mutex_;
+  Outcome outcome_;                                    // guarded by mutex_
+  std::unordered_map<std::string, std::string> made_;  // key -> id of people; guarded by mutex_
+  std::unordered_set<std::string> still_members_;      // ids; guarded by mutex_
+  int unreachable_ = 0;                                // in a row; guarded by mutex_
+};
+
+Outcome Run::carry_out(const Plan& plan) {
+  for (const Stage& stage : plan.stages) {
+    if (ended_) break;
+    next_ = 0;
+    std::vector<std::thread> threads;
+    const std::size_t count =
+        std::min(std::max<std::size_t>(1, options_.parallel), stage.steps.size());
+    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this, &stage] { work(stage); });
+    for (std::thread& thread : threads) thread.join();
+  }
+  outcome_.not_tried = plan.steps() - outcome_.done - outcome_.failures.size();
+  return std::move(outcome_);
+}
+
+void Run::work(const Stage& stage) {
+  auto server = Server::create(options_.server, pause_);
+  if (!server) {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    outcome_.cut_off = server.error().message;
+    return;
+  }
+  while (!ended_) {
+    const std::size_t i = next_.fetch_add(1);
+    if (i >= stage.steps.size()) return;
+    note(stage.steps[i], carry_out(**server, stage.steps[i]));
+  }
+}
+
+void Run::note(const Step& step, const Result<void>& result) {
+  const std::lock_guard lock(mutex_);
+  if (result) {
+    unreachable_ = 0;
+    ++outcome_.done;
+    done_();
+    return;
+  }
+  const Error& error = result.error();
+  outcome_.failures.push_back({&step, error.message});
+  if (step.act == Act::kRemoveMembers) {
+    still_members_.insert(step.members.begin(), step.members.end());
+  }
+  unreachable_ = error.code == Code::kUnavailable ? unreachable_ + 1 : 0;
+  const bool hopeless = error.code == Code::kUnauthenticated || unreachable_ >= kUnreachableMax;
+  if (hopeless || pause_(std::chrono::milliseconds(0))) {
+    ended_ = true;
+    outcome_.cut_off = error.message;
+  }
+}
+
+Result<void> Run::carry_out(Server& server, const Step& step) {
+  switch (step.act) {
+    case Act::kDeactivate:
+    case Act::kUpdate:
+      return patch(server, person_target(step.id), person_patch(step));
+    case Act::kReactivate:
+      RETURN_IF_ERROR(check_reactivation(step));
+      return patch(server, person_target(step.id), person_patch(step));
+    case Act::kCreate:
+      return create_person(server, step);
+    case Act::kRenameGroup:
+      return patch(server, group_target(step.id), rename_patch(step.new_name));
+    case Act::kCreateGroup:
+      return create_group(server, step);
+    case Act::kAddMembers:
+      return add_members(server, step);
+    case Act::kRemoveMembers:
+      return remove_members(server, step);
+  }
+  CHECK(false);
+}
+
+Result<void> Run::patch(Server& server, const std::string& target, const std::string& body) {
+  ASSIGN_OR_RETURN(const http::ClientResponse response, server.send("PATCH", target, body));
+  if (response.status / 100 == 2) return {};
+  return std::unexpected(scim_client::refusal(response, options_.server));
+}
+
+/// The id of the record with this externalId; kNotFound when there is none.
+Result<std::string> Run::find(Server& server, const std::string& endpoint,
+                              const std::string& external_id) {
+  const std::string filter = percent_encode("externalId eq " + filter_text(external_id));
+  ASSIGN_OR_RETURN(const http::ClientResponse response,
+                   server.send("GET", "/" + endpoint + "?filter=" + filter, ""));
+  if (response.status != 200) {
+    return std::unexpected(scim_client::refusal(response, options_.server));
+  }
+  std::string id;
+  RETURN_IF_ERROR(read_list(response.body, [&id, &external_id](const json::object& resource) {
+    if (json::find_string(resource, "externalId") == external_id) {
+      id = json::find_string(resource, "id").value_or("");
+    }
+  }));
+  if (id.empty()) return fail(Code::kNotFound, "there is no such record");
+  return id;
+}
+
+/// The new record's id. A creation whose answer was lost is found by its externalId.
+Result<std::string> Run::create(Server& server, const std::string& endpoint,
+                                const std::string& body, const std::string& external_id) {
+  const auto response = server.send("POST", "/" + endpoint, body);
+  if (response && response->status / 100 == 2) {
+    const auto made = json::parse(response->body, {.bytes_max = Server::kPageBytesMax});
+    const auto id = made && made->is_object()
+                        ? json::find_string(made->get_object(), "id").value_or("")
+                        : std::string_view();
+    if (!id.empty()) return std::string(id);
+    return find(server, endpoint, external_id);
+  }
+  const Error error =
+      response ? scim_client::refusal(*response, options_.server) : response.error();
+  if (error.code == Code::kUnavailable || error.code == Code::kAlreadyExists) {
+    if (auto found = find(server, endpoint, external_id)) return found;
+  }
+  return std::unexpected(error);
+}
+
+Result<void> Run::create_person(Server& server, const Step& step) {
+  const std::string external_id = options_.prefix + std::string(kUserMark) + step.key;
+  ASSIGN_OR_RETURN(std::string id,
+                   create(server, "Users", person_body(step.person, external_id), external_id));
+  const std::lock_guard lock(mutex_);
+  made_.insert_or_assign(step.key, std::move(id));
+  return {};
+}
+
+/// The ids of those who shall come into a group, and who of them is not there.
+std::vector<std::string> Run::incoming(const Step& step, std::string& missing) {
+  std::vector<std::string> ids = step.members;
+  const std::lock_guard lock(mutex_);
+  for (const std::string& key : step.new_members) {
+    const auto found = made_.find(key);
+    if (found != made_.end()) {
+      ids.push_back(found->second);
+    } else {
+      missing += (missing.empty() ? "" : ", ") + key;
+    }
+  }
+  return ids;
+}
+
+namespace {
+
+Result<void> all_came(const std::string& missing) {
+  if (missing.empty()) return {};
+  return fail(Code::kFailedPrecondition, "without those who could not be created: " + missing);
+}
+
+}  // namespace
+
+Result<void> Run::create_group(Server& server, const Step& step) {
+  const std::string external_id = options_.prefix + std::string(kGroupMark) + step.key;
+  std::string missing;
+  const std::vector<std::string> ids = incoming(step, missing);
+  const std::span<const std::string> all(ids);
+  const auto first = all.first(std::min(ids.size(), kMembersPerAdd));
+  ASSIGN_OR_RETURN(
+      const std::string id,
+      create(server, "Groups", group_body(step.name, external_id, first), external_id));
+  for (std::size_t at = first.size(); at < all.size(); at += kMembersPerAdd) {
+    const auto some = all.subspan(at, std::min(kMembersPerAdd, all.size() - at));
+    RETURN_IF_ERROR(patch(server, group_target(id), add_members_patch(some)));
+  }
+  return all_came(missing);
+}
+
+Result<void> Run::add_members(Server& server, const Step& step) {
+  std::string missing;
+  std::vector<std::string> ids = incoming(step, missing);
+  const std::string target = group_target(step.id);
+  if (options_.replace_members) {
+    ids.insert(ids.end(), step.stay.begin(), step.stay.end());
+    RETURN_IF_ERROR(patch(server, target, replace_members_patch(ids)));
+    return all_came(missing);
+  }
+  const std::span<const std::string> all(ids);
+  for (std::size_t at = 0; at < all.size(); at += kMembersPerAdd) {
+    const auto some = all.subspan(at, std::min(kMembersPerAdd, all.size() - at));
+    RETURN_IF_ERROR(patch(server, target, add_members_patch(some)));
+  }
+  return all_came(missing);
+}
+
+Result<void> Run::remove_members(Server& server, const Step& step) {
+  const std::string target = group_target(step.id);
+  if (options_.replace_members) return patch(server, target, replace_members_patch(step.stay));
+  const std::span<const std::string> all(step.members);
+  for (std::size_t at = 0; at < all.size(); at += kMembersPerRemove) {
+    const auto some = all.subspan(at, std::min(kMembersPerRemove, all.size() - at));
+    RETURN_IF_ERROR(patch(server, target, remove_members_patch(some)));
+  }
+  return {};
+}
+
+/// Who is still in a group that they should have left would get it back with their account.
+Result<void> Run::check_reactivation(const Step& step) {
+  const std::lock_guard lock(mutex_);
+  if (!still_members_.contains(step.id)) return {};
+  return fail(Code::kFailedPrecondition,
+              "not let in: a membership of theirs that is over could not be taken away");
+}
+
+}  // namespace
+
+Destination::Destination(DestinationOptions options, scim_client::Pause pause)
+    : options_(std::move(options)), pause_(std::move(pause)) {}
+
+std::string Destination::describe() const { return "scim " + options_.server.url; }
+
+namespace {
+
+/// What begins with the prefix; everything, of a server that cannot filter by it.
+Result<void> read_ours(ScimLists& lists, const std::string& endpoint, const std::string& prefix,
+                       const std::function<void(const json::object&)>& each) {
+  auto done = lists.read(endpoint, "externalId sw " + filter_text(prefix), each);
+  if (done || done.error().code != Code::kFailedPrecondition) return done;
+  return lists.read(endpoint, "", each);
+}
+
+}  // namespace
+
+Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
+  ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_.server, pause_));
+  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server));
+  reconcile::Held held;
+  std::optional<Error> unreadable;
+
+  RETURN_IF_ERROR(read_ours(lists, "Users", options_.prefix, [&](const json::object& resource) {
+    auto found = read_person(resource);
+    const auto external_id = json::find_string(resource, "externalId").value_or("");
+    auto key = key_of(external_id, options_.prefix, kUserMark);
+    if (!key) return;  // a server that does not filter
+    if (!found) {
+      unreadable = fail_in(std::string(external_id), found.error()).error();
+      return;
+    }
+    reconcile::HeldPerson person{.id = std::move(found->id),
+                                 .key = std::move(*key),
+                                 .user_name = std::move(found->person.user_name),
+                                 .active = found->person.active};
+    for (std::size_t i = 0; i < reconcile::kTexts; ++i) {
+      person.texts[i] = digester.of(found->person.texts[i].value_or(""));
+    }
+    person.ssh_keys = digester.of_keys(found->person.ssh_keys.value_or(std::vector<std::string>()));
+    held.people.push_back(std::move(person));
+  }));
+  RETURN_IF_ERROR(read_ours(lists, "Groups", options_.prefix, [&](const json::object& resource) {
+    auto group = read_group(resource);
+    const auto external_id = json::find_string(resource, "externalId").value_or("");
+    auto key = key_of(external_id, options_.prefix, kGroupMark);
+    if (!key) return;
+    if (!group) {
+      unreadable = fail_in(std::string(external_id), group.error()).error();
+      return;
+    }
+    held.groups.push_back(
+        {std::move(group->id), std::move(*key), std::move(group->name), std::move(group->members)});
+  }));
+  if (unreadable) {
+    return fail(Code::kDataLoss, "a record of ours cannot be read: " + unreadable->message);
+  }
+  return held;
+}
+
+Outcome Destination::apply(const reconcile::Plan& plan, const std::function<void()>& done) {
+  return Run(options_, pause_, done).carry_out(plan);
+}
+
+}  // namespace roster::sync

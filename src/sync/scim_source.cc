@@ -1,0 +1,150 @@
+#include "sync/scim_source.h"
+
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "base/encoding.h"
+#include "posix/ssh_key.h"
+#include "sync/scim_format.h"
+
+namespace roster::sync {
+namespace {
+
+using reconcile::Group;
+using reconcile::Person;
+using reconcile::Problem;
+
+constexpr std::string_view kPageSize = "1000";
+/// Some servers tell of the extension when they are asked for it only.
+constexpr std::string_view kPersonAttributes =
+    "id,externalId,userName,active,name,displayName,emails,"
+    "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";
+
+class ScimSource final : public Source {
+ public:
+  ScimSource(scim_client::Options options, scim_client::Pause pause)
+      : options_(std::move(options)), pause_(std::move(pause)) {}
+
+  std::string describe() const override { return "scim " + options_.url; }
+  Result<void> read(const Intake& intake) override;
+
+ private:
+  const scim_client::Options options_;
+  const scim_client::Pause pause_;
+};
+
+/// Groups by id, whose members may be groups.
+using Groups = std::unordered_map<std::string, ScimGroup>;
+
+/// The ids of everybody who is in a group directly or through others; circles end.
+std::vector<std::string> people_of(const Groups& groups, const ScimGroup& group) {
+  std::vector<std::string> people;
+  std::vector<const ScimGroup*> open{&group};
+  std::unordered_set<const ScimGroup*> met{&group};
+  while (!open.empty()) {
+    const ScimGroup* const next = open.back();
+    open.pop_back();
+    for (const std::string& id : next->members) {
+      const auto found = groups.find(id);
+      if (found == groups.end()) {
+        people.push_back(id);
+      } else if (met.insert(&found->second).second) {
+        open.push_back(&found->second);
+      }
+    }
+  }
+  return people;
+}
+
+Result<Groups> read_groups(ScimLists& lists, const Intake& intake) {
+  Groups groups;
+  RETURN_IF_ERROR(lists.read("Groups", "", [&groups, &intake](const json::object& resource) {
+    auto group = read_group(resource);
+    if (!group) {
+      intake.warn({"group", "the source gives " + group.error().message + ": left out"});
+      return;
+    }
+    std::string id = group->id;
+    groups.insert_or_assign(std::move(id), std::move(*group));
+  }));
+  return groups;
+}
+
+/// Keys that are none are left out: the destination would refuse the person for them.
+void check_keys(Person& person, const Intake& intake) {
+  if (!person.ssh_keys) return;
+  std::vector<std::string> good;
+  for (const std::string& text : *person.ssh_keys) {
+    auto key = posix::SshPublicKey::parse(text);
+    if (key) {
+      good.push_back(key->line());
+    } else {
+      intake.warn({"person " + person.user_name, "a key is left out: " + key.error().message});
+    }
+  }
+  person.ssh_keys = std::move(good);
+}
+
+Result<void> ScimSource::read(const Intake& intake) {
+  ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_, pause_));
+  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server));
+  ASSIGN_OR_RETURN(const Groups groups, read_groups(lists, intake));
+  for (const auto& [id, group] : groups) {
+    intake.group(Group{.key = id, .name = group.name, .members = people_of(groups, group)});
+  }
+  return lists.read("Users", "", [&intake](const json::object& resource) {
+    auto person = read_person(resource);
+    if (!person) {
+      const std::string id(json::find_string(resource, "id").value_or(""));
+      intake.keep(id, {"person " + id, "the source gives " + person.error().message});
+      return;
+    }
+    person->person.key = person->id;
+    check_keys(person->person, intake);
+    intake.person(std::move(person->person));
+  });
+}
+
+}  // namespace
+
+Result<ScimLists> ScimLists::open(scim_client::Server& server) {
+  ASSIGN_OR_RETURN(const http::ClientResponse response,
+                   server.send("GET", "/ServiceProviderConfig", ""));
+  bool by_cursor = false;
+  if (response.status == 200) {
+    const auto config = json::parse(response.body);
+    const json::object* pagination = config && config->is_object()
+                                         ? json::find_object(config->get_object(), "pagination")
+                                         : nullptr;
+    by_cursor = pagination != nullptr && json::find_bool(*pagination, "cursor").value_or(false);
+  }
+  return ScimLists(server, by_cursor);
+}
+
+Result<void> ScimLists::read(const std::string& endpoint, const std::string& filter,
+                             const std::function<void(const json::object&)>& each) {
+  scim_client::Listing listing{.endpoint = endpoint,
+                               .parameters = "count=" + std::string(kPageSize),
+                               .by_cursor = by_cursor_};
+  if (by_cursor_) listing.parameters += "&cursor=";
+  if (endpoint == "Users") listing.parameters += "&attributes=" + percent_encode(kPersonAttributes);
+  if (!filter.empty()) listing.parameters += "&filter=" + percent_encode(filter);
+  auto reading =
+      server_->read(listing, [&each](std::string_view body) { return read_list(body, each); });
+  if (!reading) return fail_in(endpoint, std::move(reading).error());
+  if (reading->changed) {
+    return fail(Code::kUnavailable, endpoint + ": the list changed while it was read", kChanged);
+  }
+  if (!reading->note.empty()) return fail(Code::kUnavailable, reading->note, kChanged);
+  return {};
+}
+
+Result<std::unique_ptr<Source>> open_scim(const scim_client::Options& options,
+                                          scim_client::Pause pause) {
+  if (options.url.empty()) return fail(Code::kInvalidArgument, options.url_setting + ": missing");
+  return std::make_unique<ScimSource>(options, std::move(pause));
+}
+
+}  // namespace roster::sync

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "scim_client/server.h"
+#include "sync/source.h"
+
+namespace roster::sync {
+
+/// Another SCIM server, or a Roster hub, by its lists of groups and people. Keys are the server's
+/// ids, which it never gives to somebody else. Members that are groups are flattened. Memory: one
+/// page, and the groups.
+Result<std::unique_ptr<Source>> open_scim(const scim_client::Options& options,
+                                          scim_client::Pause pause);
+
+/// The lists of a server, as a source and a destination read them.
+class ScimLists {
+ public:
+  /// Asks whether there are cursors (RFC 9865), which keep lists in order while they change.
+  static Result<ScimLists> open(scim_client::Server& server);
+
+  /// Every resource of `endpoint`, "Users" or "Groups", that `filter` selects. kUnavailable when
+  /// the list changed while it was read, or was shorter than it said: somebody may be missing.
+  Result<void> read(const std::string& endpoint, const std::string& filter,
+                    const std::function<void(const json::object&)>& each);
+
+ private:
+  ScimLists(scim_client::Server& server, bool by_cursor)
+      : server_(&server), by_cursor_(by_cursor) {}
+  scim_client::Server* server_;
+  bool by_cursor_;
+};
+
+}  // namespace roster::sync
