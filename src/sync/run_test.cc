@@ -1,0 +1,376 @@
+#include "sync/run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "http/respond.h"
+#include "sync/destination.h"
+#include "sync/report.h"
+#include "sync/scim_source.h"
+#include "sync/testing/fake_directory.h"
+
+namespace roster::sync {
+namespace {
+
+using reconcile::Group;
+using reconcile::Person;
+using ::testing::ElementsAre;
+using testing::FakeDirectory;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using testing::status_only;
+using ::testing::UnorderedElementsAre;
+
+void fixed_random(std::span<std::uint8_t> out) { std::ranges::fill(out, std::uint8_t{1}); }
+
+/// A source that says what it is told to.
+class Told final : public Source {
+ public:
+  std::vector<Person> people;
+  std::vector<Group> groups;
+  std::string describe() const override { return "told"; }
+  Result<void> read(const Intake& intake) override {
+    for (const Group& group : groups) intake.group(group);
+    for (const Person& person : people) intake.person(person);
+    return {};
+  }
+};
+
+class SyncTest : public ::testing::Test {
+ protected:
+  SyncTest() {
+    options.server.url = directory.url();
+    options.server.token = Secret("t-1");
+    options.server.retry_delay = std::chrono::milliseconds(7);
+    options.parallel = 4;
+  }
+
+  scim_client::Pause pause() {
+    return [this](std::chrono::milliseconds time) {
+      if (time.count() > 0) waited = time;
+      return stopping.load();
+    };
+  }
+
+  Person& add_person(const std::string& key) {
+    Person person{.key = key, .user_name = key + "@example.org"};
+    person.ssh_keys.emplace({"ssh-ed25519 " + key});
+    told.people.push_back(std::move(person));
+    return told.people.back();
+  }
+
+  Result<Prepared> plan() {
+    Destination destination(options, pause());
+    return prepare(told, destination, run_options, fixed_random,
+                   [](std::string_view, std::size_t, std::size_t) {});
+  }
+
+  Outcome run() {
+    auto made = plan();
+    EXPECT_TRUE(made) << made.error().message;
+    prepared = std::move(*made);
+    return Destination(options, pause()).apply(prepared.plan, [] {});
+  }
+
+  void expect_nothing_to_do() {
+    const auto again = plan();
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(again->plan.steps(), 0U) << plan_text(*again);
+  }
+
+  FakeDirectory directory;
+  DestinationOptions options;
+  RunOptions run_options;
+  Told told;
+  Prepared prepared;
+  std::atomic<bool> stopping = false;
+  std::atomic<std::chrono::milliseconds> waited{};
+};
+
+TEST_F(SyncTest, CarriesPeopleAndGroups) {
+  Person& alice = add_person("alice");
+  alice.text(reconcile::Text::kEmail) = "alice@example.org";
+  alice.text(reconcile::Text::kGivenName) = "Alice";
+  add_person("bob");
+  told.groups.push_back({"dev", "Developers", {"alice", "bob"}});
+  EXPECT_TRUE(run().whole());
+  EXPECT_THAT(directory.people(), SizeIs(2));
+  expect_nothing_to_do();
+
+  told.people[0].text(reconcile::Text::kEmail) = "";
+  told.people[0].ssh_keys->clear();
+  told.people.pop_back();
+  told.groups[0].members = {"alice"};
+  EXPECT_TRUE(run().whole());
+  EXPECT_FALSE(directory.person("bob@example.org").at("active").get_bool());
+  EXPECT_FALSE(directory.person("alice@example.org").contains("emails"));
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, NeverSeesWhatLacksThePrefix) {
+  for (const bool filters : {true, false}) {
+    directory.set_filters(filters);
+    directory.add("Users", {{"userName", "x"}, {"externalId", "okta:user:1"}});
+    directory.add("Users", {{"userName", "y"}, {"externalId", "roster:"}});
+    directory.add("Users", {{"userName", "z"}});
+    directory.add("Groups", {{"displayName", "g"}, {"externalId", "roster:user:1"}});
+    const auto made = plan();
+    ASSERT_TRUE(made);
+    EXPECT_EQ(made->plan.counts.held_people, 0U);
+    EXPECT_EQ(made->plan.steps(), 0U);
+  }
+}
+
+TEST_F(SyncTest, AServerThatRefusesTheFilterIsReadWhole) {
+  add_person("alice");
+  EXPECT_TRUE(run().whole());
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (!request.query.contains("filter=")) return std::nullopt;
+    return FakeDirectory::Lie{status_only(400)};
+  });
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, TakesOverFromPwActivateScimSyncInPlace) {
+  options.prefix = "pw-activate:";
+  options.replace_members = true;
+  const std::string id = directory.add(
+      "Users", {{"userName", "alice@example.org"},
+                {"externalId", "pw-activate:user:alice"},
+                {"urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser",
+                 json::object{{"sunkSshKeys", json::array{"ssh-ed25519 alice a comment"}}}}});
+  directory.add("Groups", {{"displayName", "dev"},
+                           {"externalId", "pw-activate:group:7"},
+                           {"members", json::array{json::object{{"value", json::string(id)}},
+                                                   json::object{{"value", "stranger"}}}}});
+  add_person("alice");
+  told.groups.push_back({"7", "dev", {"alice"}});
+  expect_nothing_to_do();
+
+  add_person("bob");
+  told.groups[0].members = {"bob"};
+  EXPECT_TRUE(run().whole());
+  const json::object group = directory.groups().begin()->second;
+  std::vector<std::string> members;
+  for (const json::value& member : group.at("members").get_array()) {
+    members.emplace_back(*json::find_string(member.get_object(), "value"));
+  }
+  EXPECT_THAT(members,
+              UnorderedElementsAre("stranger",
+                                   *json::find_string(directory.person("bob@example.org"), "id")));
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, WaitsAsLongAsTheServerAsks) {
+  add_person("alice");
+  std::atomic<int> left = 2;
+  directory.set_intercept(
+      [&left](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+        if (request.method != "POST" || left-- <= 0) return std::nullopt;
+        http::Response busy = status_only(429);
+        busy.headers.set("Retry-After", "3");
+        return FakeDirectory::Lie{std::move(busy)};
+      });
+  EXPECT_TRUE(run().whole());
+  EXPECT_EQ(waited.load(), std::chrono::seconds(3));
+  EXPECT_THAT(directory.people(), SizeIs(1));
+}
+
+TEST_F(SyncTest, ACreationWhoseAnswerWasLostIsFoundAgain) {
+  add_person("alice");
+  told.groups.push_back({"dev", "dev", {"alice"}});
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method != "POST") return std::nullopt;
+    return FakeDirectory::Lie{status_only(502), /*carry_out=*/true};
+  });
+  EXPECT_TRUE(run().whole());
+  directory.set_intercept(nullptr);
+  EXPECT_THAT(directory.people(), SizeIs(1));
+  EXPECT_THAT(directory.groups(), SizeIs(1));
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, WhatFailsIsNamedAndTheRestIsDone) {
+  add_person("alice");
+  add_person("bob");
+  told.groups.push_back({"dev", "dev", {"alice", "bob"}});
+  directory.add("Users", {{"userName", "bob@example.org"}});
+  const Outcome outcome = run();
+  EXPECT_EQ(outcome.done, 1U);
+  ASSERT_THAT(outcome.failures, SizeIs(2));
+  EXPECT_EQ(outcome.failures[0].step->name, "bob@example.org");
+  EXPECT_THAT(outcome.failures[0].sentence, HasSubstr("409"));
+  EXPECT_THAT(outcome.failures[1].sentence, HasSubstr("could not be created: bob"));
+  EXPECT_THAT(outcome_text(prepared, outcome), HasSubstr("failed: create bob@example.org"));
+  const json::object group = directory.groups().begin()->second;
+  EXPECT_THAT(group.at("members").get_array(), SizeIs(1));
+}
+
+TEST_F(SyncTest, NobodyComesBackIntoAGroupTheyLeft) {
+  add_person("alice");
+  told.groups.push_back({"dev", "dev", {"alice"}});
+  EXPECT_TRUE(run().whole());
+  const std::string id(*json::find_string(directory.person("alice@example.org"), "id"));
+  // Somebody locked her by hand; meanwhile she left the group.
+  json::object locked = directory.person("alice@example.org");
+  locked["active"] = false;
+  directory.add("Users", locked);
+  told.groups[0].members.clear();
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method != "PATCH" || !request.path.contains("/Groups/")) return std::nullopt;
+    return FakeDirectory::Lie{status_only(400)};
+  });
+  const Outcome outcome = run();
+  EXPECT_EQ(outcome.done, 0U);
+  EXPECT_THAT(outcome.failures, SizeIs(2));
+  EXPECT_FALSE(directory.person("alice@example.org").at("active").get_bool());
+  directory.set_intercept(nullptr);
+  EXPECT_TRUE(run().whole());
+  EXPECT_TRUE(directory.person("alice@example.org").at("active").get_bool());
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, ARefusedTokenEndsTheRunAtOnce) {
+  for (int i = 0; i < 50; ++i) add_person("p" + std::to_string(i));
+  options.parallel = 1;
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method == "GET") return std::nullopt;
+    return FakeDirectory::Lie{status_only(401)};
+  });
+  const Outcome outcome = run();
+  EXPECT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_EQ(outcome.not_tried, 49U);
+  EXPECT_THAT(outcome.cut_off, HasSubstr("401"));
+}
+
+TEST_F(SyncTest, AServerThatIsDownEndsTheRun) {
+  for (int i = 0; i < 50; ++i) add_person("p" + std::to_string(i));
+  options.parallel = 1;
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method == "GET" && !request.query.contains("eq")) return std::nullopt;
+    return FakeDirectory::Lie{status_only(503)};
+  });
+  const Outcome outcome = run();
+  EXPECT_THAT(outcome.failures, SizeIs(3));
+  EXPECT_EQ(outcome.not_tried, 47U);
+}
+
+TEST_F(SyncTest, StopsBetweenRequestsAndGoesOnTheNextTime) {
+  for (int i = 0; i < 50; ++i) add_person("p" + std::to_string(i));
+  options.parallel = 2;
+  std::atomic<int> posts = 0;
+  directory.set_intercept(
+      [this, &posts](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+        if (request.method == "POST" && ++posts == 10) stopping = true;
+        return std::nullopt;
+      });
+  const Outcome outcome = run();
+  EXPECT_GT(outcome.not_tried, 30U);
+  EXPECT_EQ(outcome.done, directory.people().size());
+  stopping = false;
+  EXPECT_TRUE(run().whole());
+  EXPECT_THAT(directory.people(), SizeIs(50));
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, NoMoreRequestsAtOnceThanAllowed) {
+  for (int i = 0; i < 60; ++i) add_person("p" + std::to_string(i));
+  options.parallel = 3;
+  EXPECT_TRUE(run().whole());
+  EXPECT_LE(directory.most_at_once(), 3U);
+}
+
+TEST_F(SyncTest, ManyMembersComeInPieces) {
+  told.groups.push_back({"all", "all", {}});
+  for (int i = 0; i < 1'250; ++i) {
+    const std::string key = "p" + std::to_string(i);
+    add_person(key);
+    told.groups[0].members.push_back(key);
+  }
+  EXPECT_TRUE(run().whole());
+  expect_nothing_to_do();
+  told.groups[0].members.resize(1'030);
+  EXPECT_TRUE(run().whole());
+  expect_nothing_to_do();
+}
+
+TEST_F(SyncTest, AListThatEndsTooEarlyIsNotBelieved) {
+  add_person("alice");
+  EXPECT_TRUE(run().whole());
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (!request.path.contains("/Users")) return std::nullopt;
+    return FakeDirectory::Lie{http::json_response(
+        200, json::object{{"totalResults", 5}, {"itemsPerPage", 5}, {"Resources", json::array{}}})};
+  });
+  const auto made = plan();
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error().message, HasSubstr("destination: "));
+}
+
+TEST_F(SyncTest, AGroupScopeIsHard) {
+  add_person("alice");
+  add_person("bob");
+  told.groups.push_back({"dev", "dev", {"alice"}});
+  told.groups.push_back({"ops", "ops", {"bob"}});
+  run_options.groups = {"dev", "missing"};
+  EXPECT_TRUE(run().whole());
+  EXPECT_THAT(directory.people(), SizeIs(1));
+  EXPECT_THAT(directory.groups(), SizeIs(1));
+  ASSERT_THAT(prepared.warnings, SizeIs(1));
+  EXPECT_EQ(prepared.warnings[0].subject, "group missing");
+  run_options.groups = {"missing"};
+  const auto made = plan();
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Code::kFailedPrecondition);
+}
+
+TEST_F(SyncTest, HomesAndShellsAreCarriedOnRequestOnly) {
+  Person& alice = add_person("alice");
+  alice.text(reconcile::Text::kShell) = "/bin/zsh";
+  EXPECT_TRUE(run().whole());
+  expect_nothing_to_do();
+  run_options.homes_and_shells = true;
+  EXPECT_TRUE(run().whole());
+  EXPECT_THAT(json::serialize(directory.person("alice@example.org")), HasSubstr("/bin/zsh"));
+}
+
+TEST_F(SyncTest, AScimSourceFlattensGroupsAndLeavesBadKeysOut) {
+  FakeDirectory source;
+  constexpr std::string_view kKey =
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd6pgfeiQzQpC";
+  source.add("Users",
+             {{"id", "a"},
+              {"userName", "alice"},
+              {"urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser",
+               json::object{{"sunkSshKeys", json::array{json::string(kKey), "not a key"}}}}});
+  source.add("Users", {{"id", "b"}});
+  source.add("Groups", {{"id", "g"},
+                        {"displayName", "dev"},
+                        {"members", json::array{json::object{{"value", "h"}}}}});
+  source.add("Groups", {{"id", "h"},
+                        {"displayName", "ops"},
+                        {"members",
+                         json::array{json::object{{"value", "g"}}, json::object{{"value", "a"}}}}});
+  scim_client::Options source_options;
+  source_options.url = source.url();
+  source_options.token = Secret("t-1");
+  const auto scim = open_scim(source_options, pause());
+  ASSERT_TRUE(scim);
+  std::vector<std::string> seen;
+  const auto read = (*scim)->read(
+      {.group = [&](Group group) { seen.push_back(group.name + ":" + group.members.at(0)); },
+       .person =
+           [&](Person person) {
+             seen.push_back(person.key + " " + std::to_string(person.ssh_keys->size()));
+           },
+       .keep = [&](std::string key, const reconcile::Problem&) { seen.push_back("kept " + key); },
+       .warn = [&](const reconcile::Problem& p) { seen.push_back("warned " + p.subject); }});
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_THAT(seen, UnorderedElementsAre("dev:a", "ops:a", "warned person alice", "a 1", "kept b"));
+}
+
+}  // namespace
+}  // namespace roster::sync
