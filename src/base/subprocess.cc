@@ -58,7 +58,8 @@ class Attributes {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  Result<pid_t> spawn(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err) {
+  Result<pid_t> spawn(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err,
+                      const std::vector<std::string>& more_environment) {
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions_, out.write.get(), STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions_, err.write.get(), STDERR_FILENO);
@@ -67,7 +68,12 @@ class Attributes {
     words.push_back(nullptr);
     std::string path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
     std::string locale = "LC_ALL=C";
-    std::array<char*, 3> environment{path.data(), locale.data(), nullptr};
+    std::vector<char*> environment{path.data(), locale.data()};
+    for (const std::string& item : more_environment) {
+      CHECK(item.contains('='));
+      environment.push_back(const_cast<char*>(item.c_str()));
+    }
+    environment.push_back(nullptr);
     pid_t pid = -1;
     const int code = ::posix_spawn(&pid, argv.front().c_str(), &actions_, &attributes_,
                                    words.data(), environment.data());
@@ -112,7 +118,7 @@ Result<ProcessOutput> run_program(const std::vector<std::string>& argv,
   ASSIGN_OR_RETURN(Pipe out, make_pipe());
   ASSIGN_OR_RETURN(Pipe err, make_pipe());
   Attributes attributes;
-  ASSIGN_OR_RETURN(const pid_t pid, attributes.spawn(argv, out, err));
+  ASSIGN_OR_RETURN(const pid_t pid, attributes.spawn(argv, out, err, limits.environment));
   out.write = UniqueFd();
   err.write = UniqueFd();
   const auto deadline = steady_clock::now() + limits.deadline;

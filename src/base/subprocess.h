@@ -18,12 +18,15 @@ struct ProcessOutput {
 struct ProcessLimits {
   std::chrono::milliseconds deadline{10'000};
   std::size_t output_bytes_max = 1 << 20;
+  /// "NAME=value", besides PATH and LC_ALL. May hold secrets: they show up in no error, and only
+  /// root and the same user can read them (/proc/PID/environ, proc(5)).
+  std::vector<std::string> environment = {};
 };
 
-/// Runs a program without a shell: `argv[0]` is its absolute path. It gets an environment of PATH
-/// and LC_ALL=C only, /dev/null as stdin, no blocked or ignored signals, and none of our
-/// descriptors (all are close-on-exec). Any exit status is a value. kNotFound when there is no such
-/// program, kUnavailable when the deadline passed: then it and the processes of its group are
+/// Runs a program without a shell: `argv[0]` is its absolute path. It gets an environment of PATH,
+/// LC_ALL=C and what `limits` adds, /dev/null as stdin, no blocked or ignored signals, and none of
+/// our descriptors (all are close-on-exec). Any exit status is a value. kNotFound when there is no
+/// such program, kUnavailable when the deadline passed: then it and the processes of its group are
 /// killed.
 Result<ProcessOutput> run_program(const std::vector<std::string>& argv,
                                   const ProcessLimits& limits = {});

@@ -42,6 +42,13 @@ TEST(RunProgram, EnvironmentIsCleanAndStdinEmpty) {
   EXPECT_TRUE(ran->out.ends_with("0\n")) << ran->out;
 }
 
+TEST(RunProgram, TakesMoreOfAnEnvironment) {
+  const auto ran = run_program(shell("printf '%s' \"$HOME|$KEY|$PATH\""),
+                               {.environment = {"HOME=/home/a b", "KEY=x=y"}});
+  ASSERT_TRUE(ran);
+  EXPECT_EQ(ran->out, "/home/a b|x=y|/usr/sbin:/usr/bin:/sbin:/bin");
+}
+
 TEST(RunProgram, SignalsAreNotInherited) {
   ::signal(SIGPIPE, SIG_IGN);
   const auto ran = run_program(shell("kill -PIPE $$; echo survived"));

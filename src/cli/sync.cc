@@ -56,6 +56,8 @@ struct Flags {
   std::string prefix;
   std::vector<std::string> groups;
   std::int64_t parallel = 0;
+  std::filesystem::path passwd;
+  std::filesystem::path group;
   bool dry_run = false;
   bool accept_shrink = false;
 };
@@ -71,6 +73,8 @@ void override_with(const Flags& flags, sync::Settings& settings) {
   take(flags.destination.url, settings.destination.url);
   take(flags.destination.token_file, settings.destination.token_file);
   take(flags.destination.ca_file, settings.destination.ca_file);
+  take(flags.passwd, settings.files.passwd);
+  take(flags.group, settings.files.group);
   take(flags.prefix, settings.prefix);
   take(flags.groups, settings.groups);
   if (flags.parallel > 0) settings.parallel = flags.parallel;
@@ -107,10 +111,11 @@ int run(const Flags& flags, Session& session) {
   if (!flags.config.empty()) {
     if (auto read = settings.read_file(flags.config); !read) return report(read.error());
   }
-  settings.read_environment(from_environment);
   override_with(flags, settings);
+  if (auto read = settings.read_environment(from_environment); !read) return report(read.error());
   end_on_signals();
-  auto source = settings.open_source(pause_for);
+  auto source =
+      settings.open_source({.pause = pause_for, .clock = system_now, .random = system_random});
   if (!source) return report(source.error());
   auto destination = settings.open_destination(pause_for);
   if (!destination) return report(destination.error());
@@ -139,10 +144,13 @@ void add_sync(CLI::App& app, Session& session) {
   CLI::App* sync = app.add_subcommand("sync", "carry people and groups to another directory");
   auto flags = std::make_shared<Flags>();
   sync->add_option("--config", flags->config, "TOML file; flags override it");
-  sync->add_option("--from", flags->kind, "kind of the source: scim");
-  sync->add_option("--from-url", flags->source.url, "base of the source's service");
+  sync->add_option("--from", flags->kind, "kind of the source")
+      ->check(CLI::IsMember({"scim", "activate", "ldap", "files"}));
+  sync->add_option("--from-url", flags->source.url, "of the source's service");
   sync->add_option("--from-token-file", flags->source.token_file, "mode 0600");
   sync->add_option("--from-ca-file", flags->source.ca_file, "PEM; default: the system's");
+  sync->add_option("--passwd", flags->passwd, "of --from files: passwd(5)");
+  sync->add_option("--group-file", flags->group, "of --from files: group(5)");
   sync->add_option("--to", flags->destination.url, "base of the destination's SCIM service");
   sync->add_option("--to-token-file", flags->destination.token_file, "mode 0600");
   sync->add_option("--to-ca-file", flags->destination.ca_file, "PEM; default: the system's");
@@ -158,7 +166,8 @@ void add_sync(CLI::App& app, Session& session) {
                  "although much of what is there would be taken away");
   sync->footer(
       "Whoever is gone from the source is deactivated, never deleted. What lacks the prefix is\n"
-      "neither seen nor touched.\n"
+      "neither seen nor touched. The variables of pw-activate-scim-sync are enough in their "
+      "place.\n"
       "Example:\n"
       "  roster sync --from scim --from-url https://hub:8443/api/organizations/acme/scim/v2 \\\n"
       "    --from-token-file read.token --to https://api.example.org/scim/v2 \\\n"

@@ -151,6 +151,7 @@ struct Planner::Impl {
   std::unordered_map<std::string_view, std::size_t> held_by_id;
   std::vector<bool> seen;  // of held.people: the source tells of them
   std::unordered_set<std::string> kept;
+  std::unordered_set<std::string> kept_groups;
 
   std::unordered_map<std::string, std::size_t> wanted_by_key;
   std::vector<Wanted> wanted;
@@ -463,7 +464,7 @@ void Planner::Impl::plan_groups() {
           about_group(group.name, "another group at the destination has the same externalId (key " +
                                       group.key + "); this one, id " + group.id + ", is emptied"));
     }
-    if (counts && group_by_key.contains(group.key)) continue;
+    if (counts && (group_by_key.contains(group.key) || kept_groups.contains(group.key))) continue;
     const std::size_t before = removals.steps.size();
     remove_from(group, {}, removals.steps);
     plan.counts.groups_emptied += removals.steps.size() - before;
@@ -613,6 +614,10 @@ Planner::Planner(Planner&&) noexcept = default;
 void Planner::add(Person person) { impl_->add(std::move(person)); }
 void Planner::add(Group group) { impl_->add(std::move(group)); }
 void Planner::keep(std::string key, Problem why) { impl_->keep(std::move(key), std::move(why)); }
+void Planner::keep_group(std::string key, Problem why) {
+  impl_->plan.problems.push_back(std::move(why));
+  impl_->kept_groups.insert(std::move(key));
+}
 Result<Plan> Planner::finish() && { return impl_->finish(); }
 
 }  // namespace roster::reconcile

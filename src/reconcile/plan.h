@@ -98,6 +98,7 @@ class Planner {
   void add(Group group);
   /// Somebody whose record cannot be read now: whatever the destination has of them stays.
   void keep(std::string key, Problem why);
+  void keep_group(std::string key, Problem why);
 
   /// kFailedPrecondition when the plan shrinks the destination suspiciously; the sentence has the
   /// numbers. Once, at the end.

@@ -304,6 +304,17 @@ TEST(PlanTest, WhoCannotBeReadStaysWithTheirGroups) {
   EXPECT_EQ(plan.problems.size(), 1U);
 }
 
+TEST(PlanTest, AGroupThatCannotBeReadStays) {
+  Server server;
+  apply_all(server, *plan_for(server, {{person("1", "alice")}, {{"g", "dev", {"1"}}}}));
+  Planner planner(server.held(), digester(), {});
+  planner.keep_group("g", {"group dev", "the line cannot be read"});
+  planner.add(person("1", "alice"));
+  const Plan plan = *std::move(planner).finish();
+  EXPECT_THAT(acts(plan), IsEmpty());
+  EXPECT_EQ(plan.problems.size(), 1U);
+}
+
 TEST(PlanTest, StrangersInOurGroupsStay) {
   Server server;
   apply_all(server, *plan_for(server, {{person("1", "alice")}, {{"g", "dev", {"1"}}}}));

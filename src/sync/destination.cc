@@ -1,17 +1,16 @@
 #include "sync/destination.h"
 
 #include <algorithm>
-#include <atomic>
 #include <mutex>
 #include <optional>
 #include <span>
-#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
 #include "base/encoding.h"
 #include "base/json.h"
+#include "sync/parallel.h"
 #include "sync/scim_format.h"
 #include "sync/scim_source.h"
 
@@ -56,14 +55,18 @@ class Run {
  public:
   Run(const DestinationOptions& options, const scim_client::Pause& pause,
       const std::function<void()>& done)
-      : options_(options), pause_(pause), done_(done) {}
+      : options_(options),
+        pause_(pause),
+        done_(done),
+        servers_(std::max<std::size_t>(1, options.parallel)) {}
 
   Outcome carry_out(const Plan& plan);
 
  private:
   using Server = scim_client::Server;
 
-  void work(const Stage& stage);
+  /// An error ends the run.
+  Result<void> carry_out(std::size_t worker, const Step& step);
   Result<void> carry_out(Server& server, const Step& step);
   Result<std::string> create(Server& server, const std::string& endpoint, const std::string& body,
                              const std::string& external_id);
@@ -76,14 +79,13 @@ class Run {
   Result<void> remove_members(Server& server, const Step& step);
   Result<void> check_reactivation(const Step& step);
   std::vector<std::string> incoming(const Step& step, std::string& missing);
-  void note(const Step& step, const Result<void>& result);
+  Result<void> note(const Step& step, const Result<void>& result);
 
   const DestinationOptions& options_;
   const scim_client::Pause& pause_;
   const std::function<void()>& done_;
 
-  std::atomic<std::size_t> next_ = 0;
-  std::atomic<bool> ended_ = false;
+  std::vector<std::unique_ptr<Server>> servers_;  // a connection for each worker
   std::mutex mutex_;
   Outcome outcome_;                                    // guarded by mutex_
   std::unordered_map<std::string, std::string> made_;  // key -> id of people; guarded by mutex_
@@ -93,40 +95,34 @@ class Run {
 
 Outcome Run::carry_out(const Plan& plan) {
   for (const Stage& stage : plan.stages) {
-    if (ended_) break;
-    next_ = 0;
-    std::vector<std::thread> threads;
-    const std::size_t count =
-        std::min(std::max<std::size_t>(1, options_.parallel), stage.steps.size());
-    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this, &stage] { work(stage); });
-    for (std::thread& thread : threads) thread.join();
+    const auto work = [this, &stage](std::size_t worker, std::size_t index) {
+      return carry_out(worker, stage.steps[index]);
+    };
+    if (const auto done = in_parallel(stage.steps.size(), servers_.size(), work); !done) {
+      outcome_.cut_off = done.error().message;
+      break;
+    }
   }
   outcome_.not_tried = plan.steps() - outcome_.done - outcome_.failures.size();
   return std::move(outcome_);
 }
 
-void Run::work(const Stage& stage) {
-  auto server = Server::create(options_.server, pause_);
-  if (!server) {
-    const std::lock_guard lock(mutex_);
-    ended_ = true;
-    outcome_.cut_off = server.error().message;
-    return;
+Result<void> Run::carry_out(std::size_t worker, const Step& step) {
+  if (pause_(std::chrono::milliseconds(0))) return fail(Code::kUnavailable, "stopped");
+  std::unique_ptr<Server>& server = servers_[worker];
+  if (server == nullptr) {
+    ASSIGN_OR_RETURN(server, Server::create(options_.server, pause_));
   }
-  while (!ended_) {
-    const std::size_t i = next_.fetch_add(1);
-    if (i >= stage.steps.size()) return;
-    note(stage.steps[i], carry_out(**server, stage.steps[i]));
-  }
+  return note(step, carry_out(*server, step));
 }
 
-void Run::note(const Step& step, const Result<void>& result) {
+Result<void> Run::note(const Step& step, const Result<void>& result) {
   const std::lock_guard lock(mutex_);
   if (result) {
     unreachable_ = 0;
     ++outcome_.done;
     done_();
-    return;
+    return {};
   }
   const Error& error = result.error();
   outcome_.failures.push_back({&step, error.message});
@@ -135,10 +131,8 @@ void Run::note(const Step& step, const Result<void>& result) {
   }
   unreachable_ = error.code == Code::kUnavailable ? unreachable_ + 1 : 0;
   const bool hopeless = error.code == Code::kUnauthenticated || unreachable_ >= kUnreachableMax;
-  if (hopeless || pause_(std::chrono::milliseconds(0))) {
-    ended_ = true;
-    outcome_.cut_off = error.message;
-  }
+  if (hopeless || pause_(std::chrono::milliseconds(0))) return std::unexpected(error);
+  return {};
 }
 
 Result<void> Run::carry_out(Server& server, const Step& step) {

@@ -69,6 +69,8 @@ Result<Prepared> try_once(Source& source, Destination& destination, const RunOpt
           [&](std::string key, Problem why) {
             if (scope.takes(key)) planner.keep(std::move(key), std::move(why));
           },
+      .keep_group = [&](std::string key,
+                        Problem why) { planner.keep_group(std::move(key), std::move(why)); },
       .warn = [&](Problem problem) { prepared.warnings.push_back(std::move(problem)); }};
   if (auto read = source.read(intake); !read) return fail_in("source", std::move(read).error());
   progress("people read", people, 0);

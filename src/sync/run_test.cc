@@ -367,6 +367,8 @@ TEST_F(SyncTest, AScimSourceFlattensGroupsAndLeavesBadKeysOut) {
              seen.push_back(person.key + " " + std::to_string(person.ssh_keys->size()));
            },
        .keep = [&](std::string key, const reconcile::Problem&) { seen.push_back("kept " + key); },
+       .keep_group = [&](std::string key,
+                         const reconcile::Problem&) { seen.push_back("kept " + key); },
        .warn = [&](const reconcile::Problem& p) { seen.push_back("warned " + p.subject); }});
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_THAT(seen, UnorderedElementsAre("dev:a", "ops:a", "warned person alice", "a 1", "kept b"));

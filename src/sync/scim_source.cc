@@ -6,15 +6,13 @@
 #include <vector>
 
 #include "base/encoding.h"
-#include "posix/ssh_key.h"
+#include "sync/key_lines.h"
 #include "sync/scim_format.h"
 
 namespace roster::sync {
 namespace {
 
 using reconcile::Group;
-using reconcile::Person;
-using reconcile::Problem;
 
 constexpr std::string_view kPageSize = "1000";
 /// Some servers tell of the extension when they are asked for it only.
@@ -63,28 +61,14 @@ Result<Groups> read_groups(ScimLists& lists, const Intake& intake) {
   RETURN_IF_ERROR(lists.read("Groups", "", [&groups, &intake](const json::object& resource) {
     auto group = read_group(resource);
     if (!group) {
-      intake.warn({"group", "the source gives " + group.error().message + ": left out"});
+      const std::string id(json::find_string(resource, "id").value_or(""));
+      intake.keep_group(id, {"group " + id, "the source gives " + group.error().message});
       return;
     }
     std::string id = group->id;
     groups.insert_or_assign(std::move(id), std::move(*group));
   }));
   return groups;
-}
-
-/// Keys that are none are left out: the destination would refuse the person for them.
-void check_keys(Person& person, const Intake& intake) {
-  if (!person.ssh_keys) return;
-  std::vector<std::string> good;
-  for (const std::string& text : *person.ssh_keys) {
-    auto key = posix::SshPublicKey::parse(text);
-    if (key) {
-      good.push_back(key->line());
-    } else {
-      intake.warn({"person " + person.user_name, "a key is left out: " + key.error().message});
-    }
-  }
-  person.ssh_keys = std::move(good);
 }
 
 Result<void> ScimSource::read(const Intake& intake) {
@@ -102,7 +86,9 @@ Result<void> ScimSource::read(const Intake& intake) {
       return;
     }
     person->person.key = person->id;
-    check_keys(person->person, intake);
+    if (auto& keys = person->person.ssh_keys) {
+      keys = take_keys("person " + person->person.user_name, *keys, intake.warn);
+    }
     intake.person(std::move(person->person));
   });
 }

@@ -16,6 +16,8 @@ struct Intake {
   std::function<void(reconcile::Person)> person;
   /// In the place of a person whose record cannot be taken: what the destination has of them stays.
   std::function<void(std::string key, reconcile::Problem why)> keep;
+  /// Likewise of a group: its name and members stay.
+  std::function<void(std::string key, reconcile::Problem why)> keep_group;
   /// Whatever else somebody should look at.
   std::function<void(reconcile::Problem)> warn;
 };
