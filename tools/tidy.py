@@ -31,8 +31,9 @@ FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
 FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
 # What a node needs to be set up and looked at; agent and cli stand on it.
 NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
-PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node"]
-PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache"],
+PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node",
+                "scim_client"]
+PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache", "scim_client"],
                  "sync": ["base", "crypto", "http", "posix", "reconcile", "scim_client"],
                  "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM + ["sync"]}
 EDGES = MECHANISMS | DIRECTORY | FACES | NODE | PROGRAM_ROOMS

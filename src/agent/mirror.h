@@ -18,8 +18,8 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "kubernetes/secret_publisher.h"
-#include "mirror/interrupt.h"
 #include "mirror/pass.h"
+#include "scim_client/interrupt.h"
 
 namespace roster::agent {
 
@@ -71,8 +71,8 @@ class MirrorFeeder final : public Feeder {
   Metrics& metrics_;
   const Clock clock_;
   std::atomic<bool> stopped_{false};
-  mirror::Interrupt interrupt_;  // stopped, or a pass is due at once
-  unsigned left_out_ = 0;        // passes, one after the other, because somebody had the lock
+  scim_client::Interrupt interrupt_;  // stopped, or a pass is due at once
+  unsigned left_out_ = 0;             // passes, one after the other, because somebody had the lock
   std::unique_ptr<mirror::Target> cache_target_;
   std::mutex mutex_;                           // for who stops
   std::unique_ptr<KubernetesTarget> secrets_;  // set by resume()

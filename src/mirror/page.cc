@@ -129,7 +129,7 @@ struct PageReader::Impl {
   const Settings& settings;
   const Attributes& attributes;
   Roll& roll;
-  dom::parser parser{kPageBytesMax};
+  dom::parser parser{scim_client::Server::kPageBytesMax};
   std::size_t capacity = 0;  // of the parser
   std::string scratch;
   // Most attributes of a resource are in one section of it, an extension's: it is found once.
@@ -160,8 +160,9 @@ std::optional<dom::element> PageReader::Impl::at(dom::element resource, const Pa
 template <typename Take>
 Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind,
                                     const Take& take) {
-  if (body.size() > kPageBytesMax) {
-    return fail(Code::kTooLarge, "a page has more than " + std::to_string(kPageBytesMax) +
+  if (body.size() > scim_client::Server::kPageBytesMax) {
+    return fail(Code::kTooLarge, "a page has more than " +
+                                     std::to_string(scim_client::Server::kPageBytesMax) +
                                      " bytes; ask for fewer resources by count=");
   }
   if (body.size() > capacity) {

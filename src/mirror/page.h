@@ -12,15 +12,7 @@
 
 namespace roster::mirror {
 
-/// What a ListResponse (RFC 7644 3.4.2, RFC 9865) says of itself.
-struct Page {
-  std::optional<std::int64_t> total;     // totalResults
-  std::optional<std::int64_t> start;     // startIndex
-  std::optional<std::int64_t> per_page;  // itemsPerPage
-  std::string next_cursor;
-  std::size_t resources = 0;  // that came
-  std::string first_id;       // of the first one
-};
+using scim_client::Page;
 
 /// Reads pages of a foreign server into a Roll. What one resource has wrong is refused alone; what
 /// the page has wrong, as a whole. Only texts that can stand in a line of a map get into the Roll:
@@ -28,8 +20,6 @@ struct Page {
 /// posix::SshPublicKey, homes and shells by posix::path_defect and validate_shell_path.
 class PageReader {
  public:
-  static constexpr std::size_t kPageBytesMax = 64 << 20;
-
   /// Both outlive it.
   PageReader(const Settings& settings, Roll& roll);
   ~PageReader();

@@ -10,6 +10,7 @@
 #include "mirror/files.h"
 #include "mirror/identity_memory.h"
 #include "mirror/lockout.h"
+#include "mirror/page.h"
 #include "mirror/pass_state.h"
 #include "mirror/resolve.h"
 #include "posix/names.h"
@@ -138,7 +139,8 @@ Result<void> accept(IdentityMemory& memory, const std::string& text) {
 
 class Pass {
  public:
-  Pass(const Settings& settings, const PassOptions& options, const Pause& pause, const Clock& clock)
+  Pass(const Settings& settings, const PassOptions& options, const scim_client::Pause& pause,
+       const Clock& clock)
       : settings_(settings), options_(options), pause_(pause), clock_(clock) {}
 
   PassResult run() {
@@ -157,7 +159,8 @@ class Pass {
     const std::string inputs = hash_of_inputs(settings_, options_.local);
     before_ = PassState::load(settings_.state_file);
     if (!is_as_left(inputs)) lock_out();
-    ASSIGN_OR_RETURN(source_, Source::create(settings_, pause_, options_.interrupt));
+    ASSIGN_OR_RETURN(source_,
+                     scim_client::Server::create(server_options(), pause_, options_.interrupt));
     if (is_current(inputs)) return {};
     Result<PassState> reading = read();
     if (!reading) {
@@ -272,6 +275,22 @@ class Pass {
     }
   }
 
+  scim_client::Options server_options() const {
+    scim_client::Options options;
+    options.url = settings_.server.base_url;
+    options.token = settings_.token;
+    options.ca_file = settings_.ca_file;
+    options.timeout = settings_.server.timeout;
+    options.tries = settings_.server.tries;
+    options.retry_delay = settings_.server.retry_delay;
+    options.cursor_pages_max = settings_.server.cursor_pages_max;
+    options.user_agent = "roster-mirror";
+    options.url_setting = "scim_base_url";
+    options.token_setting = "scim_auth_token";
+    options.pages_setting = "scim_max_cursor_pages";
+    return options;
+  }
+
   /// All lists, twice when one of them changed while it was read. A server that cannot count gives
   /// the same short list again, and then it counts.
   Result<PassState> read() {
@@ -284,7 +303,7 @@ class Pass {
       // Groups first: their pages are the largest, and the people are not in memory yet.
       if (settings_.has(Map::kGroup)) {
         PageReader pages(settings_, roll_);
-        ASSIGN_OR_RETURN(Reading reading,
+        ASSIGN_OR_RETURN(scim_client::Reading reading,
                          source_->read(settings_.groups, [&pages](std::string_view body) {
                            return pages.read_groups(body);
                          }));
@@ -294,7 +313,7 @@ class Pass {
       }
       if (wants_people()) {
         PageReader pages(settings_, roll_);
-        ASSIGN_OR_RETURN(Reading reading,
+        ASSIGN_OR_RETURN(scim_client::Reading reading,
                          source_->read(settings_.users, [&pages](std::string_view body) {
                            return pages.read_people(body);
                          }));
@@ -418,10 +437,10 @@ class Pass {
 
   const Settings& settings_;
   const PassOptions& options_;
-  const Pause& pause_;
+  const scim_client::Pause& pause_;
   const Clock& clock_;
   PassState before_;  // of the last pass that went well
-  std::unique_ptr<Source> source_;
+  std::unique_ptr<scim_client::Server> source_;
   Roll roll_;
   int rereadings_ = 0;
   PassResult result_;
@@ -429,8 +448,8 @@ class Pass {
 
 }  // namespace
 
-PassResult run_pass(const Settings& settings, const PassOptions& options, const Pause& pause,
-                    const Clock& clock) {
+PassResult run_pass(const Settings& settings, const PassOptions& options,
+                    const scim_client::Pause& pause, const Clock& clock) {
   return Pass(settings, options, pause, clock).run();
 }
 

@@ -14,8 +14,9 @@
 #include "base/time.h"
 #include "mirror/roll.h"
 #include "mirror/settings.h"
-#include "mirror/source.h"
 #include "nsscache/publisher.h"
+#include "scim_client/interrupt.h"
+#include "scim_client/server.h"
 
 namespace roster::mirror {
 
@@ -40,7 +41,8 @@ struct PassOptions {
   std::vector<std::string> accepted_ids{};  // "NAME=ID"
   nsscache::LocalRules local{};
   std::vector<Target*> targets{};
-  Interrupt* interrupt = nullptr;  // ends a request in flight, when Pause would say so
+  scim_client::Interrupt* interrupt =
+      nullptr;  // ends a request in flight, when scim_client::Pause would say so
 };
 
 enum class Outcome : std::uint8_t {
@@ -75,7 +77,7 @@ struct PassResult {
   std::map<std::string, std::size_t, std::less<>> refused;  // by kind
   std::vector<Refusal> refusals;
   std::vector<std::string> notes;
-  Traffic traffic;
+  scim_client::Traffic traffic;
   double seconds = 0;
   std::map<std::string, std::size_t> kept_entries;  // by map, of the last pass that read
 
@@ -97,7 +99,7 @@ void record_failure(Metrics& metrics);
 /// Locks whom `local` denies in what is there, then reads the server once and writes all maps from
 /// that reading. Never half: a map whose new content is refused or cannot be written leaves its
 /// files as they are, and the result says so. The caller holds the lock.
-PassResult run_pass(const Settings& settings, const PassOptions& options, const Pause& pause,
-                    const Clock& clock);
+PassResult run_pass(const Settings& settings, const PassOptions& options,
+                    const scim_client::Pause& pause, const Clock& clock);
 
 }  // namespace roster::mirror

@@ -10,15 +10,15 @@ namespace {
 
 constexpr std::size_t kBytesMax = 256 << 20;  // a million pages
 
-json::array to_json(const std::vector<PageTag>& pages) {
+json::array to_json(const std::vector<scim_client::PageTag>& pages) {
   json::array out;
   out.reserve(pages.size());
-  for (const PageTag& page : pages) out.push_back(json::array{page.target, page.etag});
+  for (const scim_client::PageTag& page : pages) out.push_back(json::array{page.target, page.etag});
   return out;
 }
 
-std::vector<PageTag> pages_in(const json::object& state, std::string_view name) {
-  std::vector<PageTag> pages;
+std::vector<scim_client::PageTag> pages_in(const json::object& state, std::string_view name) {
+  std::vector<scim_client::PageTag> pages;
   const json::array* list = json::find_array(state, name);
   if (list == nullptr) return pages;
   for (const json::value& item : *list) {

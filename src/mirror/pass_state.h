@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "mirror/settings.h"
-#include "mirror/source.h"
+#include "scim_client/server.h"
 
 namespace roster::mirror {
 
@@ -15,8 +15,8 @@ namespace roster::mirror {
 /// server again would change nothing. Kept in Settings::state_file.
 struct PassState {
   std::string inputs;  // hash of configuration, local rules and program
-  std::vector<PageTag> users;
-  std::vector<PageTag> groups;
+  std::vector<scim_client::PageTag> users;
+  std::vector<scim_client::PageTag> groups;
   std::map<std::string, std::string> files;    // path: device, inode, size and times
   std::map<std::string, std::string> targets;  // name: mark
   json::object report;                         // see PassResult::keep

@@ -528,7 +528,7 @@ TEST_F(MirrorTest, D13OnlyWhatMayHelpIsTriedAgain) {
     const char* why;
   };
   for (const Row& row :
-       {Row{401, 1, "does not know the token"}, Row{403, 1, "may not read"},
+       {Row{401, 1, "does not know the token"}, Row{403, 1, "may not read or do"},
         Row{404, 1, "no such list"}, Row{302, 1, "redirects are not followed"},
         Row{500, 3, "answers 500"}, Row{503, 3, "answers 503"}, Row{429, 3, "answers 429"}}) {
     status = row.status;
@@ -843,7 +843,7 @@ TEST_F(MirrorTest, AnInterruptEndsARequestInFlight) {
     return std::nullopt;
   });
   const auto settings = parse_settings(conf(), "t-1");
-  Interrupt interrupt;
+  scim_client::Interrupt interrupt;
   std::chrono::steady_clock::time_point raised;
   std::thread stopper([&] {
     while (!asked) std::this_thread::yield();

@@ -270,15 +270,15 @@ class SettingsReader {
       return bad(section.name(), "scim_auth_token",
                  "there is no token, neither here nor in NSSCACHE_SCIM_AUTH_TOKEN");
     }
-    ASSIGN_OR_RETURN(Listing users, read_listing(section, "users", "Users"));
-    ASSIGN_OR_RETURN(Listing groups, read_listing(section, "groups", "Groups"));
+    ASSIGN_OR_RETURN(scim_client::Listing users, read_listing(section, "users", "Users"));
+    ASSIGN_OR_RETURN(scim_client::Listing groups, read_listing(section, "groups", "Groups"));
     const bool same_server = std::exchange(server_read_, true)
                                  ? server == out_.server && token == out_.token.expose()
                                  : true;
     out_.server = std::move(server);
     out_.token = Secret(std::move(token));
-    Listing& ours = map == Map::kGroup ? out_.groups : out_.users;
-    Listing& asked = map == Map::kGroup ? groups : users;
+    scim_client::Listing& ours = map == Map::kGroup ? out_.groups : out_.users;
+    scim_client::Listing& asked = map == Map::kGroup ? groups : users;
     const bool same_list = ours.endpoint.empty() || ours == asked;
     ours = std::move(asked);
     if (same_server && same_list) return {};
@@ -296,7 +296,7 @@ class SettingsReader {
     ASSIGN_OR_RETURN(const double delay, section.number_or("scim_retry_delay", 5, 0));
     ASSIGN_OR_RETURN(const double pages, section.number_or("scim_max_cursor_pages", 500, 1));
     // To libcurl, and so to nsscache, 0 is no limit: the one of the whole reading is left.
-    server.timeout = timeout == 0 ? Server::kTimeMax : in_milliseconds(timeout);
+    server.timeout = timeout == 0 ? scim_client::Server::kTimeMax : in_milliseconds(timeout);
     server.tries = static_cast<int>(std::min<std::int64_t>(tries, 100));
     server.retry_delay = in_milliseconds(delay);
     server.cursor_pages_max = static_cast<std::int64_t>(pages);
@@ -313,9 +313,9 @@ class SettingsReader {
     return server;
   }
 
-  static Result<Listing> read_listing(Section& section, const std::string& what,
-                                      std::string_view fallback) {
-    Listing listing;
+  static Result<scim_client::Listing> read_listing(Section& section, const std::string& what,
+                                                   std::string_view fallback) {
+    scim_client::Listing listing;
     ASSIGN_OR_RETURN(listing.endpoint, section.text_or("scim_" + what + "_endpoint", fallback));
     const std::string key = "scim_" + what + "_parameters";
     ASSIGN_OR_RETURN(const std::string parameters, section.text_or(key, ""));

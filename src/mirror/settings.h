@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
+#include "scim_client/server.h"
 
 namespace roster::mirror {
 
@@ -36,22 +37,13 @@ enum class KeyForm : std::uint8_t {
 };
 
 struct Server {
-  std::string base_url;                                // without '/' at the end
-  static constexpr std::chrono::minutes kTimeMax{30};  // of one reading
+  std::string base_url;  // without '/' at the end
 
   std::chrono::milliseconds timeout{60'000};  // of one request
   int tries = 3;
   std::chrono::milliseconds retry_delay{5'000};
   std::int64_t cursor_pages_max = 500;
   bool operator==(const Server&) const = default;
-};
-
-/// What to ask it for.
-struct Listing {
-  std::string endpoint;    // "Users"
-  std::string parameters;  // as they stand behind '?', encoded
-  bool by_cursor = false;  // RFC 9865
-  bool operator==(const Listing&) const = default;
 };
 
 /// Where the attributes of people and groups are, and what stands for those that are missing.
@@ -84,8 +76,8 @@ struct Settings {
   std::vector<Map> maps;     // in the order of the file: what is read is for all of them
   std::vector<Map> written;  // of these
   Server server;
-  Listing users;
-  Listing groups;
+  scim_client::Listing users;
+  scim_client::Listing groups;
   Secret token;
   Attributes attributes;
   std::array<Files, kAllMaps.size()> files;  // by Map

@@ -149,7 +149,8 @@ TEST(Settings, NumbersAreThoseOfPython) {
   EXPECT_EQ(server("scim_timeout = \" 1_0 \"").timeout, std::chrono::seconds(10));
   EXPECT_EQ(server("scim_timeout = 2.5").timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(server("scim_timeout = 1e9").timeout, std::chrono::hours(1));
-  EXPECT_EQ(server("scim_timeout = 0").timeout, Server::kTimeMax) << "no limit, to libcurl";
+  EXPECT_EQ(server("scim_timeout = 0").timeout, scim_client::Server::kTimeMax)
+      << "no limit, to libcurl";
   EXPECT_EQ(server("scim_retry_delay = 0.5").retry_delay, std::chrono::milliseconds(500));
   EXPECT_EQ(server("scim_retry_delay = +0").retry_delay, std::chrono::milliseconds(0));
   EXPECT_EQ(server("scim_retry_max = 4.0").tries, 4);

@@ -81,9 +81,11 @@ Error refusal(const http::ClientResponse& response, const Options& options) {
       return {Code::kUnauthenticated,
               text + ": it does not know the token (" + options.token_setting + ")"};
     case 403:
-      return {Code::kPermissionDenied, text + words_of(response) + ": the token may not do this"};
+      return {Code::kPermissionDenied,
+              text + words_of(response) + ": the token may not read or do this"};
     case 404:
-      return {Code::kNotFound, text + ": there is no such thing below " + options.url_setting};
+      return {Code::kNotFound,
+              text + ": there is no such list or resource below " + options.url_setting};
     case 409:
       return {Code::kAlreadyExists, text + words_of(response)};
     default:
@@ -99,6 +101,8 @@ Error refusal(const http::ClientResponse& response, const Options& options) {
 }
 
 struct Server::Impl {
+  Impl(const Options& given_options, Pause given)
+      : options(given_options), pause(std::move(given)) {}
   using Take = std::function<Result<Page>(std::string_view body)>;
 
   Result<http::ClientResponse> ask(const http::ClientRequest& request);
@@ -106,12 +110,13 @@ struct Server::Impl {
   Result<Page> read_page(const std::string& target, const Take& take, Reading& reading);
   Result<Reading> read_by_index(const Listing& listing, const Take& take);
   Result<Reading> read_by_cursor(const Listing& listing, const Take& take);
-  Result<void> check_bounds() const;
+
   bool may_try_again(const Error& error, int attempt, std::optional<milliseconds> asked);
 
   const Options options;
   Pause pause;
   std::unique_ptr<http::Client> client;
+  std::optional<Interrupt::Scope> interruptible;  // before the client ends
   Traffic traffic;
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
 };
@@ -119,7 +124,8 @@ struct Server::Impl {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 
-Result<std::unique_ptr<Server>> Server::create(const Options& options, Pause pause) {
+Result<std::unique_ptr<Server>> Server::create(const Options& options, Pause pause,
+                                               Interrupt* interrupt) {
   http::ClientOptions client_options;
   client_options.url = options.url;
   client_options.bearer_token = options.token;
@@ -128,11 +134,11 @@ Result<std::unique_ptr<Server>> Server::create(const Options& options, Pause pau
   client_options.connect_timeout = std::min<milliseconds>(options.timeout, milliseconds(10'000));
   client_options.body_bytes_max = kPageBytesMax;
   client_options.user_agent = options.user_agent;
-  auto impl = std::make_unique<Impl>(
-      Impl{.options = options, .pause = std::move(pause), .client = nullptr, .traffic = {}});
+  auto impl = std::make_unique<Impl>(options, std::move(pause));
   auto client = http::Client::create(std::move(client_options));
   if (!client) return fail_in(options.url_setting, client.error());
   impl->client = std::move(*client);
+  if (interrupt != nullptr) impl->interruptible.emplace(*interrupt, *impl->client);
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -144,17 +150,13 @@ Result<http::ClientResponse> Server::Impl::ask(const http::ClientRequest& reques
   return response;
 }
 
-Result<void> Server::Impl::check_bounds() const {
-  if (traffic.bytes > kBytesMax) return fail(Code::kTooLarge, "the lists do not end");
-  if (std::chrono::steady_clock::now() > begin + kTimeMax) {
-    return fail(Code::kTooLarge, "the server takes more than half an hour");
-  }
-  return {};
-}
-
 Result<http::ClientResponse> Server::Impl::get(const std::string& target, const std::string& etag) {
-  RETURN_IF_ERROR(check_bounds());
+  if (traffic.bytes > kBytesMax) return fail(Code::kTooLarge, "the lists do not end");
+  const auto left =
+      std::chrono::ceil<milliseconds>(begin + kTimeMax - std::chrono::steady_clock::now());
+  if (left.count() <= 0) return fail(Code::kTooLarge, "the server takes more than half an hour");
   http::ClientRequest request;
+  request.timeout = std::min(options.timeout, left);
   request.target = target;
   request.headers.set("Accept", kMediaType);
   if (!etag.empty()) request.headers.set("If-None-Match", etag);
@@ -275,9 +277,10 @@ Result<Reading> Server::Impl::read_by_cursor(const Listing& listing, const Take&
                   listing.endpoint + ": the server does not go on: it gave the same cursor again");
     }
     if (static_cast<std::int64_t>(reading.pages.size()) >= options.cursor_pages_max) {
-      return fail(Code::kTooLarge, listing.endpoint + ": more than " +
-                                       std::to_string(options.cursor_pages_max) +
-                                       " pages; raise scim_max_cursor_pages");
+      return fail(Code::kTooLarge,
+                  listing.endpoint + ": more than " + std::to_string(options.cursor_pages_max) +
+                      " pages" +
+                      (options.pages_setting.empty() ? "" : "; raise " + options.pages_setting));
     }
     if (reading.resources > kResourcesMax) {
       return fail(Code::kTooLarge, listing.endpoint + ": the list does not end");

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "http/client.h"
+#include "scim_client/interrupt.h"
 
 namespace roster::scim_client {
 
@@ -32,6 +33,7 @@ struct Options {
   /// What these are called where the user sets them, for errors.
   std::string url_setting = "url";
   std::string token_setting = "token_file";
+  std::string pages_setting = {};  // none: the bound cannot be raised
 };
 
 /// What to ask for.
@@ -84,7 +86,9 @@ class Server {
   static constexpr std::size_t kBytesMax = std::size_t{4} << 30;  // of all bodies
   static constexpr std::chrono::minutes kTimeMax{30};             // of everything that is read
 
-  static Result<std::unique_ptr<Server>> create(const Options& options, Pause pause);
+  /// `interrupt`, unless null, ends requests in flight; it outlives the server.
+  static Result<std::unique_ptr<Server>> create(const Options& options, Pause pause,
+                                                Interrupt* interrupt = nullptr);
   ~Server();
 
   /// The pages of a list one after the other, each given to `take`. Every page must bring the

@@ -258,12 +258,13 @@ void Reading::read_group(const Line& line) {
   std::array<std::string_view, 4> fields;
   const bool whole = split(line.text, fields);
   const auto gid = whole ? number_of(fields[2]) : std::nullopt;
-  if (!is_name(fields[0])) {
+  const std::string_view name = line.text.substr(0, line.text.find(':'));
+  if (!is_name(name)) {
     warn(texts_.group_name, line.number, "cannot be read as group(5); no group is read from it");
     return;
   }
   if (!gid) {
-    intake_.keep_group(std::string(fields[0]),
+    intake_.keep_group(std::string(name),
                        {texts_.group_name + " line " + std::to_string(line.number),
                         "cannot be read as group(5): the group stays as it is"});
     return;

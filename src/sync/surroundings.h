@@ -1,16 +1,12 @@
 #pragma once
 
-#include <chrono>
-#include <functional>
-
 #include "base/ids.h"
 #include "base/time.h"
+#include "scim_client/server.h"
 
 namespace roster::sync {
 
-/// Waits, or returns true at once when the program is to end. Asked with 0 before every request.
-/// From any thread.
-using Pause = std::function<bool(std::chrono::milliseconds)>;
+using scim_client::Pause;
 
 /// What a source does not make itself, so that a test can hold it still.
 struct Surroundings {

@@ -1,9 +1,9 @@
-#include "mirror/interrupt.h"
+#include "scim_client/interrupt.h"
 
 #include "base/result.h"
 #include "http/client.h"
 
-namespace roster::mirror {
+namespace roster::scim_client {
 
 void Interrupt::raise() {
   const std::lock_guard lock(mutex_);
@@ -39,4 +39,4 @@ Interrupt::Scope::~Scope() {
   interrupt_.client_ = nullptr;
 }
 
-}  // namespace roster::mirror
+}  // namespace roster::scim_client

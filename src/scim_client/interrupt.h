@@ -8,10 +8,10 @@ namespace roster::http {
 class Client;
 }
 
-namespace roster::mirror {
+namespace roster::scim_client {
 
-/// Ends what a pass waits for, from another thread: its pauses, and its request in flight at once,
-/// whatever the server does. Thread-safe.
+/// Ends what a program waits for from a server, from another thread: its pauses, and its request in
+/// flight at once, whatever the server does. Thread-safe.
 class Interrupt {
  public:
   /// Until lower().
@@ -40,4 +40,4 @@ class Interrupt {
   http::Client* client_ = nullptr;
 };
 
-}  // namespace roster::mirror
+}  // namespace roster::scim_client
