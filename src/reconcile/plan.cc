@@ -149,7 +149,8 @@ struct Planner::Impl {
   std::unordered_map<std::string_view, std::size_t> held_by_key;
   std::unordered_map<std::string_view, std::size_t> held_groups_by_key;
   std::unordered_map<std::string_view, std::size_t> held_by_id;
-  std::vector<bool> seen;  // of held.people: the source tells of them
+  std::vector<bool> seen;    // of held.people: the source tells of them
+  std::vector<bool> active;  // and says that they are active
   std::unordered_set<std::string> kept;
   std::unordered_set<std::string> kept_groups;
 
@@ -160,6 +161,7 @@ struct Planner::Impl {
   std::map<std::string, std::vector<std::size_t>> clashes;  // of those that several claim: all
   std::unordered_map<std::string, std::size_t> group_by_key;
   std::vector<WantedGroup> groups;
+  std::size_t gone = 0;  // of those who are active
   std::size_t keys_lost = 0;
   std::size_t held_with_keys = 0;
   std::size_t held_memberships = 0;
@@ -183,6 +185,7 @@ Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
   }
   plan.counts.held_people = held.people.size();
   seen.resize(held.people.size());
+  active.resize(held.people.size());
 }
 
 Changes Planner::Impl::compare(const Person& person, const HeldPerson& now) const {
@@ -227,11 +230,12 @@ void Planner::Impl::add(Person person) {
     return;
   }
   seen[held_index] = true;
+  active[held_index] = person.active;
   const HeldPerson& now = held.people[held_index];
   claim_name(person, wanted.size() - 1);
   const Changes changes = compare(person, now);
   if (!changes.any() && person.active == now.active) return;
-  if (changes.ssh_keys && now.active && person.ssh_keys->empty()) ++keys_lost;
+  if (changes.ssh_keys && person.active && now.active && person.ssh_keys->empty()) ++keys_lost;
   const bool moves = changes.user_name && folded(person.user_name) != folded(now.user_name);
   entry.pending = pending.size();
   pending.push_back({.wanted = wanted.size() - 1,
@@ -383,6 +387,7 @@ void Planner::Impl::deactivate() {
       if (person.active) lock(person);
     } else if (person.active && is_leaver(i)) {
       lock(person);
+      ++gone;
     }
   }
   for (const Wanted& each : wanted) {
@@ -411,7 +416,7 @@ std::vector<std::string> Planner::Impl::remove_from(
       step.stay.push_back(id);
       continue;
     }
-    if (seen[found->second]) ++memberships_lost;
+    if (active[found->second]) ++memberships_lost;
     step.members.push_back(id);
   }
   std::vector<std::string> stay = step.stay;
@@ -580,8 +585,9 @@ Result<void> Planner::Impl::check_shrinkage() const {
                     ": is the source whole, and in the form of the last run? Nothing was changed");
   };
   const Counts& c = plan.counts;
-  if (is_suspicious(c.deactivated, c.held_active)) {
-    return refuse(c.deactivated, c.held_active, "active people would be deactivated");
+  // Whom the source says to be locked is locked, however many they are.
+  if (is_suspicious(gone, c.held_active)) {
+    return refuse(gone, c.held_active, "active people are gone from the source");
   }
   if (is_suspicious(keys_lost, held_with_keys)) {
     return refuse(keys_lost, held_with_keys, "people with SSH keys would lose all of them");

@@ -79,8 +79,9 @@ struct Plan {
 };
 
 struct PlanOptions {
-  /// More people than both are deactivated only when `accept_shrink`: the source is more likely
-  /// broken than so many gone at once.
+  /// When more people than both vanish, or lose all keys, or more memberships are taken away, the
+  /// plan is refused unless `accept_shrink`: the source is more likely broken than so much gone at
+  /// once. Whom it says to be inactive is locked all the same.
   std::size_t shrink_people_max = 10;
   std::size_t shrink_percent_max = 20;
   bool accept_shrink = false;

@@ -349,10 +349,14 @@ TEST(PlanTest, ASourceThatShrinksIsNotBelieved) {
   auto refused = plan_for(server, few);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
-  EXPECT_THAT(refused.error().message, HasSubstr("11 of 50 active people"));
+  EXPECT_THAT(refused.error().message, HasSubstr("11 of 50 active people are gone"));
   EXPECT_TRUE(plan_for(server, few, {.accept_shrink = true}));
   few.people.push_back(many.people[39]);
   EXPECT_TRUE(plan_for(server, few));  // ten are believed
+
+  Wish locked = many;  // said in so many words: an incident, perhaps
+  for (Person& each : locked.people) each.active = false;
+  EXPECT_TRUE(plan_for(server, locked));
 
   Wish keyless = many;
   for (Person& each : keyless.people) each.ssh_keys->clear();
