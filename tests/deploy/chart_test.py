@@ -205,6 +205,19 @@ class Parts(unittest.TestCase):
         for item in objects((KUSTOMIZE / "sidecar/sidecar.yaml").read_text()):
             if "agent.toml" in item.get("data", {}):
                 self.check_agent(item["data"]["agent.toml"])
+        for item in objects((KUSTOMIZE / "sync/cronjob.yaml").read_text()):
+            if "sync.toml" in item.get("data", {}):
+                self.check_sync(item["data"]["sync.toml"])
+
+    def check_sync(self, text):
+        """Unknown keys are errors; what is left is that nobody answers at the example's names."""
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(text.replace("example.org:8443", "invalid:1").replace("example.com", "invalid"))
+            file.flush()
+            tokens = {"ROSTER_SYNC_SOURCE_TOKEN": "x", "ROSTER_SYNC_TOKEN": "x"}
+            done = subprocess.run([BIN / "roster", "sync", "--config", file.name, "--dry-run"],
+                                  env=os.environ | tokens, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3, done.stderr)
 
     def check_agent(self, text):
         """Unknown keys are errors; what is left is that no agent runs here."""
