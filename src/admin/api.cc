@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
 #include "admin/render.h"
 #include "base/unicode.h"
+#include "directory/nesting.h"
 #include "http/respond.h"
 #include "posix/id_ranges.h"
 #include "posix/ssh_key.h"
@@ -93,6 +95,33 @@ constexpr BodyField kView[] = {
     {"attributes", "array", false, "of keys and gecos, what travels; absent: both"},
     {"home", "string", false, "template with {name}, {uid}, {org}; absent: each person's own"},
     {"shell", "string", false, "of people who are not locked; absent: each person's own"}};
+constexpr BodyField kImportedPerson[] = {
+    {"login", "string", true, "[a-z_][a-z0-9._-]*, at most 32 bytes"},
+    {"uid", "integer", true, "in the organization's blocks or admitted_ids"},
+    {"gid", "integer", false, "the primary group; absent or equal to uid: a private one"},
+    {"gecos", "string", false, "full name, until the provider gives one"},
+    {"home", "string", false, "absent: by the organization's template"},
+    {"shell", "string", false, "absent: the organization's default"},
+    {"userName", "string", false, "the push that it waits for; without this and externalId: none"},
+    {"externalId", "string", false, "the push that it waits for"},
+    {"client", "string", false, "whose push it waits for; absent: anybody's"}};
+constexpr BodyField kImportedGroup[] = {
+    {"name", "string", true, "[a-z_][a-z0-9._-]*, at most 32 bytes"},
+    {"gid", "integer", true, "in the organization's blocks or admitted_ids"},
+    {"displayName", "string", false, "the push that it waits for"},
+    {"externalId", "string", false, "the push that it waits for"},
+    {"client", "string", false, "whose push it waits for; absent: anybody's"}};
+constexpr BodyField kImport[] = {
+    {"people", "objects", false, "with groups 1,000 at most", kImportedPerson},
+    {"groups", "objects", false, "named ones, not people's private ones", kImportedGroup},
+    {"dry_run", "boolean", false, "judge and write nothing"},
+    {"skip_clashes", "boolean", false, "import the others; absent: nobody when anything clashes"},
+    {"gids", "integers", false,
+     "dry_run: primary groups that the same import brings in another request"}};
+constexpr BodyField kIdentityQuery[] = {
+    {"after", "string", false, "the `next` of the page before"},
+    {"limit", "integer", false, "1 to 1000, default 100"},
+    {"members", "boolean", false, "with the logins of groups' members, nested ones included"}};
 constexpr BodyField kPaging[] = {{"after", "string", false, "the `next` of the page before"},
                                  {"limit", "integer", false, "1 to 1000, default 100"}};
 constexpr BodyField kAuditQuery[] = {
@@ -194,6 +223,18 @@ constexpr Operation kOperations[] = {
      "Add and remove members",
      kMembers,
      {}},
+    {"POST",
+     "/api/v1/orgs/{org}/import",
+     "importIdentities",
+     "Reserve identities that exist elsewhere",
+     kImport,
+     {}},
+    {"GET",
+     "/api/v1/orgs/{org}/identities",
+     "listIdentities",
+     "Everybody's who has or had a uid or gid, in order of it",
+     {},
+     kIdentityQuery},
     {"GET", "/api/v1/orgs/{org}/nodes", "listNodes", "Enrolled nodes and how far they are", {}, {}},
     {"DELETE", "/api/v1/orgs/{org}/nodes/{cluster}/{name}", "deleteNode", "Forget a node", {}, {}},
     {"GET", "/api/v1/orgs/{org}/views", "listViews", "Views, built-in ones first", {}, {}},
@@ -275,41 +316,54 @@ bool has_type(const json::value& value, std::string_view type) {
   if (type == "string") return value.is_string();
   if (type == "boolean") return value.is_bool();
   if (type == "integer") return value.is_int64();
-  if (type == "object") return value.is_object();
   if (!value.is_array()) return false;
-  for (const json::value& item : value.get_array()) {
-    if (!item.is_string()) return false;
+  return std::ranges::all_of(value.get_array(), [type](const json::value& item) {
+    return type == "objects"    ? item.is_object()
+           : type == "integers" ? item.is_int64()
+                                : item.is_string();
+  });
+}
+
+std::string_view type_in_words(std::string_view type) {
+  if (type == "array") return "a list of strings";
+  if (type == "integers") return "a list of integers";
+  return type == "objects" ? "a list of objects" : type;
+}
+
+/// Exactly the members that are described, and all that are required.
+Result<void> check_members(std::string_view where, const json::object& object,
+                           std::span<const BodyField> fields) {
+  for (const auto& member : object) {
+    const auto known = std::ranges::find(fields, std::string_view(member.key()), &BodyField::name);
+    if (known == fields.end()) {
+      return fail(Code::kInvalidArgument,
+                  fmt::format("there is no '{}' in {}", std::string_view(member.key()), where));
+    }
+    if (!has_type(member.value(), known->type)) {
+      return fail(Code::kInvalidArgument,
+                  fmt::format("'{}' must be {}", known->name, type_in_words(known->type)));
+    }
+    if (known->type != "objects") continue;
+    for (const json::value& item : member.value().get_array()) {
+      RETURN_IF_ERROR(check_members(fmt::format("the objects of '{}'", known->name),
+                                    item.get_object(), known->members));
+    }
   }
-  return true;
+  for (const BodyField& field : fields) {
+    if (field.required && !object.contains(field.name)) {
+      return fail(Code::kInvalidArgument, fmt::format("'{}' is missing", field.name));
+    }
+  }
+  return {};
 }
 
 Result<json::object> parse_body(const Operation& operation, const http::Request& request) {
   if (operation.body.empty()) return json::object{};
   ASSIGN_OR_RETURN(json::value parsed, json::parse(request.body, {.bytes_max = kBodyBytesMax}));
   if (!parsed.is_object()) return fail(Code::kInvalidArgument, "the body must be a JSON object");
-  json::object& body = parsed.get_object();
-  for (const auto& member : body) {
-    const std::string_view name = member.key();
-    const BodyField* known = nullptr;
-    for (const BodyField& field : operation.body) {
-      if (field.name == name) known = &field;
-    }
-    if (known == nullptr) {
-      return fail(Code::kInvalidArgument,
-                  fmt::format("there is no '{}' in the body of {}", name, operation.id));
-    }
-    if (!has_type(member.value(), known->type)) {
-      return fail(Code::kInvalidArgument,
-                  fmt::format("'{}' must be {}", name,
-                              known->type == "array" ? "a list of strings" : known->type));
-    }
-  }
-  for (const BodyField& field : operation.body) {
-    if (field.required && !body.contains(field.name)) {
-      return fail(Code::kInvalidArgument, fmt::format("'{}' is missing", field.name));
-    }
-  }
-  return std::move(body);
+  RETURN_IF_ERROR(check_members(fmt::format("the body of {}", operation.id), parsed.get_object(),
+                                operation.body));
+  return std::move(parsed.get_object());
 }
 
 std::string body_text(const Call& call, std::string_view name) {
@@ -462,17 +516,22 @@ std::span<const Operation> Api::operations() { return kOperations; }
 
 Api::Handler Api::handler_of(const Operation& operation) {
   static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
-      &Api::describe,        &Api::whoami,       &Api::list_orgs,     &Api::create_org,
-      &Api::get_org,         &Api::update_org,   &Api::list_ids,      &Api::add_ids,
-      &Api::close_ids,       &Api::list_clients, &Api::create_client, &Api::list_tokens,
-      &Api::create_token,    &Api::revoke_token, &Api::list_users,    &Api::create_user,
-      &Api::get_user,        &Api::update_user,  &Api::delete_user,   &Api::deactivate_user,
-      &Api::reactivate_user, &Api::rename_user,  &Api::expire_user,   &Api::add_keys,
-      &Api::update_key,      &Api::remove_key,   &Api::list_groups,   &Api::create_group,
-      &Api::get_group,       &Api::update_group, &Api::delete_group,  &Api::rename_group,
-      &Api::change_members,  &Api::list_nodes,   &Api::delete_node,   &Api::list_views,
-      &Api::get_view,        &Api::set_view,     &Api::remove_view,   &Api::fuse_status,
-      &Api::fuse_release,    &Api::list_audit,   &Api::verify_audit,  &Api::erase_audit};
+      &Api::describe,          &Api::whoami,          &Api::list_orgs,
+      &Api::create_org,        &Api::get_org,         &Api::update_org,
+      &Api::list_ids,          &Api::add_ids,         &Api::close_ids,
+      &Api::list_clients,      &Api::create_client,   &Api::list_tokens,
+      &Api::create_token,      &Api::revoke_token,    &Api::list_users,
+      &Api::create_user,       &Api::get_user,        &Api::update_user,
+      &Api::delete_user,       &Api::deactivate_user, &Api::reactivate_user,
+      &Api::rename_user,       &Api::expire_user,     &Api::add_keys,
+      &Api::update_key,        &Api::remove_key,      &Api::list_groups,
+      &Api::create_group,      &Api::get_group,       &Api::update_group,
+      &Api::delete_group,      &Api::rename_group,    &Api::change_members,
+      &Api::import_identities, &Api::list_identities, &Api::list_nodes,
+      &Api::delete_node,       &Api::list_views,      &Api::get_view,
+      &Api::set_view,          &Api::remove_view,     &Api::fuse_status,
+      &Api::fuse_release,      &Api::list_audit,      &Api::verify_audit,
+      &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -927,6 +986,121 @@ Result<Answer> Api::change_members(Call& call) {
                 {.doc = current.doc, .external_id = std::nullopt}, ops};
           }));
   return Answer{200, render(after)};
+}
+
+namespace {
+
+/// Ids of 32 bits; others are nobody's, and so -1, which is never served.
+std::uint32_t id_of(const json::object& o, std::string_view name, std::uint32_t otherwise) {
+  const auto number = json::find_int(o, name);
+  if (!number) return otherwise;
+  constexpr std::uint32_t kNobody = 4294967295;
+  return *number < 0 || *number > kNobody ? kNobody : static_cast<std::uint32_t>(*number);
+}
+
+directory::ImportEntry import_entry(const json::object& o, bool is_group) {
+  const auto of = [&o](const char* name) {
+    return std::string(json::find_string(o, name).value_or(""));
+  };
+  directory::ImportEntry entry;
+  entry.is_group = is_group;
+  entry.name = of(is_group ? "name" : "login");
+  entry.number = id_of(o, is_group ? "gid" : "uid", 0);
+  entry.gid = id_of(o, "gid", entry.number);
+  entry.user_name = of(is_group ? "displayName" : "userName");
+  entry.external_id = of("externalId");
+  entry.client = of("client");
+  if (is_group) return entry;
+  entry.gecos = of("gecos");
+  entry.home = of("home");
+  entry.shell = of("shell");
+  return entry;
+}
+
+}  // namespace
+
+Result<Answer> Api::import_identities(Call& call) {
+  std::vector<directory::ImportEntry> entries;
+  for (const char* list : {"groups", "people"}) {
+    const json::array* items = json::find_array(call.body, list);
+    if (items == nullptr) continue;
+    for (const json::value& item : *items) {
+      entries.push_back(import_entry(item.get_object(), list == std::string_view("groups")));
+    }
+  }
+  directory::ImportMode mode;
+  mode.dry_run = json::find_bool(call.body, "dry_run").value_or(false);
+  mode.skip_clashes = json::find_bool(call.body, "skip_clashes").value_or(false);
+  if (const json::array* gids = json::find_array(call.body, "gids")) {
+    for (const json::value& gid : *gids) {
+      const std::int64_t number = gid.get_int64();
+      if (number > 0 && number <= posix::kIdMax) {
+        mode.gids.push_back(static_cast<std::uint32_t>(number));
+      }
+    }
+  }
+  ASSIGN_OR_RETURN(const auto result,
+                   directory_.import_identities(call.actor, call.org->n, entries, mode));
+  json::array clashes;
+  for (const directory::ImportClash& clash : result.clashes) {
+    clashes.push_back(render(clash, entries));
+  }
+  return Answer{200, json::object{{"reserved", result.reserved},
+                                  {"changed", result.changed},
+                                  {"unchanged", result.unchanged},
+                                  {"skipped", result.skipped},
+                                  {"clashes", std::move(clashes)}}};
+}
+
+Result<std::size_t> Api::add_members(const Call& call, const directory::IdentityRow& row,
+                                     json::object& rendered) {
+  json::array logins;
+  directory::Nesting nesting;
+  const auto n = static_cast<directory::GroupN>(row.posix.n);
+  ASSIGN_OR_RETURN(const auto groups,
+                   directory_.get_groups(call.actor, call.org->n, {&n, 1},
+                                         {.members = true, .flattened = &nesting}));
+  for (const directory::Group& group : groups.items) {
+    for (const directory::Reference& member : group.members) {
+      if (!member.posix_name.empty()) logins.emplace_back(member.posix_name);
+    }
+  }
+  const std::size_t count = logins.size();
+  rendered["members"] = std::move(logins);
+  return count;
+}
+
+Result<Answer> Api::list_identities(Call& call) {
+  // A page ends behind so many members.
+  constexpr std::size_t kMembersMax = 100'000;
+  ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
+  std::uint32_t after = 0;
+  if (const auto text = call.query.get("after")) {
+    const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), after);
+    if (problem != std::errc{} || end != text->data() + text->size()) {
+      return fail(Code::kInvalidArgument, "after must be a uid or gid");
+    }
+  }
+  const bool with_members = call.query.get("members") == "true";
+  ASSIGN_OR_RETURN(const auto page,
+                   directory_.list_identities(call.actor, call.org->n, after, limit));
+  json::array out;
+  json::value next = nullptr;
+  std::size_t members = 0;
+  for (const directory::IdentityRow& row : page.items) {
+    json::object rendered = render(row);
+    if (with_members && row.is_group && !row.id.empty()) {
+      ASSIGN_OR_RETURN(const std::size_t count, add_members(call, row, rendered));
+      members += count;
+    }
+    out.push_back(std::move(rendered));
+    const bool last = &row == &page.items.back();
+    if (last ? page.more : members >= kMembersMax) {
+      next = json::string(std::to_string(row.posix.number));
+      break;
+    }
+  }
+  return Answer{200, json::object{{"identities", std::move(out)}, {"next", std::move(next)}}};
 }
 
 Result<Answer> Api::list_nodes(Call& call) {

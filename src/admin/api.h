@@ -44,9 +44,11 @@ struct Answer {
 /// A member of a request body, for checking it and for the OpenAPI page.
 struct BodyField {
   std::string_view name;
-  std::string_view type;  // "string", "boolean", "integer", "array" (of strings), "object"
+  /// "string", "boolean", "integer", "array" (of strings), "integers", "objects"
+  std::string_view type;
   bool required;
   std::string_view meaning;
+  std::span<const BodyField> members = {};  // of each of "objects"
 };
 
 struct Operation {
@@ -115,6 +117,10 @@ class Api {
   Result<Answer> delete_group(Call& call);
   Result<Answer> rename_group(Call& call);
   Result<Answer> change_members(Call& call);
+  Result<Answer> import_identities(Call& call);
+  Result<Answer> list_identities(Call& call);
+  Result<std::size_t> add_members(const Call& call, const directory::IdentityRow& row,
+                                  json::object& rendered);
   Result<Answer> list_nodes(Call& call);
   Result<Answer> delete_node(Call& call);
   Result<Answer> list_views(Call& call);

@@ -390,5 +390,65 @@ TEST_F(ApiTest, DescriptionCoversEveryOperationOnce) {
   EXPECT_EQ(ids.size(), described);
 }
 
+TEST_F(ApiTest, IdentitiesAreImportedAndListed) {
+  ASSERT_EQ(call(admin_, "PATCH", "/orgs/acme", R"({"admitted_ids":["2000-2999"]})").status, 200);
+  const std::string list =
+      R"({"people":[{"login":"dora","uid":2001,"gid":2500,"userName":"dora@example.org",
+                     "home":"/home/dora","shell":"/bin/zsh","gecos":"Dora D."},
+                    {"login":"emil","uid":2002}],
+          "groups":[{"name":"lab","gid":2500,"displayName":"Lab"}])";
+  const Answered dry = call(admin_, "POST", "/orgs/acme/import", list + R"(,"dry_run":true})");
+  ASSERT_EQ(dry.status, 200);
+  EXPECT_EQ(json::find_int(dry.body, "reserved"), 3);
+  EXPECT_TRUE(json::find_array(dry.body, "clashes")->empty());
+  EXPECT_EQ(json::find_int(call(admin_, "POST", "/orgs/acme/import", list + "}").body, "reserved"),
+            3);
+  EXPECT_EQ(json::find_int(call(admin_, "POST", "/orgs/acme/import", list + "}").body, "unchanged"),
+            3);
+
+  const Answered came =
+      call(admin_, "POST", "/orgs/acme/users", R"({"userName":"dora@example.org"})");
+  EXPECT_EQ(json::find_string(came.body, "login"), "dora");
+  EXPECT_EQ(json::find_int(came.body, "uid"), 2001);
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"lab","members":["dora"]})")
+                .status,
+            201);
+
+  const Answered clash =
+      call(admin_, "POST", "/orgs/acme/import", R"({"people":[{"login":"eve","uid":2001}]})");
+  ASSERT_EQ(clash.status, 200);
+  const json::object& first = json::find_array(clash.body, "clashes")->at(0).as_object();
+  EXPECT_EQ(json::find_string(*json::find_object(first, "entry"), "name"), "eve");
+  EXPECT_EQ(json::find_string(*json::find_object(first, "owner"), "name"), "dora");
+  EXPECT_EQ(json::find_string(*json::find_object(first, "owner"), "userName"), "dora@example.org");
+  EXPECT_EQ(json::find_string(first, "what"), "id");
+
+  std::string names;
+  std::string after;
+  for (int pages = 0; pages < 4; ++pages) {
+    const Answered page = call(admin_, "GET", "/orgs/acme/identities?limit=1&members=true" + after);
+    ASSERT_EQ(page.status, 200);
+    const json::object& row = json::find_array(page.body, "identities")->at(0).as_object();
+    names += std::string(*json::find_string(row, "name")) + ":" +
+             std::string(*json::find_string(row, "state")) + " ";
+    if (json::find_string(row, "name") == "lab") {
+      EXPECT_EQ(json::serialize(row.at("members")), R"(["dora"])");
+    }
+    const auto next = json::find_string(page.body, "next");
+    if (!next) break;
+    after = "&after=" + std::string(*next);
+  }
+  EXPECT_EQ(names, "dora:active emil:reserved lab:active ");
+
+  for (const char* wrong :
+       {R"({"people":[{"login":"x"}]})", R"({"people":[{"login":"x","uid":"1"}]})",
+        R"({"people":["x"]})", R"({"people":[{"login":"x","uid":1,"root":true}]})",
+        R"({"gids":["1"]})", R"({"groups":{}})"}) {
+    EXPECT_EQ(call(admin_, "POST", "/orgs/acme/import", wrong).status, 400) << wrong;
+  }
+  EXPECT_EQ(call(admin_, "POST", "/orgs/other/import", "{}").status, 404);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/identities?after=x").status, 400);
+}
+
 }  // namespace
 }  // namespace roster::admin

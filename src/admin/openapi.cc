@@ -5,10 +5,28 @@
 namespace roster::admin {
 namespace {
 
+json::object schema_of(std::span<const BodyField> fields);
+
 json::object schema_of(const BodyField& field) {
-  json::object schema{{"type", json::string(field.type)},
+  const bool list = field.type == "array" || field.type == "integers" || field.type == "objects";
+  json::object schema{{"type", list ? json::string("array") : json::string(field.type)},
                       {"description", json::string(field.meaning)}};
   if (field.type == "array") schema["items"] = json::object{{"type", "string"}};
+  if (field.type == "integers") schema["items"] = json::object{{"type", "integer"}};
+  if (field.type == "objects") schema["items"] = schema_of(field.members);
+  return schema;
+}
+
+json::object schema_of(std::span<const BodyField> fields) {
+  json::object properties;
+  json::array required;
+  for (const BodyField& field : fields) {
+    properties[field.name] = schema_of(field);
+    if (field.required) required.push_back(json::string(field.name));
+  }
+  json::object schema{{"type", "object"}, {"additionalProperties", false}};
+  schema["properties"] = std::move(properties);
+  if (!required.empty()) schema["required"] = std::move(required);
   return schema;
 }
 
@@ -40,18 +58,10 @@ json::object describe_operation(const Operation& operation) {
                    {"summary", json::string(operation.summary)},
                    {"parameters", parameters_of(operation)}};
   if (!operation.body.empty()) {
-    json::object properties;
-    json::array required;
-    for (const BodyField& field : operation.body) {
-      properties[field.name] = schema_of(field);
-      if (field.required) required.push_back(json::string(field.name));
-    }
-    json::object schema{{"type", "object"}, {"additionalProperties", false}};
-    schema["properties"] = std::move(properties);
-    if (!required.empty()) schema["required"] = std::move(required);
     out["requestBody"] = json::object{
         {"required", true},
-        {"content", json::object{{"application/json", json::object{{"schema", schema}}}}}};
+        {"content",
+         json::object{{"application/json", json::object{{"schema", schema_of(operation.body)}}}}}};
   }
   out["responses"] = json::object{
       {"2XX", json::object{{"description", "Done; the body is the new or present state."},

@@ -154,6 +154,61 @@ json::object render(const directory::Group& group) {
   return out;
 }
 
+json::object render(const directory::IdentityRow& row) {
+  json::object out{{"type", row.is_group ? "group" : "user"},
+                   {"name", text(row.posix.name)},
+                   {"number", row.posix.number},
+                   {"state", text(directory::identity_state_name(row.posix.state))},
+                   {"id", text(row.id)},
+                   {row.is_group ? "displayName" : "userName", text(row.resource)},
+                   {"externalId", text(row.external_id)},
+                   {"client", text(row.client)}};
+  if (row.is_group) return out;
+  out["gid"] = row.posix.gid;
+  out["gecos"] = text(row.gecos);
+  out["home"] = text(row.home);
+  out["shell"] = text(row.shell);
+  return out;
+}
+
+namespace {
+
+/// With its place in the request's list of people or groups; groups come first in `entries`.
+json::object render_entry(std::span<const directory::ImportEntry> entries, std::size_t position) {
+  const directory::ImportEntry& entry = entries[position];
+  const auto groups = std::ranges::count_if(entries, &directory::ImportEntry::is_group);
+  const std::size_t before = entry.is_group ? 0 : static_cast<std::size_t>(groups);
+  return {{"type", entry.is_group ? "group" : "user"},
+          {"index", position - before},
+          {"name", text(entry.name)},
+          {"number", entry.number}};
+}
+
+}  // namespace
+
+json::object render(const directory::ImportClash& clash,
+                    std::span<const directory::ImportEntry> entries) {
+  json::object out{{"entry", render_entry(entries, clash.entry)},
+                   {"what", text(clash.what)},
+                   {"reason", text(clash.reason)},
+                   {"owner", nullptr}};
+  if (clash.other_entry) {
+    json::object other = render_entry(entries, *clash.other_entry);
+    other["state"] = "import";
+    out["owner"] = std::move(other);
+  } else if (clash.owner) {
+    const directory::ImportOwner& owner = *clash.owner;
+    json::object who{{"type", owner.is_group ? "group" : "user"},
+                     {"name", text(owner.name)},
+                     {"state", text(directory::identity_state_name(owner.state))},
+                     {owner.is_group ? "displayName" : "userName", text(owner.resource)},
+                     {"id", text(owner.id)}};
+    who["number"] = owner.number ? json::value(*owner.number) : nullptr;
+    out["owner"] = std::move(who);
+  }
+  return out;
+}
+
 json::object render(const directory::Node& node, Seq head, Timestamp now) {
   const std::uint64_t acknowledged = node.acknowledged.value;
   const char* state = node.expires <= now ? "expired" : node.last_seen ? "live" : "enrolled";

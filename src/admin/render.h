@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "base/json.h"
 #include "directory/directory.h"
 
@@ -17,6 +19,10 @@ json::object render(const directory::Client& client);
 json::object render(const directory::TokenInfo& token, Timestamp now);
 json::object render(const directory::User& user);
 json::object render(const directory::Group& group);
+json::object render(const directory::IdentityRow& row);
+/// `entries`: those that the clash speaks of.
+json::object render(const directory::ImportClash& clash,
+                    std::span<const directory::ImportEntry> entries);
 json::object render(const directory::Node& node, Seq head, Timestamp now);
 json::object render(const directory::View& view);
 json::object render(const directory::AuditRow& row);

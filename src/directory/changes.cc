@@ -44,8 +44,8 @@ constexpr Statement kTombstones{
 const SetStatement& node_users() {
   static const SetStatement statement(
       "change.node_users",
-      "SELECT p.n, p.seq, p.name, p.number, p.state, p.home, u.gecos, u.shell, u.valid_until, u.n, "
-      "p.gid "
+      "SELECT p.n, p.seq, p.name, p.number, p.state, p.home, u.gecos, COALESCE(u.shell, p.shell), "
+      "u.valid_until, u.n, p.gid "
       "FROM posix_id p LEFT JOIN usr u ON u.n = p.n WHERE p.n IN ",
       0, "");
   return statement;

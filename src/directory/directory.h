@@ -206,6 +206,20 @@ class Directory {
   Result<std::vector<std::string>> member_ids_by_display(OrgN org, std::string_view group_id,
                                                          std::string_view display);
 
+  // --- identities that exist elsewhere ------------------------------------------------------
+  /// Reserves the identities of up to 1,000 people and groups, groups first; who is there already
+  /// with the same id and name stays as they are, so that a list may come again. All are judged
+  /// before the first is written, and again in the transaction that writes, of 100 at most: a clash
+  /// that appears meanwhile ends the import behind those before it, but for skip_clashes.
+  /// kInvalidArgument for a list that is too long.
+  Result<ImportResult> import_identities(const Actor& actor, OrgN org,
+                                         std::span<const ImportEntry> entries,
+                                         const ImportMode& mode);
+  /// Everybody's who has or had a number, those who wait and the deleted included: one page of 1 to
+  /// 1,000, in order of number, behind `after`.
+  Result<Page<IdentityRow>> list_identities(const Actor& actor, OrgN org, std::uint32_t after,
+                                            std::size_t limit);
+
   // --- nodes --------------------------------------------------------------------------------
   struct EnrollRequest {
     std::string name;  // host name, [a-z0-9.-]{1,253}

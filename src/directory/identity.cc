@@ -35,18 +35,22 @@ constexpr Statement kInsertBare{"identity.insert_bare",
                                 "VALUES ($1, $2, '//' || $3, $4, $5) RETURNING n"};
 constexpr Statement kFill{
     "identity.fill",
-    "UPDATE posix_id SET number = $2, name = $3, home = $4, gid = $5 WHERE n = $1"};
+    "UPDATE posix_id SET number = $2, name = $3, home = $4, gid = $5, shell = $6 WHERE n = $1"};
 // What waited gives all it had to the resource's row and is nobody from then on.
 constexpr Statement kEmptyReserved{
     "identity.empty_reserved",
-    "UPDATE posix_id SET number = NULL, name = '//' || n, home = NULL, gid = NULL, kind = 3, "
-    "state = 3, bound_client = NULL, bound_external = NULL, bound_key = NULL WHERE n = $1"};
+    "UPDATE posix_id SET number = NULL, name = '//' || n, home = NULL, gid = NULL, "
+    "shell = NULL, gecos = NULL, kind = 3, state = 3, bound_client = NULL, bound_external = NULL, "
+    "bound_key = NULL WHERE n = $1"};
 constexpr Statement kBare{"identity.bare",
                           "SELECT n, kind FROM posix_id WHERE org = $1 AND number IS NULL "
                           "AND kind <= 2 AND state <> 3 AND n > $2 ORDER BY n LIMIT $3"};
 constexpr Statement kLivingGroup{
     "identity.living_group",
     "SELECT g.n FROM posix_id p JOIN grp g ON g.n = p.n WHERE p.org = $1 AND p.number = $2"};
+constexpr Statement kReservedGroup{
+    "identity.reserved_group",
+    "SELECT n FROM posix_id WHERE org = $1 AND number = $2 AND kind = 2 AND state = 0"};
 // From each to the next higher one, by the index: there are few, and many who have them.
 constexpr Statement kPrimaryGids{
     "identity.primary_gids",
@@ -59,8 +63,13 @@ constexpr Statement kWithPrimaryGroup{
     "SELECT n FROM posix_id WHERE org = $1 AND gid = $2 AND state <> 3 LIMIT 1"};
 constexpr Statement kInsertReserved{
     "identity.insert_reserved",
-    "INSERT INTO posix_id (org, kind, number, name, state, home, bound_client, bound_external, "
-    "bound_key, created) VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9) RETURNING n"};
+    "INSERT INTO posix_id (org, kind, number, name, state, gid, home, shell, gecos, bound_client, "
+    "bound_external, bound_key, created) "
+    "VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING n"};
+constexpr Statement kChangeReserved{
+    "identity.change_reserved",
+    "UPDATE posix_id SET gid = $2, home = $3, shell = $4, gecos = $5, bound_client = $6, "
+    "bound_external = $7, bound_key = $8 WHERE n = $1 AND state = 0"};
 constexpr Statement kInsertFormerName{
     "identity.insert_former_name",
     "INSERT INTO posix_id (org, kind, name, state, holder, created) "
@@ -68,7 +77,7 @@ constexpr Statement kInsertFormerName{
 constexpr Statement kSetName{"identity.set_name", "UPDATE posix_id SET name = $2 WHERE n = $1"};
 #define ROSTER_WAITING_COLUMNS                                                              \
   "SELECT n, number, name, home, state, bound_client, COALESCE(freed, 0), bound_external, " \
-  "gid FROM posix_id "
+  "gid, shell FROM posix_id "
 constexpr Statement kWaitingExternal{"identity.waiting_external", ROSTER_WAITING_COLUMNS
                                      "WHERE org = $1 AND bound_external = $2 AND kind = $3"};
 constexpr Statement kWaitingKey{"identity.waiting_key", ROSTER_WAITING_COLUMNS
@@ -77,14 +86,16 @@ constexpr Statement kWaitingKey{"identity.waiting_key", ROSTER_WAITING_COLUMNS
 constexpr Statement kBind{
     "identity.bind",
     "UPDATE posix_id SET state = $2, bound_client = NULL, bound_external = NULL, "
-    "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL, gid = $3 WHERE n = $1"};
-constexpr Statement kHomeOwner{"identity.home_owner",
-                               "SELECT n FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3 "
-                               "AND COALESCE(holder, -1) <> $3"};
-constexpr Statement kHomeInside{
-    "identity.home_inside",
-    "SELECT n FROM posix_id WHERE org = $1 AND home >= $2 AND home < $3 AND n <> $4 "
-    "AND COALESCE(holder, -1) <> $4 LIMIT 1"};
+    "bound_key = NULL, bound_id = NULL, left_at = NULL, freed = NULL, gid = $3, "
+    "gecos = NULL WHERE n = $1"};
+constexpr Statement kHomeOwner{
+    "identity.home_owner",
+    "SELECT COALESCE(holder, n) FROM posix_id WHERE org = $1 AND home = $2 AND n <> $3 "
+    "AND COALESCE(holder, -1) <> $3"};
+constexpr Statement kHomeInside{"identity.home_inside",
+                                "SELECT COALESCE(holder, n) FROM posix_id WHERE org = $1 AND home "
+                                ">= $2 AND home < $3 AND n <> $4 "
+                                "AND COALESCE(holder, -1) <> $4 LIMIT 1"};
 constexpr Statement kSetHome{"identity.set_home", "UPDATE posix_id SET home = $2 WHERE n = $1"};
 constexpr Statement kHomeOf{"identity.home_of", "SELECT home FROM posix_id WHERE n = $1"};
 // A path is nobody's login, so it can stand in the column of names, which must be unique.
@@ -177,16 +188,16 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
         Waiting found{{{static_cast<std::uint64_t>(row.integer(0)),
                         static_cast<std::uint32_t>(row.integer(1)), std::string(row.text(2)),
                         IdentityState::kActive, primary_gid(row, 8, 1)},
-                       row.text_or_null(3).value_or("")},
+                       row.text_or_null(3).value_or(""),
+                       row.text_or_null(9).value_or("")},
                       row.integer(4),
                       row.integer_or_null(5),
                       row.integer(6)};
         const bool same_client = !found.client || *found.client == request.client;
-        if (found.state == row::kTombstone && !(tombstones && same_client)) return {};
+        if (!same_client || (found.state == row::kTombstone && !tombstones)) return {};
         const std::optional<std::string> external_id = row.text_or_null(7);
-        if (&statement == &kWaitingExternal ? !same_client
-                                            : same_client && external_id && request.external_id &&
-                                                  *external_id != *request.external_id) {
+        if (&statement == &kWaitingKey && external_id && request.external_id &&
+            *external_id != *request.external_id) {
           return {};
         }
         // What an import reserved comes first, then who left last.
@@ -209,18 +220,8 @@ Result<std::optional<Waiting>> find_waiting(Tx& tx, const IdentityRequest& reque
 }
 
 Result<bool> home_is_free(Tx& tx, OrgN org, std::uint64_t n, std::string_view home) {
-  for (std::size_t end = home.size(); end > 0 && end != std::string_view::npos;
-       end = home.rfind('/', end - 1)) {
-    ASSIGN_OR_RETURN(const auto owner,
-                     tx.query_one(kHomeOwner, integer_column, org, home.substr(0, end), n));
-    if (owner) return false;
-  }
-  // '0' is the character after '/': all paths inside.
-  const std::string inside = std::string(home) + '/';
-  const std::string beyond = std::string(home) + '0';
-  ASSIGN_OR_RETURN(const auto inner,
-                   tx.query_one(kHomeInside, integer_column, org, inside, beyond, n));
-  return !inner;
+  ASSIGN_OR_RETURN(const auto owner, home_owner(tx, org, n, home));
+  return !owner;
 }
 
 Error home_taken(std::string_view home) {
@@ -252,20 +253,21 @@ Result<void> move_home(Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
 }
 
 /// As columns: NULL for a group's home and for a private group's gid.
-std::optional<std::string_view> home_column(const Identity& identity) {
-  if (identity.home.empty()) return std::nullopt;
-  return identity.home;
+std::optional<std::string_view> column(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  return text;
 }
 std::optional<std::int64_t> gid_column(const PosixIdentity& posix) {
   if (posix.gid == posix.number) return std::nullopt;
   return posix.gid;
 }
 
-/// A primary group that was deleted while nobody had it gives way to what is given today.
+/// A primary group that was deleted while nobody had it gives way to what is given today. One that
+/// was imported and waits, too, is on its way.
 Result<void> check_primary_group(Tx& tx, const Rules& rules, const IdentityRequest& request,
                                  PosixIdentity& posix) {
   if (posix.gid == posix.number) return {};
-  ASSIGN_OR_RETURN(const auto group, living_group(tx, request.org, posix.gid));
+  ASSIGN_OR_RETURN(const auto group, expected_group(tx, request.org, posix.gid));
   if (group) return {};
   posix.gid = rules.settings.primary_gid != 0 ? rules.settings.primary_gid : posix.number;
   return {};
@@ -339,7 +341,7 @@ Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityReq
       const std::optional<std::int64_t> n,
       tx.query_one(kInsert, integer_column, request.org, request.kind, identity.posix.number,
                    identity.posix.name, request.active ? row::kActive : row::kLocked,
-                   home_column(identity), gid_column(identity.posix), to_millis(request.now)));
+                   column(identity.home), gid_column(identity.posix), to_millis(request.now)));
   CHECK(n);
   identity.posix.n = static_cast<std::uint64_t>(*n);
   return identity;
@@ -353,6 +355,7 @@ Result<NewIdentity> identity_for(Tx& tx, const Rules& rules, const IdentityReque
     made.n = static_cast<std::int64_t>(identity.posix.n);
     made.posix = std::move(identity.posix);
     made.home = std::move(identity.home);
+    made.shell = std::move(identity.shell);
   } else {
     ASSIGN_OR_RETURN(
         const std::optional<std::int64_t> n,
@@ -389,7 +392,8 @@ Result<Identity> fill_identity(Tx& tx, const Rules& rules, IdentityRequest reque
   identity.posix.n = n;
   identity.posix.state = living_state(request);
   RETURN_IF_ERROR(tx.execute(kFill, n, identity.posix.number, identity.posix.name,
-                             home_column(identity), gid_column(identity.posix)));
+                             column(identity.home), gid_column(identity.posix),
+                             column(identity.shell)));
   // Their files may lie there: nobody else gets it.
   if (!imported_home.empty() && imported_home != identity.home) {
     RETURN_IF_ERROR(
@@ -413,6 +417,12 @@ Result<std::vector<BareIdentity>> bare_identities(Tx& tx, OrgN org, std::int64_t
 
 Result<std::optional<std::int64_t>> living_group(Tx& tx, OrgN org, std::uint32_t gid) {
   return tx.query_one(kLivingGroup, integer_column, org, gid);
+}
+
+Result<std::optional<std::int64_t>> expected_group(Tx& tx, OrgN org, std::uint32_t gid) {
+  ASSIGN_OR_RETURN(const auto living, living_group(tx, org, gid));
+  if (living) return living;
+  return tx.query_one(kReservedGroup, integer_column, org, gid);
 }
 
 Result<std::vector<std::int64_t>> primary_groups(Tx& tx, OrgN org, const OrgSettings& settings) {
@@ -442,35 +452,45 @@ std::uint32_t primary_gid(const Row& row, int gid_column, int number_column) {
       row.integer_or_null(gid_column).value_or(row.integer(number_column)));
 }
 
-Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const Rules& rules,
-                                       const ReservedIdentity& reserved, Timestamp now) {
-  ASSIGN_OR_RETURN(const std::vector<IdBlockRow> blocks, all_id_blocks(tx));
-  const std::uint32_t number = reserved.number;
-  const auto of_org = [org, number](const IdBlockRow& block) {
-    return block.org == org && block.ids.contains(number);
-  };
-  const auto admits = [number](const posix::IdBlock& block) { return block.contains(number); };
-  if (posix::is_never_served(number) ||
-      (!std::ranges::any_of(blocks, of_org) &&
-       !std::ranges::any_of(rules.settings.admitted_ids, admits))) {
-    return fail(Code::kInvalidArgument,
-                "the id " + std::to_string(number) +
-                    " is neither in the organization's blocks nor admitted");
-  }
-  if (rules.reserves(reserved.name)) {
-    return fail(Code::kInvalidArgument, "the name " + std::string(reserved.name) +
-                                            " is reserved for accounts of the nodes");
-  }
-  if (reserved.home) {
-    ASSIGN_OR_RETURN(const bool free, home_is_free(tx, org, 0, *reserved.home));
-    if (!free) return std::unexpected(home_taken(*reserved.home));
-  }
+namespace {
+
+std::optional<std::int64_t> gid_column(const ReservedIdentity& reserved) {
+  if (reserved.gid == reserved.number || reserved.gid == 0) return std::nullopt;
+  return reserved.gid;
+}
+
+}  // namespace
+
+Result<std::uint64_t> reserve_identity(Tx& tx, OrgN org, const ReservedIdentity& reserved,
+                                       Timestamp now) {
   ASSIGN_OR_RETURN(const std::optional<std::int64_t> n,
-                   tx.query_one(kInsertReserved, integer_column, org, reserved.kind, number,
-                                reserved.name, reserved.home, reserved.client, reserved.external_id,
-                                reserved.key, to_millis(now)));
+                   tx.query_one(kInsertReserved, integer_column, org, reserved.kind,
+                                reserved.number, reserved.name, gid_column(reserved), reserved.home,
+                                reserved.shell, reserved.gecos, reserved.client,
+                                reserved.external_id, reserved.key, to_millis(now)));
   CHECK(n);
   return static_cast<std::uint64_t>(*n);
+}
+
+Result<void> change_reserved(Tx& tx, std::int64_t n, const ReservedIdentity& reserved) {
+  RETURN_IF_ERROR(tx.execute(kChangeReserved, n, gid_column(reserved), reserved.home,
+                             reserved.shell, reserved.gecos, reserved.client, reserved.external_id,
+                             reserved.key));
+  return {};
+}
+
+Result<std::optional<std::int64_t>> home_owner(Tx& tx, OrgN org, std::uint64_t n,
+                                               std::string_view home) {
+  for (std::size_t end = home.size(); end > 0 && end != std::string_view::npos;
+       end = home.rfind('/', end - 1)) {
+    ASSIGN_OR_RETURN(const auto owner,
+                     tx.query_one(kHomeOwner, integer_column, org, home.substr(0, end), n));
+    if (owner) return owner;
+  }
+  // '0' is the character after '/': all paths inside.
+  const std::string inside = std::string(home) + '/';
+  const std::string beyond = std::string(home) + '0';
+  return tx.query_one(kHomeInside, integer_column, org, inside, beyond, n);
 }
 
 Result<void> rename_identity(Tx& tx, OrgN org, const Rules& rules, const PosixIdentity& identity,

@@ -28,7 +28,8 @@ struct IdentityRequest {
 
 struct Identity {
   PosixIdentity posix;
-  std::string home;  // of users
+  std::string home;   // of users
+  std::string shell;  // of users: what an import said, or empty
 };
 
 /// The identity for a new resource: a reserved one that waits for its externalId or userName; the
@@ -43,7 +44,7 @@ Result<Identity> allocate_identity(store::Tx& tx, const Rules& rules,
 struct NewIdentity {
   std::int64_t n = 0;
   std::optional<PosixIdentity> posix;  // nothing: a bare row
-  std::string home;                    // of users
+  std::string home, shell;             // of users
 };
 /// With or without an identity, as the organization wants it; `id` is the resource's.
 Result<NewIdentity> identity_for(store::Tx& tx, const Rules& rules, const IdentityRequest& request,
@@ -64,6 +65,8 @@ Result<std::vector<BareIdentity>> bare_identities(store::Tx& tx, OrgN org, std::
 
 /// The group with this gid, if there is one now.
 Result<std::optional<std::int64_t>> living_group(store::Tx& tx, OrgN org, std::uint32_t gid);
+/// That group, or one that waits for its resource.
+Result<std::optional<std::int64_t>> expected_group(store::Tx& tx, OrgN org, std::uint32_t gid);
 /// Groups that are somebody's primary group, or will be the next person's. Rising.
 Result<std::vector<std::int64_t>> primary_groups(store::Tx& tx, OrgN org,
                                                  const OrgSettings& settings);
@@ -78,16 +81,20 @@ struct ReservedIdentity {
   int kind = 0;
   std::uint32_t number = 0;
   std::string_view name;
-  std::optional<std::string_view> home;
-  std::optional<ClientN> client;  // nothing: the externalId of any client
-  std::optional<std::string_view> external_id;
-  std::optional<std::string_view> key;
+  std::uint32_t gid = 0;  // == number, but for people with another primary group
+  std::optional<std::string_view> home = {};
+  std::optional<std::string_view> shell = {};
+  std::optional<std::string_view> gecos = {};
+  std::optional<ClientN> client = {};  // whose push it waits for; nothing: anybody's
+  std::optional<std::string_view> external_id = {};
+  std::optional<std::string_view> key = {};
 };
-/// Its number. kAlreadyExists when the id or the name is or was somebody's,
-/// kInvalidArgument when the id is neither in the organization's blocks nor admitted by its
-/// settings.
-Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const Rules& rules,
-                                       const ReservedIdentity& reserved, Timestamp now);
+/// Its number. kAlreadyExists when the id or the name is or was somebody's. All else is the
+/// caller's to judge.
+Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const ReservedIdentity& reserved,
+                                       Timestamp now);
+/// Of one that still waits, all but number and name.
+Result<void> change_reserved(store::Tx& tx, std::int64_t n, const ReservedIdentity& reserved);
 
 /// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
 /// has or had it, kInvalidArgument when it is reserved.
@@ -98,6 +105,10 @@ Result<void> rename_identity(store::Tx& tx, OrgN org, const Rules& rules,
 /// another's or around it; deleted people's homes count.
 Result<void> set_home(store::Tx& tx, OrgN org, std::uint64_t n, std::string_view home,
                       Timestamp now);
+
+/// Who else has or had this home, one inside it or one around it.
+Result<std::optional<std::int64_t>> home_owner(store::Tx& tx, OrgN org, std::uint64_t n,
+                                               std::string_view home);
 
 /// The home from the template, or the first of home2, home3, ... that is nobody's.
 Result<std::string> default_home(store::Tx& tx, OrgN org, const Rules& rules, std::uint64_t n,

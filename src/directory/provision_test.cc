@@ -67,20 +67,11 @@ class ProvisionTest : public store::testing::BothEngines {
   /// An import with the id 2001, the login lovelace and the home /home/al, which waits for ada.
   void reserve_ada() {
     set([](OrgSettings& settings) { settings.admitted_ids = {{2000, 2999}}; });
-    must(world->database->write([&](store::Tx& tx) -> Result<void> {
-      RulesCache cache;
-      const auto rules = must(cache.get(tx, world->acme));
-      must(reserve_identity(tx, world->acme, *rules,
-                            {.kind = 1,
-                             .number = 2001,
-                             .name = "lovelace",
-                             .home = "/home/al",
-                             .client = {},
-                             .external_id = {},
-                             .key = "ada"},
-                            world->clock.now()));
-      return {};
-    }));
+    const ImportEntry ada{
+        .name = "lovelace", .number = 2001, .gid = 2001, .home = "/home/al", .user_name = "ada"};
+    const auto imported =
+        must(world->directory->import_identities(world->operator_, world->acme, {&ada, 1}, {}));
+    EXPECT_EQ(imported.reserved, 1U);
   }
   using Names = std::vector<std::string>;
 

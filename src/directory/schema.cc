@@ -496,6 +496,17 @@ CREATE TABLE ssh_key_bound (
 );
 )sql";
 
+// What an import tells of somebody besides: the shell stays the one they have without asking for
+// another, the name only serves until their provider gives one.
+constexpr std::string_view kImportedSqlite = R"sql(
+ALTER TABLE posix_id ADD COLUMN shell TEXT;
+ALTER TABLE posix_id ADD COLUMN gecos TEXT;
+)sql";
+constexpr std::string_view kImportedPostgres = R"sql(
+ALTER TABLE posix_id ADD COLUMN shell text COLLATE "C";
+ALTER TABLE posix_id ADD COLUMN gecos text COLLATE "C";
+)sql";
+
 constexpr std::array kMigrations = std::to_array<store::Migration>({
     {1, "people, identities, clients, tokens, nodes, changes, audit", kFirstSqlite, kFirstPostgres},
     {2, "indexes of moments", kMoments, kMoments},
@@ -503,6 +514,7 @@ constexpr std::array kMigrations = std::to_array<store::Migration>({
     {4, "readers of active people", kActiveOnlySqlite, kActiveOnlyPostgres},
     {5, "primary groups, resources without identity", kPrimaryGroupSqlite, kPrimaryGroupPostgres},
     {6, "bounds of keys that were taken away", kKeyBoundsSqlite, kKeyBoundsPostgres},
+    {7, "shells and names of imported people", kImportedSqlite, kImportedPostgres},
 });
 
 }  // namespace

@@ -153,6 +153,67 @@ struct PosixIdentity {
   std::uint32_t gid = 0;  // primary group; == number: a private one. Of a group itself: number
 };
 
+/// Somebody or a group that exists elsewhere, for Directory::import(). Texts as they came.
+struct ImportEntry {
+  bool is_group = false;
+  std::string name = {};         // login or POSIX name
+  std::uint32_t number = 0;      // uid or gid
+  std::uint32_t gid = 0;         // of people: the primary group; == number: a private one
+  std::string gecos = {};        // of people
+  std::string home = {};         // of people; empty: by the template when they come
+  std::string shell = {};        // of people; empty: the organization's default
+  std::string user_name = {};    // waits for this userName or displayName; empty: for none
+  std::string external_id = {};  // waits for this externalId; empty: for none
+  std::string client = {};       // whose push it waits for; empty: anybody's
+  bool operator==(const ImportEntry&) const = default;
+};
+
+/// Who has what an import wants.
+struct ImportOwner {
+  bool is_group = false;
+  std::string name;
+  std::optional<std::uint32_t> number;
+  IdentityState state = IdentityState::kActive;
+  std::string resource;  // userName or displayName; what it waits for; or empty
+  std::string id;        // SCIM id, or empty
+};
+
+struct ImportClash {
+  std::size_t entry = 0;                   // position in the list
+  std::string_view what;                   // "name", "id", "gid", "home", "shell", "match"
+  std::string reason;                      // a sentence
+  std::optional<ImportOwner> owner;        // who has it in the directory
+  std::optional<std::size_t> other_entry;  // or in the list
+};
+
+struct ImportMode {
+  bool dry_run = false;
+  bool skip_clashes = false;  // the others are imported; else nobody is
+  /// Primary groups that the same import brings in another list. Believed in a dry run only.
+  std::vector<std::uint32_t> gids = {};
+};
+
+struct ImportResult {
+  std::size_t reserved = 0;   // new, or would be
+  std::size_t changed = 0;    // waited already, otherwise
+  std::size_t unchanged = 0;  // waited already, or are there
+  std::size_t skipped = 0;    // because of clashes
+  std::vector<ImportClash> clashes;
+};
+
+/// A row of Directory::list_identities().
+struct IdentityRow {
+  PosixIdentity posix;
+  bool is_group = false;
+  std::string id;     // SCIM id; empty: reserved or deleted
+  std::string gecos;  // of people, like home and shell
+  std::string home;
+  std::string shell;        // empty: the organization's default
+  std::string resource;     // userName or displayName, or what it waits for
+  std::string external_id;  // of the owner, or what it waits for
+  std::string client;       // the owner, or whose push it waits for
+};
+
 struct SshKeyRow {
   std::string fingerprint;  // "SHA256:..."
   std::string key;          // one line, without options

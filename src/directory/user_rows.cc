@@ -32,7 +32,8 @@ constexpr std::size_t kKeyBytesMax = 1024;
 
 #define ROSTER_USER_COLUMNS                                                                       \
   "SELECT u.n, u.id, u.active, u.owner_client, u.version, u.created, u.modified, u.valid_until, " \
-  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name, u.shell, p.gid "
+  "u.user_name_key, u.doc, p.number, p.name, p.state, p.home, c.name, "                           \
+  "COALESCE(u.shell, p.shell), p.gid "
 #define ROSTER_USER_TABLES \
   "FROM usr u JOIN posix_id p ON p.n = u.n LEFT JOIN client c ON c.n = u.owner_client "
 

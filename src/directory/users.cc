@@ -178,7 +178,7 @@ User new_user(const UserColumns& columns, NewIdentity identity, std::string id, 
   user.modified = now;
   user.posix = std::move(identity.posix);
   user.home = std::move(identity.home);
-  user.shell = columns.shell.value_or("");
+  user.shell = columns.shell.value_or(identity.shell);
   return user;
 }
 

@@ -1,0 +1,355 @@
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "directory/directory.h"
+#include "directory/testing/fixture.h"
+
+namespace roster::directory {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::must;
+using testing::user_named;
+using testing::World;
+
+class ImportTest : public store::testing::BothEngines {};
+ROSTER_BOTH_ENGINES(ImportTest);
+
+/// A world that admits 2000-3999.
+struct Site {
+  explicit Site(store::Engine engine) : world(engine) { admit({{2000, 3999}}); }
+  void admit(std::vector<posix::IdBlock> ids) {
+    OrgSettings settings;
+    settings.admitted_ids = std::move(ids);
+    settings.home_prefixes = {"/home", "/export"};
+    must(world.directory->update_org_settings(world.operator_, world.acme,
+                                              testing::always(settings)));
+  }
+  ImportResult import(const std::vector<ImportEntry>& entries, const ImportMode& mode = {}) {
+    return must(world.directory->import_identities(world.operator_, world.acme, entries, mode));
+  }
+  Result<User> push(const Actor& client, std::string_view user_name, std::string external = "") {
+    UserInput input = user_named(user_name);
+    if (!external.empty()) input.external_id = std::optional(std::move(external));
+    return world.directory->create_user(client, world.acme, input);
+  }
+  std::size_t rows() {
+    return must(world.directory->list_identities(world.operator_, world.acme, 0, 1000))
+        .items.size();
+  }
+  World world;
+};
+
+ImportEntry person(std::string name, std::uint32_t uid, std::string user_name = "") {
+  return {.name = std::move(name), .number = uid, .gid = uid, .user_name = std::move(user_name)};
+}
+ImportEntry group(std::string name, std::uint32_t gid, std::string display_name = "") {
+  return {.is_group = true,
+          .name = std::move(name),
+          .number = gid,
+          .user_name = std::move(display_name)};
+}
+
+/// "what: reason" of the only clash there is.
+std::string only_clash(const ImportResult& result) {
+  if (result.clashes.size() != 1) return std::to_string(result.clashes.size()) + " clashes";
+  return std::string(result.clashes[0].what) + ": " + result.clashes[0].reason;
+}
+
+TEST_P(ImportTest, WhatIsReservedWaitsForItsPush) {
+  Site site(GetParam());
+  ImportEntry dora = person("dora", 2001, "Dora@example.org");
+  dora.home = "/export/dora/";
+  dora.shell = "/bin/zsh";
+  dora.gecos = "Dora D., room 1";
+  dora.gid = 2500;
+  ImportEntry emil = person("emil", 2002);
+  emil.external_id = "E-7";
+  emil.client = "okta";
+  const ImportResult first = site.import({dora, emil, group("lab", 2500, "Laboratory")});
+  EXPECT_EQ(first.reserved, 3U);
+  EXPECT_TRUE(first.clashes.empty());
+
+  const User came = must(site.push(site.world.okta, "dora@Example.org"));
+  EXPECT_EQ(came.posix->number, 2001U);
+  EXPECT_EQ(came.posix->name, "dora");
+  EXPECT_EQ(came.posix->gid, 2500U) << "a primary group that waits, too, is kept";
+  EXPECT_EQ(came.home, "/export/dora");
+  EXPECT_EQ(came.shell, "/bin/zsh");
+  EXPECT_EQ(came.posix->state, IdentityState::kActive);
+  // What nodes get, and what a later reading gives.
+  const auto seen = must(site.world.directory->scan_node_users(site.world.acme, 0, 10));
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen[0].record.shell, "/bin/zsh");
+  EXPECT_EQ(seen[0].record.gid, 2500U);
+  EXPECT_EQ(seen[0].record.gecos, "dora@Example.org") << "the provider's, not the import's";
+  // The person's own word about the shell goes first.
+  const User asked = must(site.world.set(
+      came, "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser",
+      json::object{{"sunkLoginShell", "/bin/sh"}}));
+  EXPECT_EQ(asked.posix->number, 2001U);
+  EXPECT_EQ(must(site.world.directory->find_user(site.world.acme, "dora", {})).shell, "/bin/sh");
+
+  EXPECT_EQ(must(site.push(site.world.okta, "emil.e", "E-7")).posix->number, 2002U);
+  EXPECT_EQ(site.world.add_group("laboratory").posix->number, 2500U);
+}
+
+// Whoever could take another's reserved identity would own their files.
+TEST_P(ImportTest, OnlyTheOneWhomItWaitsForBindsItAndOnce) {
+  Site site(GetParam());
+  ImportEntry emil = person("emil", 2002, "emil@example.org");
+  emil.external_id = "E-7";
+  emil.client = "okta";
+  site.import({emil, person("dora", 2001, "dora@example.org")});
+  // Another client, by externalId or userName.
+  const Actor entra = site.world.client("entra");
+  EXPECT_NE(must(site.push(entra, "x", "E-7")).posix->number, 2002U);
+  const User theirs = must(site.push(entra, "emil@example.org"));
+  EXPECT_NE(theirs.posix->number, 2002U);
+  must(site.world.directory->delete_user(entra, site.world.acme, theirs.id, {}));
+  // The client itself, with somebody else's externalId.
+  const User other = must(site.push(site.world.okta, "emil@example.org", "E-8"));
+  EXPECT_NE(other.posix->number, 2002U);
+  EXPECT_EQ(must(site.push(site.world.okta, "emil2@example.org", "E-7")).posix->number, 2002U);
+  EXPECT_NE(must(site.push(site.world.okta, "emil3@example.org", "E-7")).posix->number, 2002U);
+  // A group of that name is not a person.
+  EXPECT_NE(site.world.add_group("dora@example.org").posix->number, 2001U);
+  // Another organization.
+  const OrgN beta = must(site.world.directory->create_org(site.world.operator_, "beta")).n;
+  const User stranger = must(site.world.directory->create_user(site.world.operator_, beta,
+                                                               user_named("dora@example.org")));
+  EXPECT_NE(stranger.posix->number, 2001U);
+  const User dora = must(site.push(entra, "dora@example.org"));
+  EXPECT_EQ(dora.posix->number, 2001U);
+  must(site.world.directory->delete_user(entra, site.world.acme, dora.id, {}));
+  EXPECT_NE(must(site.push(entra, "dora@example.org")).posix->number, 2001U);
+}
+
+// Ten pushes of one name at a time: nine are refused, one has the identity.
+TEST_P(ImportTest, ARaceForOneIdentityHasOneWinner) {
+  Site site(GetParam());
+  site.import({person("dora", 2001, "dora@example.org")});
+  std::atomic<int> bound = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&site, &bound] {
+        const auto made = site.push(site.world.okta, "dora@example.org");
+        if (made && made->posix->number == 2001) ++bound;
+      });
+    }
+  }
+  EXPECT_EQ(bound, 1);
+}
+
+TEST_P(ImportTest, ImportedIdsAndNamesAreSteppedOver) {
+  Site site(GetParam());
+  site.import({person("carol", 10001, "c"), group("ops", 10002)});
+  EXPECT_EQ(site.world.add_user("a").posix->number, 10000U);
+  EXPECT_EQ(site.world.add_user("b").posix->number, 10003U);
+  EXPECT_EQ(site.world.add_user("carol").posix->name, "carol2");
+  EXPECT_EQ(site.world.add_group("ops").posix->name, "ops2") << "it waited for no displayName";
+}
+
+TEST_P(ImportTest, TheSameAgainIsNoChangeAndACorrectionIsOne) {
+  Site site(GetParam());
+  ImportEntry dora = person("dora", 2001, "dora");
+  dora.home = "/home/dora";
+  const std::vector<ImportEntry> list{dora, group("lab", 2500, "lab")};
+  site.import(list);
+  const Seq head = site.world.org().seq;
+  EXPECT_EQ(site.import(list).unchanged, 2U);
+  EXPECT_EQ(site.world.org().seq, head) << "nothing is written";
+  dora.user_name = "dora@example.org";
+  dora.home = "/export/dora";
+  const ImportResult corrected = site.import({dora});
+  EXPECT_EQ(corrected.changed, 1U);
+  EXPECT_EQ(corrected.reserved, 0U);
+  const User came = must(site.push(site.world.okta, "dora@example.org"));
+  EXPECT_EQ(came.home, "/export/dora");
+  // Bound: the list may come again, whatever became of them since.
+  must(site.world.set(came, "userName", "dora.married@example.org"));
+  const ImportResult again = site.import({dora, group("lab", 2500, "lab")});
+  EXPECT_EQ(again.unchanged, 2U);
+  EXPECT_TRUE(again.clashes.empty());
+}
+
+TEST_P(ImportTest, EveryClashNamesBoth) {
+  Site site(GetParam());
+  const User zed = site.world.add_user("zed");  // uid 10000
+  const User old = site.world.add_user("old");
+  must(site.world.directory->rename_user(site.world.operator_, site.world.acme, old.id,
+                                         *posix::LoginName::parse("new")));
+  const User gone = site.world.add_user("gone");
+  must(site.world.directory->delete_user(site.world.okta, site.world.acme, gone.id, {}));
+  ImportEntry waiting = person("dora", 2001, "dora");
+  waiting.external_id = "E-1";
+  waiting.home = "/home/dora";
+  site.import({waiting});
+  const auto with = [](ImportEntry entry, auto change) {
+    change(entry);
+    return entry;
+  };
+  const ImportEntry eve = person("eve", 2002, "eve");
+  const struct {
+    ImportEntry entry;
+    const char* what;
+    const char* reason;
+    const char* owner;  // name, or nullptr
+  } kCases[] = {
+      {person("eve", 10000), "id", "taken", "zed"},
+      {person("zed", 2002), "name", "taken", "zed"},
+      {group("zed", 2002), "name", "taken", "zed"},
+      {person("old", 2002), "name", "before a rename", "new"},
+      {person("gone", gone.posix->number, "gone"), "id", "was deleted", "gone"},
+      {person("gone", 2002, "gone"), "name", "taken", "gone"},
+      {person("eve", 2001), "id", "taken", "dora"},
+      {person("eve", 2002, "ZED"), "match", "came already", "zed"},
+      {person("eve", 2002, "DORA"), "match", "waits for userName", "dora"},
+      {with(eve, [](auto& e) { e.external_id = "E-1"; }), "match", "waits for externalId", "dora"},
+      {with(eve, [](auto& e) { e.client = "none"; }), "match", "no client", nullptr},
+      {with(eve, [](auto& e) { e.external_id = "a\nb"; }), "match", "", nullptr},
+      {with(eve, [](auto& e) { e.user_name = std::string(300, 'x'); }), "match", "", nullptr},
+      {with(eve, [](auto& e) { e.home = "/home/dora/eve"; }), "home", "inside", "dora"},
+      {with(eve, [](auto& e) { e.home = "/home/zed"; }), "home", "another's", "zed"},
+      {with(eve, [](auto& e) { e.home = "/root"; }), "home", "not below", nullptr},
+      {with(eve, [](auto& e) { e.home = "/home/../etc"; }), "home", "", nullptr},
+      {with(eve, [](auto& e) { e.shell = "/bin/evil"; }), "shell", "list", nullptr},
+      {with(eve, [](auto& e) { e.gid = 0; }), "gid", "nodes' own", nullptr},
+      {with(eve, [](auto& e) { e.gid = 100; }), "gid", "nodes' own", nullptr},
+      {with(eve, [](auto& e) { e.gid = 3000; }), "gid", "neither", nullptr},
+      {with(eve, [](auto& e) { e.gid = 10000; }), "gid", "neither", "zed"},
+      {person("Eve", 2002), "name", "", nullptr},
+      {person("eve:x", 2002), "name", "", nullptr},
+      {person("sudo", 2002), "name", "reserved", nullptr},
+      {person("eve", 0), "id", "never served", nullptr},
+      {person("eve", 999), "id", "never served", nullptr},
+      {person("eve", 65534), "id", "never served", nullptr},
+      {person("eve", 4000), "id", "neither", nullptr},
+      {person("eve", 4294967295), "id", "never served", nullptr},
+  };
+  const std::size_t rows = site.rows();
+  for (const auto& c : kCases) {
+    const ImportResult result = site.import({c.entry});
+    const std::string what = c.entry.name + " " + std::to_string(c.entry.number) + " " + c.what;
+    EXPECT_THAT(only_clash(result), HasSubstr(c.reason)) << what;
+    ASSERT_FALSE(result.clashes.empty()) << what;
+    EXPECT_EQ(result.clashes[0].what, c.what) << what;
+    EXPECT_EQ(result.skipped, 1U);
+    ASSERT_EQ(result.clashes[0].owner.has_value(), c.owner != nullptr) << what;
+    if (c.owner != nullptr) EXPECT_EQ(result.clashes[0].owner->name, c.owner) << what;
+  }
+  EXPECT_EQ(site.rows(), rows) << "nothing was written";
+}
+
+TEST_P(ImportTest, IdsOfAnotherOrganizationStayTheirs) {
+  Site site(GetParam());
+  must(site.world.directory->create_org(site.world.operator_, "beta", posix::IdBlock{5000, 5999}));
+  site.admit({{2000, 6999}});
+  EXPECT_THAT(only_clash(site.import({person("eve", 5500)})), HasSubstr("another organization"));
+  EXPECT_EQ(site.import({person("eve", 6500)}).reserved, 1U);
+  // An administrator of one organization imports into no other.
+  Actor admin;
+  admin.org = site.world.acme;
+  admin.scope = Scope::kAdmin;
+  const OrgN beta = must(site.world.directory->find_org("beta")).n;
+  EXPECT_EQ(site.world.directory->import_identities(admin, beta, {}, {}).error().code,
+            Code::kPermissionDenied);
+  EXPECT_EQ(site.world.directory->list_identities(admin, beta, 0, 1).error().code,
+            Code::kPermissionDenied);
+}
+
+TEST_P(ImportTest, AListThatClashesWithItselfOrAnybodyWritesNothing) {
+  Site site(GetParam());
+  ImportEntry a = person("a", 2001, "same");
+  a.home = "/home/a";
+  ImportEntry b = person("b", 2002, "Same");
+  b.home = "/home/a/b";
+  const ImportResult result = site.import({a, b, person("a", 2003), group("c", 2001)});
+  std::vector<std::string> found;
+  for (const ImportClash& clash : result.clashes) {
+    found.push_back(std::to_string(clash.entry) + std::string(clash.what) +
+                    std::to_string(clash.other_entry.value_or(99)));
+  }
+  // Groups come first, and so have what they ask for.
+  EXPECT_THAT(found, ::testing::UnorderedElementsAre("0id3", "1home0", "1match0", "2name0"));
+  EXPECT_EQ(site.rows(), 0U);
+
+  const ImportResult skipped =
+      site.import({a, b, person("a", 2003), person("d", 2004)}, {.skip_clashes = true});
+  EXPECT_EQ(skipped.reserved, 2U);
+  EXPECT_EQ(skipped.skipped, 2U);
+  EXPECT_EQ(site.rows(), 2U);
+  EXPECT_FALSE(site.world.directory->import_identities(site.world.operator_, site.world.acme,
+                                                       std::vector<ImportEntry>(1001, a), {}));
+}
+
+TEST_P(ImportTest, ADryRunBelievesInGroupsThatComeLaterAndWritesNothing) {
+  Site site(GetParam());
+  ImportEntry eve = person("eve", 2001);
+  eve.gid = 2500;
+  EXPECT_EQ(site.import({eve}, {.dry_run = true, .gids = {2500}}).reserved, 1U);
+  EXPECT_EQ(site.rows(), 0U);
+  EXPECT_THAT(only_clash(site.import({eve}, {.gids = {2500}})), HasSubstr("primary group"));
+  EXPECT_EQ(site.import({eve, group("lab", 2500)}).reserved, 2U) << "in any order";
+}
+
+TEST_P(ImportTest, HundredsAreWrittenAuditedAndListed) {
+  Site site(GetParam());
+  std::vector<ImportEntry> list;
+  for (std::uint32_t i = 0; i < 250; ++i) {
+    const std::string name = "u" + std::to_string(i);
+    list.push_back(person(name, 2000 + i, name + "@example.org"));
+  }
+  EXPECT_EQ(site.import(list).reserved, 250U);
+  const auto audit = must(site.world.directory->list_audit(site.world.acme, {}, 1000));
+  EXPECT_EQ(std::ranges::count(audit, "identity.reserve", &AuditRow::action), 250);
+  EXPECT_EQ(audit.back().target, "identity/u249");
+  EXPECT_THAT(audit.back().diff, HasSubstr(R"("number":2249)"));
+  must(site.world.directory->verify_audit(site.world.acme));
+
+  site.world.add_user("u3@example.org");
+  std::vector<IdentityRow> all;
+  for (std::uint32_t after = 0;;) {
+    const auto page = must(
+        site.world.directory->list_identities(site.world.operator_, site.world.acme, after, 99));
+    all.insert(all.end(), page.items.begin(), page.items.end());
+    if (!page.more) break;
+    after = page.items.back().posix.number;
+  }
+  ASSERT_EQ(all.size(), 250U);
+  EXPECT_EQ(all[3].posix.state, IdentityState::kActive);
+  EXPECT_EQ(all[3].client, "okta");
+  EXPECT_EQ(all[3].home, "/home/u3");
+  EXPECT_EQ(all[4].posix.state, IdentityState::kReserved);
+  EXPECT_EQ(all[4].resource, "u4@example.org");
+  EXPECT_EQ(all[249].posix.number, 2249U);
+}
+
+// People who came while the organization gave out no identities take theirs as well.
+TEST_P(ImportTest, ProvisioningBindsWhatWaits) {
+  Site site(GetParam());
+  OrgSettings settings;
+  settings.admitted_ids = {{2000, 3999}};
+  settings.user_provisioning = false;
+  const auto set = [&] {
+    must(site.world.directory->update_org_settings(site.world.operator_, site.world.acme,
+                                                   testing::always(settings)));
+  };
+  set();
+  site.world.add_user("dora");
+  ImportEntry dora = person("dora", 2001, "dora");
+  dora.shell = "/bin/zsh";
+  // They are there, but have no identity that the import could clash with.
+  EXPECT_EQ(site.import({dora}).reserved, 1U);
+  settings.user_provisioning = true;
+  set();
+  EXPECT_EQ(must(site.world.directory->provision(site.world.acme, 0)).given, 1U);
+  const User came = must(site.world.directory->find_user(site.world.acme, "dora", {}));
+  EXPECT_EQ(came.posix->number, 2001U);
+  EXPECT_EQ(came.shell, "/bin/zsh");
+}
+
+}  // namespace
+}  // namespace roster::directory
