@@ -6,6 +6,8 @@
 
 #include "cli/commands.h"
 #include "cli/doctor.h"
+#include "cli/export.h"
+#include "cli/import.h"
 #include "cli/sync.h"
 
 #ifndef ROSTER_VERSION
@@ -60,6 +62,8 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   add_ssh_public_keys(app, session);
   add_doctor(app, session);
   add_sync(app, session);
+  add_import(app, session);
+  add_export(app, session);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {

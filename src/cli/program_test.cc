@@ -76,6 +76,8 @@ TEST_F(ProgramTest, HelpHasAnExampleForEveryCommand) {
                                                            {"audit", "verify"},
                                                            {"audit", "erase"},
                                                            {"ssh-public-keys"},
+                                                           {"import"},
+                                                           {"export"},
                                                            {"doctor", "--config=/x"}};
   for (auto words : kCommands) {
     words.push_back("--help");

@@ -1,0 +1,14 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace roster::cli {
+
+struct Session;
+
+/// `roster import`: reserves identities that files tell of.
+void add_import(CLI::App& app, Session& session);
+
+}  // namespace roster::cli
