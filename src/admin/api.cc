@@ -235,6 +235,12 @@ constexpr Operation kOperations[] = {
      "Everybody's who has or had a uid or gid, in order of it",
      {},
      kIdentityQuery},
+    {"DELETE",
+     "/api/v1/orgs/{org}/identities/{number}",
+     "unreserveIdentity",
+     "Take back what an import reserved and nobody came for",
+     {},
+     {}},
     {"GET", "/api/v1/orgs/{org}/nodes", "listNodes", "Enrolled nodes and how far they are", {}, {}},
     {"DELETE", "/api/v1/orgs/{org}/nodes/{cluster}/{name}", "deleteNode", "Forget a node", {}, {}},
     {"GET", "/api/v1/orgs/{org}/views", "listViews", "Views, built-in ones first", {}, {}},
@@ -527,11 +533,11 @@ Api::Handler Api::handler_of(const Operation& operation) {
       &Api::update_key,        &Api::remove_key,      &Api::list_groups,
       &Api::create_group,      &Api::get_group,       &Api::update_group,
       &Api::delete_group,      &Api::rename_group,    &Api::change_members,
-      &Api::import_identities, &Api::list_identities, &Api::list_nodes,
-      &Api::delete_node,       &Api::list_views,      &Api::get_view,
-      &Api::set_view,          &Api::remove_view,     &Api::fuse_status,
-      &Api::fuse_release,      &Api::list_audit,      &Api::verify_audit,
-      &Api::erase_audit};
+      &Api::import_identities, &Api::list_identities, &Api::unreserve_identity,
+      &Api::list_nodes,        &Api::delete_node,     &Api::list_views,
+      &Api::get_view,          &Api::set_view,        &Api::remove_view,
+      &Api::fuse_status,       &Api::fuse_release,    &Api::list_audit,
+      &Api::verify_audit,      &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
@@ -998,6 +1004,13 @@ std::uint32_t id_of(const json::object& o, std::string_view name, std::uint32_t 
   return *number < 0 || *number > kNobody ? kNobody : static_cast<std::uint32_t>(*number);
 }
 
+Result<std::uint32_t> parse_id(std::string_view what, std::string_view text) {
+  std::uint32_t id = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (problem == std::errc{} && end == text.data() + text.size()) return id;
+  return fail(Code::kInvalidArgument, fmt::format("{} must be a uid or gid", what));
+}
+
 directory::ImportEntry import_entry(const json::object& o, bool is_group) {
   const auto of = [&o](const char* name) {
     return std::string(json::find_string(o, name).value_or(""));
@@ -1076,10 +1089,7 @@ Result<Answer> Api::list_identities(Call& call) {
   ASSIGN_OR_RETURN(const std::size_t limit, page_limit(call));
   std::uint32_t after = 0;
   if (const auto text = call.query.get("after")) {
-    const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), after);
-    if (problem != std::errc{} || end != text->data() + text->size()) {
-      return fail(Code::kInvalidArgument, "after must be a uid or gid");
-    }
+    ASSIGN_OR_RETURN(after, parse_id("after", *text));
   }
   const bool with_members = call.query.get("members") == "true";
   ASSIGN_OR_RETURN(const auto page,
@@ -1101,6 +1111,12 @@ Result<Answer> Api::list_identities(Call& call) {
     }
   }
   return Answer{200, json::object{{"identities", std::move(out)}, {"next", std::move(next)}}};
+}
+
+Result<Answer> Api::unreserve_identity(Call& call) {
+  ASSIGN_OR_RETURN(const std::uint32_t number, parse_id("number", call.param("number")));
+  RETURN_IF_ERROR(directory_.unreserve_identity(call.actor, call.org->n, number));
+  return Answer{204, nullptr};
 }
 
 Result<Answer> Api::list_nodes(Call& call) {

@@ -119,6 +119,7 @@ class Api {
   Result<Answer> change_members(Call& call);
   Result<Answer> import_identities(Call& call);
   Result<Answer> list_identities(Call& call);
+  Result<Answer> unreserve_identity(Call& call);
   Result<std::size_t> add_members(const Call& call, const directory::IdentityRow& row,
                                   json::object& rendered);
   Result<Answer> list_nodes(Call& call);

@@ -446,6 +446,10 @@ TEST_F(ApiTest, IdentitiesAreImportedAndListed) {
         R"({"gids":["1"]})", R"({"groups":{}})"}) {
     EXPECT_EQ(call(admin_, "POST", "/orgs/acme/import", wrong).status, 400) << wrong;
   }
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/identities/2002").status, 204);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/identities/2002").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/identities/2001").status, 409);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/identities/x").status, 400);
   EXPECT_EQ(call(admin_, "POST", "/orgs/other/import", "{}").status, 404);
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme/identities?after=x").status, 400);
 }

@@ -98,6 +98,7 @@ class Importer {
     RETURN_IF_ERROR(pass(true));
     if (flags_.dry_run || (!outcome.clashes.empty() && !flags_.skip_clashes)) return {};
     outcome.applied = true;
+    if (outcome.reserved + outcome.changed == 0) return {};
     outcome.reserved = outcome.changed = outcome.unchanged = 0;
     std::erase_if(order_, [this](std::size_t i) { return clashed_.contains(i); });
     return pass(false);
@@ -380,6 +381,18 @@ void add_import(CLI::App& app, Session& session) {
       "2 wrong usage, 3 the hub cannot be reached.");
   import->callback(
       [flags, &session] { session.local = [flags, &session] { return run(*flags, session); }; });
+  CLI::App* back = app.add_subcommand("unreserve", "take back what an import reserved in error");
+  auto numbers = std::make_shared<std::vector<std::uint32_t>>();
+  back->add_option("ID", *numbers, "uids and gids that nobody came for yet")->required();
+  back->footer("Example: roster unreserve 1005 1006");
+  back->callback([numbers, &session] {
+    session.action = [numbers](Hub& hub) -> Result<void> {
+      for (const std::uint32_t number : *numbers) {
+        RETURN_IF_ERROR(hub.call_org("DELETE", "/identities/" + std::to_string(number)));
+      }
+      return {};
+    };
+  });
 }
 
 }  // namespace roster::cli

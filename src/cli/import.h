@@ -8,7 +8,7 @@ namespace roster::cli {
 
 struct Session;
 
-/// `roster import`: reserves identities that files tell of.
+/// `roster import`: reserves identities that files tell of. `roster unreserve` takes them back.
 void add_import(CLI::App& app, Session& session);
 
 }  // namespace roster::cli

@@ -77,6 +77,7 @@ TEST_F(ProgramTest, HelpHasAnExampleForEveryCommand) {
                                                            {"audit", "erase"},
                                                            {"ssh-public-keys"},
                                                            {"import"},
+                                                           {"unreserve"},
                                                            {"export"},
                                                            {"doctor", "--config=/x"}};
   for (auto words : kCommands) {

@@ -215,6 +215,10 @@ class Directory {
   Result<ImportResult> import_identities(const Actor& actor, OrgN org,
                                          std::span<const ImportEntry> entries,
                                          const ImportMode& mode);
+  /// Takes back what an import reserved and nobody came for: id, name and home are free again.
+  /// kNotFound when there is none, kFailedPrecondition when it is bound, was deleted, or is the
+  /// primary group of people.
+  Result<void> unreserve_identity(const Actor& actor, OrgN org, std::uint32_t number);
   /// Everybody's who has or had a number, those who wait and the deleted included: one page of 1 to
   /// 1,000, in order of number, behind `after`.
   Result<Page<IdentityRow>> list_identities(const Actor& actor, OrgN org, std::uint32_t after,

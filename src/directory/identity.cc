@@ -373,7 +373,7 @@ Result<Identity> fill_identity(Tx& tx, const Rules& rules, IdentityRequest reque
   Identity identity;
   if (waiting) {
     identity = std::move(waiting->identity);
-    RETURN_IF_ERROR(tx.execute(kEmptyReserved, identity.posix.n));
+    RETURN_IF_ERROR(empty_reserved(tx, static_cast<std::int64_t>(identity.posix.n)));
     RETURN_IF_ERROR(check_primary_group(tx, rules, request, identity.posix));
   }
   const std::string imported_home = identity.home;
@@ -476,6 +476,11 @@ Result<void> change_reserved(Tx& tx, std::int64_t n, const ReservedIdentity& res
   RETURN_IF_ERROR(tx.execute(kChangeReserved, n, gid_column(reserved), reserved.home,
                              reserved.shell, reserved.gecos, reserved.client, reserved.external_id,
                              reserved.key));
+  return {};
+}
+
+Result<void> empty_reserved(Tx& tx, std::int64_t n) {
+  RETURN_IF_ERROR(tx.execute(kEmptyReserved, n));
   return {};
 }
 

@@ -95,6 +95,8 @@ Result<std::uint64_t> reserve_identity(store::Tx& tx, OrgN org, const ReservedId
                                        Timestamp now);
 /// Of one that still waits, all but number and name.
 Result<void> change_reserved(store::Tx& tx, std::int64_t n, const ReservedIdentity& reserved);
+/// All that it had is free again; the row is nobody from then on.
+Result<void> empty_reserved(store::Tx& tx, std::int64_t n);
 
 /// New name of an identity; the present one stays taken for it. kAlreadyExists when anybody else
 /// has or had it, kInvalidArgument when it is reserved.

@@ -590,6 +590,33 @@ Result<ImportResult> Directory::import_identities(const Actor& actor, OrgN org,
   return Import(*impl_, actor, org, entries, mode).run();
 }
 
+Result<void> Directory::unreserve_identity(const Actor& actor, OrgN org, std::uint32_t number) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  return impl_->db.write([this, &actor, org, number](Tx& tx) -> Result<void> {
+    ASSIGN_OR_RETURN(const auto known, tx.query_one(kByNumber, read_known, org, number));
+    if (!known) return fail(Code::kNotFound, "nobody has the id " + std::to_string(number));
+    if (known->state != row::kReserved) {
+      return fail(Code::kFailedPrecondition,
+                  "the id " + std::to_string(number) + " is, or was, " + known->name +
+                      "'s; only what waits for its first push can be taken back");
+    }
+    ASSIGN_OR_RETURN(const bool is_primary, is_primary_group(tx, org, number));
+    if (known->kind == row::kGroup && is_primary) {
+      return fail(Code::kFailedPrecondition,
+                  "the group " + known->name + " is the primary group of people");
+    }
+    RETURN_IF_ERROR(empty_reserved(tx, known->n));
+    JournalEntry entry =
+        journal_entry(actor, org, impl_->now(), "identity.unreserve", "identity/" + known->name);
+    Diff diff;
+    diff.set("reserved", json::object{{"name", json::string(known->name)}, {"number", number}},
+             nullptr);
+    entry.diff = diff.text();
+    impl_->journal->add(std::move(entry));
+    return {};
+  });
+}
+
 Result<Page<IdentityRow>> Directory::list_identities(const Actor& actor, OrgN org,
                                                      std::uint32_t after, std::size_t limit) {
   RETURN_IF_ERROR(authorize(actor, org));

@@ -1,9 +1,12 @@
 #include <gmock/gmock.h>
 
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "directory/directory.h"
 #include "directory/testing/fixture.h"
+#include "directory/testing/observed.h"
 
 namespace roster::directory {
 namespace {
@@ -175,6 +178,32 @@ TEST_P(ImportTest, TheSameAgainIsNoChangeAndACorrectionIsOne) {
   EXPECT_TRUE(again.clashes.empty());
 }
 
+TEST_P(ImportTest, WhatNobodyCameForCanBeTakenBack) {
+  Site site(GetParam());
+  ImportEntry dora = person("dora", 2001, "dora");
+  dora.home = "/home/dora";
+  dora.gid = 2500;
+  site.import({dora, person("emil", 2002, "emil"), group("lab", 2500)});
+  const auto take_back = [&site](std::uint32_t number) {
+    const auto done =
+        site.world.directory->unreserve_identity(site.world.operator_, site.world.acme, number);
+    return done ? std::string() : std::string(code_name(done.error().code));
+  };
+  EXPECT_EQ(take_back(2500), "failed_precondition") << "dora's primary group";
+  EXPECT_EQ(take_back(2001), "");
+  EXPECT_EQ(take_back(2001), "not_found");
+  EXPECT_EQ(take_back(2500), "");
+  EXPECT_EQ(must(site.push(site.world.okta, "emil")).posix->number, 2002U);
+  EXPECT_EQ(take_back(2002), "failed_precondition") << "bound";
+  // As if it had never been: the same person with the right id, name and home.
+  dora.number = dora.gid = 2003;
+  EXPECT_EQ(site.import({dora}).reserved, 1U);
+  const User came = must(site.push(site.world.okta, "dora"));
+  EXPECT_EQ(came.posix->number, 2003U);
+  EXPECT_EQ(came.home, "/home/dora");
+  must(site.world.directory->verify_audit(site.world.acme));
+}
+
 TEST_P(ImportTest, EveryClashNamesBoth) {
   Site site(GetParam());
   const User zed = site.world.add_user("zed");  // uid 10000
@@ -325,6 +354,41 @@ TEST_P(ImportTest, HundredsAreWrittenAuditedAndListed) {
   EXPECT_EQ(all[4].posix.state, IdentityState::kReserved);
   EXPECT_EQ(all[4].resource, "u4@example.org");
   EXPECT_EQ(all[249].posix.number, 2249U);
+}
+
+// The list was judged, and then somebody took one of its ids before it was written.
+TEST(ImportRaceTest, AClashThatAppearsMeanwhileEndsTheImportBehindThoseBeforeIt) {
+  for (const bool skip : {false, true}) {
+    store::testing::TestDatabase database(store::Engine::kSqlite);
+    std::function<void()> before_write;
+    testing::Observer observer;
+    observer.write = [&before_write](store::Urgency) {
+      if (auto once = std::exchange(before_write, nullptr)) once();
+    };
+    testing::ObservedDatabase observed(*database, observer);
+    auto directory = must(Directory::open(observed));
+    Actor admin;
+    admin.name = "operator";
+    const OrgN org = must(directory->create_org(admin, "acme")).n;
+    std::vector<ImportEntry> list;
+    for (std::uint32_t i = 0; i < 150; ++i) {
+      list.push_back(person("u" + std::to_string(i), 10100 + i));
+    }
+    before_write = [&] {
+      const ImportEntry thief = person("thief", 10120);
+      EXPECT_EQ(must(directory->import_identities(admin, org, {&thief, 1}, {})).reserved, 1U);
+    };
+    const ImportResult result =
+        must(directory->import_identities(admin, org, list, {.skip_clashes = skip}));
+    ASSERT_EQ(result.clashes.size(), 1U);
+    EXPECT_EQ(result.clashes[0].entry, 20U);
+    EXPECT_EQ(result.clashes[0].owner->name, "thief");
+    EXPECT_EQ(result.reserved, skip ? 149U : 20U);
+    EXPECT_EQ(result.skipped, 1U);
+    EXPECT_EQ(must(directory->list_identities(admin, org, 0, 1000)).items.size(),
+              result.reserved + 1);
+    must(directory->verify_audit(org));
+  }
 }
 
 // People who came while the organization gave out no identities take theirs as well.

@@ -125,6 +125,8 @@ class Everything {
     EXPECT_EQ(import(carol).changed, 1U);
     EXPECT_FALSE(import({.name = "carol", .number = 20002, .gid = 20001}).clashes.empty());
     must(directory_.list_identities(operator_, org_, 0, 10));
+    import({.name = "nobody-came", .number = 20003, .gid = 20003});
+    must(directory_.unreserve_identity(operator_, org_, 20003));
     EXPECT_EQ(must(directory_.create_user(okta_, org_, user_named("carol.c"))).posix->gid, 20000U);
   }
 

@@ -203,6 +203,18 @@ def clashes_are_told_with_both_owners(site):
     check(set(site.identities()) - set(before) == {"good", "ida"}, "and only they")
 
 
+def errors_can_be_taken_back(site):
+    wrong = site.write("wrong.csv", "login,uid\nmia,2100\n")
+    right = site.write("right.csv", "login,uid\nmia,2101\n")
+    site.import_("--format", "csv", wrong)
+    site.import_("--format", "csv", right, status=1)
+    site.roster("unreserve", "2100")
+    site.import_("--format", "csv", right)
+    check(site.identities()["mia"]["uid"] == "2101", "a wrong id is taken back")
+    refused = site.roster("unreserve", "1001", check=False)
+    check(refused.returncode == 1 and "alice" in refused.stderr, "but nobody's who has come")
+
+
 def hostile_files_are_refused(site):
     before = site.identities()
     for name, fmt, text, sentence in (
@@ -316,6 +328,7 @@ def main():
     with Site() as site:
         pushes_bind_what_was_imported(site)
         clashes_are_told_with_both_owners(site)
+        errors_can_be_taken_back(site)
         hostile_files_are_refused(site)
         exports_come_back(site)
         interrupted_imports_go_on(site)
