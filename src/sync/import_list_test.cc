@@ -151,8 +151,8 @@ TEST(LdifTest, RefusesWhatIsNone) {
 
 TEST(LdifTest, LinesComeBack) {
   for (const std::string& value : {std::string("alice"), std::string(" x"), std::string(":x"),
-                                  std::string("<x"), std::string("x "), std::string("Ä"),
-                                  std::string(300, 'y'), std::string(200, '\n'), std::string()}) {
+                                   std::string("<x"), std::string("x "), std::string("Ä"),
+                                   std::string(300, 'y'), std::string(200, '\n'), std::string()}) {
     const std::string text = "dn: x\n" + ldif_line("cn", value);
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = text.find('\n', at);

@@ -13,32 +13,32 @@ namespace roster::sync::testing {
 struct Gathered {
   std::map<std::string, reconcile::Group> groups;
   std::map<std::string, reconcile::Person> people;
-  std::map<std::string, std::string> kept;         // key and sentence
+  std::map<std::string, std::string> kept;  // key and sentence
   std::map<std::string, std::string> kept_groups;
   std::vector<reconcile::Problem> warnings;
 
   Intake intake() {
-    return {.group =
-                [this](reconcile::Group group) {
-                  CHECK(people.empty() && kept.empty());
-                  const std::string key = group.key;
-                  CHECK(groups.emplace(key, std::move(group)).second);
-                },
-            .person =
-                [this](reconcile::Person person) {
-                  const std::string key = person.key;
-                  CHECK(people.emplace(key, std::move(person)).second);
-                },
-            .keep =
-                [this](std::string key, reconcile::Problem why) {
-                  CHECK(kept.emplace(std::move(key), why.subject + ": " + why.sentence).second);
-                },
-            .keep_group =
-                [this](std::string key, reconcile::Problem why) {
-                  CHECK(kept_groups.emplace(std::move(key), why.subject + ": " + why.sentence)
-                            .second);
-                },
-            .warn = [this](reconcile::Problem problem) { warnings.push_back(std::move(problem)); }};
+    return {
+        .group =
+            [this](reconcile::Group group) {
+              CHECK(people.empty() && kept.empty());
+              const std::string key = group.key;
+              CHECK(groups.emplace(key, std::move(group)).second);
+            },
+        .person =
+            [this](reconcile::Person person) {
+              const std::string key = person.key;
+              CHECK(people.emplace(key, std::move(person)).second);
+            },
+        .keep =
+            [this](std::string key, reconcile::Problem why) {
+              CHECK(kept.emplace(std::move(key), why.subject + ": " + why.sentence).second);
+            },
+        .keep_group =
+            [this](std::string key, reconcile::Problem why) {
+              CHECK(kept_groups.emplace(std::move(key), why.subject + ": " + why.sentence).second);
+            },
+        .warn = [this](reconcile::Problem problem) { warnings.push_back(std::move(problem)); }};
   }
 
   /// All warnings as one text.
