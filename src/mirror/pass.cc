@@ -216,26 +216,26 @@ class Pass {
   void lock_out() {
     Lockout lockout = lock_denied(settings_, options_.local);
     for (std::string& problem : lockout.problems) result_.notes.push_back(std::move(problem));
-    if (lockout.maps.empty()) return;
-    std::string note = "the deny file took effect on the maps that were there:";
-    for (const Map map : lockout.maps) note.append(" ").append(map_name(map));
-    result_.notes.push_back(std::move(note));
-    before_ = PassState::load(settings_.state_file);
-    follow_files();
+    if (!lockout.maps.empty()) {
+      std::string note = "the deny file took effect on the maps that were there:";
+      for (const Map map : lockout.maps) note.append(" ").append(map_name(map));
+      result_.notes.push_back(std::move(note));
+      before_ = PassState::load(settings_.state_file);
+    }
+    // Also for a lockout that a target did not take when it was made.
+    keep_targets();
   }
 
-  /// Only targets that a pass has filled: what is in the files was judged then.
-  void follow_files() {
+  /// What was published goes on being so, although the server is not asked, or does not answer.
+  /// Only files that a pass has judged, or locked since, and only targets that a pass has filled:
+  /// what somebody else wrote is not shown to other readers.
+  void keep_targets() {
+    if (before_.files != stamps_of_files(settings_)) return;
     for (Target* target : options_.targets) {
       if (mark_of(*target).empty()) continue;
       auto followed = target->follow_files(settings_);
       if (!followed) result_.targets[std::string(target->name())] = followed.error().message;
     }
-  }
-
-  /// What was published goes on being so, although the server does not answer.
-  void keep_targets() {
-    if (before_.files == stamps_of_files(settings_)) follow_files();
   }
 
   std::string mark_of(const Target& target) const {
@@ -425,11 +425,9 @@ class Pass {
         continue;
       }
       auto mark = target->publish(settings_, roll_);
-      if (mark) {
-        state.targets[std::string(target->name())] = std::move(*mark);
-      } else {
-        problem = mark.error().message;
-      }
+      // What it could not take of a lockout before, it has now.
+      problem = mark ? std::string() : mark.error().message;
+      if (mark) state.targets[std::string(target->name())] = std::move(*mark);
     }
   }
 

@@ -130,11 +130,13 @@ class FakeTarget final : public Target {
   }
   Result<void> follow_files(const Settings&) override {
     ++followed;
+    if (std::exchange(refuses, false)) return fail(Code::kInternal, "somebody was faster");
     return {};
   }
   std::size_t people = 0;
   int confirmed = 0;
-  int followed = 0;
+  std::atomic<int> followed = 0;
+  bool refuses = false;  // to follow, once
 
  private:
   int given_ = 0;
@@ -760,7 +762,9 @@ TEST_F(MirrorTest, ALockoutWaitsForNoServer) {
   ASSERT_TRUE(run({.targets = {&target}}, lines).ok());
   const std::string passwd = map("passwd");
   bool down = true;
-  scim_.set_intercept([&down](const http::Request&) -> std::optional<http::Response> {
+  int followed_first = -1;  // before the server was asked
+  scim_.set_intercept([&](const http::Request&) -> std::optional<http::Response> {
+    if (followed_first < 0) followed_first = target.followed;
     if (!down) return std::nullopt;
     http::Response response = json_list("{}");
     response.status = 503;
@@ -782,7 +786,7 @@ TEST_F(MirrorTest, ALockoutWaitsForNoServer) {
   for (const Map each : kAllMaps) {
     EXPECT_THAT(verify_map(*settings, each, "/nonexistent"), IsEmpty()) << "the indexes fit";
   }
-  EXPECT_GE(target.followed, 1);
+  EXPECT_EQ(followed_first, 1);
   const std::uint64_t inode_before = inode("passwd.cache");
   EXPECT_FALSE(run(denying, lines).ok());
   EXPECT_EQ(inode("passwd.cache"), inode_before) << "it is done once";
@@ -805,6 +809,47 @@ TEST_F(MirrorTest, ALockoutWaitsForNoServer) {
   down = false;
   EXPECT_TRUE(run({}, lines).ok());
   EXPECT_EQ(map("passwd"), passwd);
+}
+
+TEST_F(MirrorTest, ATargetTriesALockoutAgainBeforeTheServerIsAsked) {
+  FakeTarget target;
+  ASSERT_TRUE(run({.targets = {&target}}).ok());
+  int followed_first = -1;
+  scim_.set_intercept([&](const http::Request&) -> std::optional<http::Response> {
+    if (followed_first < 0) followed_first = target.followed;
+    return std::nullopt;
+  });
+  const PassOptions denying{.local = {.denied_names = {"alice"}}, .targets = {&target}};
+  target.refuses = true;
+  stopped_ = true;
+  EXPECT_EQ(run(denying).targets.at("fake"), "somebody was faster");
+  EXPECT_THAT(map("passwd"), HasSubstr("nologin"));
+  stopped_ = false;
+  const int followed = target.followed;
+  target.refuses = true;
+  const PassResult result = run(denying);
+  EXPECT_EQ(followed_first, followed + 1) << "although no file is new";
+  EXPECT_TRUE(result.ok()) << "what it took later counts: " << result.to_json(now_);
+}
+
+// A lockout makes files of somebody else no files of ours.
+TEST_F(MirrorTest, NoTargetFollowsFilesThatNoPassHasJudged) {
+  FakeTarget target;
+  ASSERT_TRUE(run({.targets = {&target}}).ok());
+  ASSERT_TRUE(write_file_atomic(directory_ / "passwd.cache",
+                                "alice:x:20001:30000::/mnt/home/alice:/bin/bash\n"
+                                "mallory:x:20009:30000::/:/bin/bash\n",
+                                0644));
+  stopped_ = true;
+  const PassOptions denying{.local = {.denied_names = {"alice"}}, .targets = {&target}};
+  for (int i = 0; i < 2; ++i) {
+    run(denying);
+    EXPECT_THAT(map("passwd"), HasSubstr("alice:x:20001:30000::/mnt/home/alice:/usr/sbin/nolog"));
+    EXPECT_EQ(target.followed, 0);
+  }
+  stopped_ = false;
+  EXPECT_TRUE(run(denying).ok());
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("mallory")));
 }
 
 TEST_F(MirrorTest, ALockoutCountsForAMapOfGroupsAlone) {
