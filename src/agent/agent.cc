@@ -277,13 +277,19 @@ Result<MirrorPass> sync_mirror(const Config& config, const MirrorOptions& option
   Metrics metrics;
   const auto result = mirror_once(config, options, metrics, clock);
   // Also when it could not begin: what monitoring read last may have been good.
-  if (!metrics_file.empty()) {
-    RETURN_IF_ERROR(write_file_atomic(metrics_file, metrics.render(), 0644));
-  }
+  if (!result) mirror::record_failure(metrics);
+  Result<void> written;
+  if (!metrics_file.empty()) written = write_file_atomic(metrics_file, metrics.render(), 0644);
+  if (!written) log::warn("cannot write the metrics", {{"error", written.error().message}});
   if (!result) return std::unexpected(result.error());
-  return MirrorPass{.text = result->to_text(),
-                    .json = result->to_json(clock()) + "\n",
-                    .status = result->ok() ? kExitOk : exit_status(failure_of(*result))};
+  MirrorPass pass{.text = result->to_text(), .json = result->to_json(clock()) + "\n"};
+  // What the pass itself has to say comes first.
+  if (!result->ok()) {
+    pass.status = exit_status(failure_of(*result));
+  } else if (!written) {
+    pass.status = exit_status(written.error());
+  }
+  return pass;
 }
 
 Result<void> sync_once(const Config& config, Clock clock, RandomBytes random) {

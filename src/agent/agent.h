@@ -29,7 +29,7 @@ Result<void> run_mirror(const Config& config, const MirrorOptions& options, Cloc
 struct MirrorPass {
   std::string text;  // for people
   std::string json;
-  int status;  // exit status
+  int status = 0;  // exit status
 };
 /// One such pass without a running agent. `metrics_file`: Prometheus text, unless empty.
 Result<MirrorPass> sync_mirror(const Config& config, const MirrorOptions& options,

@@ -14,7 +14,6 @@
 #include "feed/messages.h"
 #include "mirror/files.h"
 #include "mirror/lock.h"
-#include "mirror/lockout.h"
 #include "mirror/pass_state.h"
 #include "posix/flatten.h"
 #include "posix/node.h"
@@ -28,6 +27,7 @@ using mirror::Roll;
 using mirror::Settings;
 using mirror::Team;
 using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 constexpr std::size_t kConfBytesMax = 1 << 20;
 /// What the images of such a cache are labelled with.
@@ -237,7 +237,10 @@ void MirrorFeeder::stop() {
   if (secrets_) secrets_->interrupt();
 }
 
-void MirrorFeeder::denials_changed() { interrupt_.raise(); }
+void MirrorFeeder::denials_changed() {
+  denied_ = true;
+  interrupt_.raise();
+}
 
 Result<void> MirrorFeeder::open_secrets() {
   if (std::ranges::find(options_.publish, kKubernetes) == options_.publish.end()) return {};
@@ -249,31 +252,38 @@ Result<void> MirrorFeeder::open_secrets() {
 }
 
 Result<void> MirrorFeeder::resume() {
-  RETURN_IF_ERROR(read_mirror_settings(options_));
+  ASSIGN_OR_RETURN(settings_, read_mirror_settings(options_));
   RETURN_IF_ERROR(open_secrets());
   return cache_target_ ? cache_.open(kOrg, kView) : Result<void>();
 }
 
 Result<mirror::PassResult> MirrorFeeder::pass() {
-  // Read each time: what an operator changed counts at the next pass.
-  ASSIGN_OR_RETURN(const Settings settings, read_mirror_settings(options_));
+  CHECK(settings_.has_value());
+  mirror::PassOptions options = options_.pass;
+  // Read each time: what an operator changed counts at the next pass. What cannot be read does not
+  // open what the deny file closes: the maps are where they were.
+  if (auto read = read_mirror_settings(options_)) {
+    settings_ = std::move(*read);
+  } else {
+    options.obstacle = std::move(read).error();
+  }
+  const Settings& settings = *settings_;
   ASSIGN_OR_RETURN(const mirror::PassLock lock,
                    on_this_node(mirror::PassLock::take(settings.lock_file)));
   LocalRulesReader rules(config_.local);
   rules.refresh(true);
-  if (!rules.known()) {
-    // What is known of the deny file counts all the same.
-    mirror::lock_denied(settings, rules.rules());
-    return fail(Code::kFailedPrecondition,
-                "not all local files could be read: " + rules.problems().front(), kLocal);
+  if (!rules.known() && !options.obstacle) {
+    options.obstacle = {Code::kFailedPrecondition,
+                        "not all local files could be read: " + rules.problems().front(), kLocal};
   }
-  mirror::PassOptions options = options_.pass;
   options.local = rules.rules();
   if (cache_target_) options.targets.push_back(cache_target_.get());
   if (secrets_) options.targets.push_back(secrets_.get());
   options.interrupt = &interrupt_;
   mirror::PassResult result = mirror::run_pass(
       settings, options, [this](milliseconds time) { return interrupt_.wait_for(time); }, clock_);
+  // Cut short: the next one has more to tell.
+  if (result.error && interrupt_.raised()) return result;
   result.record(metrics_, clock_());
   // What was refused may hold addresses: for the owner and the group.
   const std::string report = result.to_json(clock_()) + "\n";
@@ -310,15 +320,23 @@ void MirrorFeeder::tell_left_out(const Error& error) {
 }
 
 void MirrorFeeder::run(const std::function<void()>& between) {
+  bool denied = true;              // and perhaps not locked yet
+  auto due = steady_clock::now();  // what is left out from then on is a pass, not a second try
   while (true) {
     interrupt_.lower();
     if (stopped_) return;
+    denied = denied_.exchange(false) || denied;
     const auto result = pass();
     if (stopped_) return;
     // Cut short for those who are denied now.
     if (result && result->error && interrupt_.raised()) continue;
     if (!result) mirror::record_failure(metrics_);
-    if (!result && result.error().code == Code::kAlreadyExists) {
+    const auto now = steady_clock::now();
+    const bool left_out = !result && result.error().code == Code::kAlreadyExists;
+    denied = denied && left_out;
+    if (left_out && now < due) {
+      log::warn("a lockout waits for the lock", {{"reason", result.error().message}});
+    } else if (left_out) {
       tell_left_out(result.error());
     } else {
       left_out_ = 0;
@@ -326,12 +344,14 @@ void MirrorFeeder::run(const std::function<void()>& between) {
       if (!result) failed.error = result.error();
       tell_of(result ? *result : failed);
     }
+    if (!left_out || now >= due) due = now + options_.interval;
     metrics_
         .gauge("roster_mirror_passes_left_out",
                "Passes in a row for which another process held the lock")
         .set(left_out_);
     between();
-    interrupt_.wait_for(options_.interval);
+    const auto rest = std::chrono::ceil<milliseconds>(due - now);
+    interrupt_.wait_for(denied ? std::min(rest, options_.lockout_retry) : rest);
   }
 }
 
@@ -346,7 +366,6 @@ Result<mirror::PassResult> mirror_once(const Config& config, const MirrorOptions
   RETURN_IF_ERROR(feeder.resume());
   const auto mended = cache.mend();  // also without the server
   auto result = feeder.pass();
-  if (!result) mirror::record_failure(metrics);
   if (result && result->ok() && !mended) return std::unexpected(mended.error());
   return result;
 }

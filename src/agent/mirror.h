@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,10 +28,12 @@ namespace roster::agent {
 struct MirrorOptions {
   std::filesystem::path conf;
   std::chrono::milliseconds interval{60'000};  // between the ends and the begins of passes
-  std::vector<std::string> publish;            // besides the files: "cache", "kubernetes"
-  kubernetes::PublisherOptions secrets{};      // how "kubernetes" is reached
-  mirror::PassOptions pass;                    // local rules and targets are filled in
-  std::string maps;                            // only these, comma between them; empty: the file's
+  /// How soon a lockout is tried again while another process has the lock.
+  std::chrono::milliseconds lockout_retry{5'000};
+  std::vector<std::string> publish;        // besides the files: "cache", "kubernetes"
+  kubernetes::PublisherOptions secrets{};  // how "kubernetes" is reached
+  mirror::PassOptions pass;                // local rules and targets are filled in
+  std::string maps;                        // only these, comma between them; empty: the file's
 };
 
 /// Reads the configuration and does what `publish` asks for. kInvalidArgument for what is wrong
@@ -56,7 +59,9 @@ class MirrorFeeder final : public Feeder {
   void stop() override;
   void denials_changed() override;
 
-  /// One pass under the lock of nsscache. kAlreadyExists (kLocal) while another one runs.
+  /// One pass under the lock of nsscache. kAlreadyExists (kLocal) while another one runs. What else
+  /// keeps it from asking the server does not keep it from locking whom this node denies, once
+  /// resume() has read the configuration.
   Result<mirror::PassResult> pass();
 
  private:
@@ -72,7 +77,9 @@ class MirrorFeeder final : public Feeder {
   const Clock clock_;
   std::atomic<bool> stopped_{false};
   scim_client::Interrupt interrupt_;  // stopped, or a pass is due at once
+  std::atomic<bool> denied_{false};   // whom the deny file names now is to be locked
   unsigned left_out_ = 0;             // passes, one after the other, because somebody had the lock
+  std::optional<mirror::Settings> settings_;  // as they could be read last
   std::unique_ptr<mirror::Target> cache_target_;
   std::mutex mutex_;                           // for who stops
   std::unique_ptr<KubernetesTarget> secrets_;  // set by resume()

@@ -2,15 +2,21 @@
 
 #include "agent/mirror.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <condition_variable>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <thread>
 
 #include "agent/agent.h"
@@ -39,15 +45,50 @@ using ::testing::Not;
 constexpr const char* kKeyText =
     "\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a@b\"";
 
-/// Until it holds, or for ten seconds.
-bool soon(const std::function<bool()>& holds) {
-  const auto until = steady_clock::now() + std::chrono::seconds(10);
-  while (!holds()) {
-    if (steady_clock::now() > until) return false;
-    std::this_thread::yield();
+/// A process that takes a lock when it is told to, and ends with this one at the latest. To be made
+/// before there are threads.
+class LockHolder {
+ public:
+  LockHolder() {
+    CHECK(::pipe2(asked_, O_CLOEXEC) == 0 && ::pipe2(answers_, O_CLOEXEC) == 0);
+    pid_ = ::fork();
+    CHECK(pid_ >= 0);
+    if (pid_ > 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::close(asked_[1]);  // so that its end is seen here
+    std::array<char, PATH_MAX> path{};
+    if (::read(asked_[0], path.data(), path.size() - 1) <= 0) ::_exit(0);
+    const auto lock = mirror::PassLock::take(path.data());
+    [[maybe_unused]] const ssize_t told = ::write(answers_[1], lock ? "y" : "n", 1);
+    [[maybe_unused]] const ssize_t end = ::read(asked_[0], path.data(), 1);
+    ::_exit(0);
   }
-  return true;
-}
+  ~LockHolder() {
+    end();
+    for (const int fd : {asked_[0], asked_[1], answers_[0], answers_[1]}) ::close(fd);
+  }
+  LockHolder(const LockHolder&) = delete;
+  LockHolder& operator=(const LockHolder&) = delete;
+
+  pid_t pid() const { return pid_; }
+  /// False when it is not to be had.
+  bool take(const std::filesystem::path& path) {
+    const std::string text = path.string();
+    char answer = 0;
+    return ::write(asked_[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+           ::read(answers_[0], &answer, 1) == 1 && answer == 'y';
+  }
+  void end() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(std::exchange(pid_, 0), nullptr, 0);
+  }
+
+ private:
+  int asked_[2] = {-1, -1};
+  int answers_[2] = {-1, -1};
+  pid_t pid_ = 0;
+};
 
 class MirrorFeederTest : public ::testing::Test {
  protected:
@@ -85,10 +126,8 @@ class MirrorFeederTest : public ::testing::Test {
     scim_.set_groups({group("eng", 30001, {"alice", "bob"})});
   }
   ~MirrorFeederTest() override {
-    hang_ = false;
+    answer();
     stop();
-    if (holder_ > 0) ::kill(holder_, SIGKILL);
-    if (holder_ > 0) ::waitpid(holder_, nullptr, 0);
     std::filesystem::remove_all(root_);
   }
 
@@ -106,9 +145,26 @@ class MirrorFeederTest : public ::testing::Test {
     hang_ = true;
     scim_.set_intercept([this](const http::Request&) -> std::optional<http::Response> {
       ++hanging_;
-      while (hang_) std::this_thread::yield();
+      happened_.notify_all();
+      hang_.wait(true);
       return std::nullopt;
     });
+  }
+  void answer() {
+    hang_ = false;
+    hang_.notify_all();
+  }
+
+  /// Until it holds, or for ten seconds. It is looked at when a pass ends or the server is asked,
+  /// and often, for what tells nobody.
+  bool soon(const std::function<bool()>& holds) {
+    const auto until = steady_clock::now() + std::chrono::seconds(10);
+    std::unique_lock lock(mutex_);
+    while (!holds()) {
+      if (steady_clock::now() > until) return false;
+      happened_.wait_for(lock, milliseconds(2));
+    }
+    return true;
   }
 
   void start() {
@@ -116,7 +172,12 @@ class MirrorFeederTest : public ::testing::Test {
     feeder_ =
         std::make_unique<MirrorFeeder>(config_, options_, *cache_, board_, metrics_, system_now);
     ASSERT_TRUE(feeder_->resume());
-    thread_ = std::thread([this] { feeder_->run([this] { ++passes_; }); });
+    thread_ = std::thread([this] {
+      feeder_->run([this] {
+        ++passes_;
+        happened_.notify_all();
+      });
+    });
   }
   void stop() {
     if (feeder_) feeder_->stop();
@@ -132,23 +193,7 @@ class MirrorFeederTest : public ::testing::Test {
     return told == nullptr ? "" : std::string(json::find_string(*told, "message").value_or(""));
   }
 
-  /// Another process takes the lock, until it is killed.
-  void hold_lock() {
-    int ready[2];
-    ASSERT_EQ(::pipe(ready), 0);
-    holder_ = ::fork();
-    if (holder_ == 0) {
-      const auto lock = mirror::PassLock::take(lock_file());
-      [[maybe_unused]] const ssize_t written = ::write(ready[1], lock ? "y" : "n", 1);
-      while (true) ::pause();
-    }
-    char answer = 0;
-    ASSERT_EQ(::read(ready[0], &answer, 1), 1);
-    ASSERT_EQ(answer, 'y');
-    ::close(ready[0]);
-    ::close(ready[1]);
-  }
-
+  LockHolder holder_;
   FakeScim scim_;
   std::filesystem::path root_;
   Config config_;
@@ -159,7 +204,8 @@ class MirrorFeederTest : public ::testing::Test {
   std::atomic<bool> hang_{false};
   std::atomic<int> hanging_{0};
   std::atomic<int> passes_{0};
-  pid_t holder_ = 0;
+  std::mutex mutex_;
+  std::condition_variable happened_;
   std::unique_ptr<NodeCache> cache_;
   std::unique_ptr<MirrorFeeder> feeder_;
   std::thread thread_;
@@ -171,7 +217,7 @@ TEST_F(MirrorFeederTest, AStopWaitsForNoServer) {
   ASSERT_TRUE(soon([this] { return hanging_ > 0; }));
   const auto begin = steady_clock::now();
   stop();
-  EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(2)) << "scim_timeout is 60";
+  EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(10)) << "scim_timeout is 60";
 }
 
 // A deny file that changes is no matter of the interval, nor of a server that hangs.
@@ -188,20 +234,65 @@ TEST_F(MirrorFeederTest, ALockoutWaitsForNeitherServerNorInterval) {
   write("deny", "alice\n20002\n");
   feeder_->denials_changed();
   EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:\n"; })) << map("group");
+  ASSERT_TRUE(soon([this] { return hanging_ == 2; }));
   EXPECT_EQ(phase(), "following") << "a pass that is begun anew is none that failed";
-  hang_ = false;
+  EXPECT_THAT(metrics_.render(), HasSubstr("roster_mirror_ok 1\n"));
+  EXPECT_THAT(*read_file(root_ / "roster-mirror-report.json", 1 << 20), HasSubstr(R"("ok":true)"));
+  answer();
   ASSERT_TRUE(soon([this] { return passes_ == 2; }));
   write("deny", "");
   feeder_->denials_changed();
   EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:alice,bob\n"; })) << map("group");
 }
 
+// Nobody who asks for a lockout thinks of the interval; and second tries are no passes left out.
+TEST_F(MirrorFeederTest, ALockoutThatMeetsALockIsTriedAgainSoon) {
+  options_.lockout_retry = milliseconds(10);
+  start();
+  ASSERT_TRUE(soon([this] { return passes_ == 1; }));
+  ASSERT_TRUE(holder_.take(lock_file()));
+  write("deny", "alice\n");
+  feeder_->denials_changed();
+  ASSERT_TRUE(soon([this] { return passes_ > 5; }));
+  EXPECT_THAT(metrics_.render(), HasSubstr("roster_mirror_ok 0\n"));
+  EXPECT_THAT(metrics_.render(), HasSubstr("roster_mirror_passes_left_out 0\n"));
+  EXPECT_EQ(phase(), "following");
+  holder_.end();
+  EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:bob\n"; })) << map("group");
+}
+
+TEST_F(MirrorFeederTest, ALockoutNeedsNoGoodConfiguration) {
+  start();
+  ASSERT_TRUE(soon([this] { return passes_ == 1; }));
+  write("nsscache.conf", "[DEFAULT]\nsource = ldap\n");
+  write("deny", "alice\n");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return map("group") == "eng:x:30001:bob\n"; })) << map("group");
+  EXPECT_TRUE(soon([this] { return phase() == "refused"; }));
+  EXPECT_THAT(error(), HasSubstr("nsscache.conf"));
+}
+
+TEST_F(MirrorFeederTest, APassThatCannotBeginIsNoOldSuccess) {
+  const std::filesystem::path metrics = root_ / "metrics";
+  ASSERT_TRUE(sync_mirror(config_, options_, metrics, system_now));
+  EXPECT_THAT(*read_file(metrics, 1 << 20), HasSubstr("roster_mirror_ok 1\n"));
+  const auto unwritten = sync_mirror(config_, options_, root_ / "none" / "metrics", system_now);
+  ASSERT_TRUE(unwritten);
+  EXPECT_EQ(unwritten->status, kExitFailed) << "somebody waits for them";
+  std::filesystem::remove(options_.conf);
+  ASSERT_FALSE(sync_mirror(config_, options_, metrics, system_now));
+  EXPECT_THAT(*read_file(metrics, 1 << 20), HasSubstr("roster_mirror_ok 0\n"));
+  const auto both = sync_mirror(config_, options_, root_ / "none" / "metrics", system_now);
+  ASSERT_FALSE(both);
+  EXPECT_THAT(both.error().message, HasSubstr("nsscache.conf")) << "the cause, not the messenger";
+}
+
 TEST_F(MirrorFeederTest, ALockThatIsNeverFreeIsTold) {
-  hold_lock();
+  ASSERT_TRUE(holder_.take(lock_file()));
   const auto pass = sync_mirror(config_, options_, root_ / "metrics", system_now);
   ASSERT_FALSE(pass);
   EXPECT_THAT(pass.error().message,
-              AllOf(HasSubstr("pid " + std::to_string(holder_) + " (roster_agent_te"),
+              AllOf(HasSubstr("pid " + std::to_string(holder_.pid()) + " (roster_agent_te"),
                     HasSubstr(", since 20"), HasSubstr(lock_file().string())));
   EXPECT_EQ(exit_status(pass.error()), kExitFailed);
   EXPECT_THAT(*read_file(root_ / "metrics", 1 << 20), HasSubstr("roster_mirror_ok 0\n"));
@@ -210,14 +301,13 @@ TEST_F(MirrorFeederTest, ALockThatIsNeverFreeIsTold) {
   start();
   ASSERT_TRUE(soon([this] { return phase() == "refused"; }));
   EXPECT_GE(passes_, 2);
-  EXPECT_THAT(error(), AllOf(HasSubstr("pid " + std::to_string(holder_)), HasSubstr("since 20"),
-                             HasSubstr("passes are left out")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("pid " + std::to_string(holder_.pid())),
+                             HasSubstr("since 20"), HasSubstr("passes are left out")));
   EXPECT_EQ(status().at("mirror").at("ok"), false);
   EXPECT_EQ(json::view(status().at("error").at("code").get_string()), kLocal);
   EXPECT_THAT(metrics_.render(), HasSubstr("roster_mirror_ok 0\n"));
   EXPECT_THAT(metrics_.render(), Not(HasSubstr("roster_mirror_passes_left_out 0\n")));
-  ::kill(holder_, SIGKILL);
-  ::waitpid(std::exchange(holder_, 0), nullptr, 0);
+  holder_.end();
   EXPECT_TRUE(soon([this] { return phase() == "following"; }));
   EXPECT_TRUE(
       soon([this] { return metrics_.render().contains("roster_mirror_passes_left_out 0\n"); }));
@@ -234,7 +324,7 @@ class MirrorSecretsTest : public MirrorFeederTest {
     api_.write_token("t");
   }
   ~MirrorSecretsTest() override {
-    hang_ = false;
+    answer();
     stop();
   }
   std::string secret(const std::string& map) const {
@@ -288,7 +378,7 @@ TEST_F(MirrorSecretsTest, SecretsFollowALockoutAndAreMendedWithoutTheServer) {
   feeder_->denials_changed();
   EXPECT_TRUE(soon([this] { return secret("group") == "eng:x:30001:bob\n"; })) << secret("group");
   EXPECT_TRUE(soon([this] { return secret("sshkey").starts_with("alice:\nbob:["); }));
-  hang_ = false;
+  answer();
   scim_.set_intercept([](const http::Request&) -> std::optional<http::Response> {
     http::Response gone = mirror::testing::json_list("{}");
     gone.status = 403;
@@ -298,6 +388,20 @@ TEST_F(MirrorSecretsTest, SecretsFollowALockoutAndAreMendedWithoutTheServer) {
   api_.remove("slurm-nsscache-passwd");
   steady_ms_ += 61'000;
   EXPECT_TRUE(soon([this] { return secret("passwd") == map("passwd"); })) << secret("passwd");
+}
+
+// What the node's files do not say keeps nobody in who is denied.
+TEST_F(MirrorSecretsTest, SecretsFollowALockoutAlthoughLocalFilesCannotBeRead) {
+  start();
+  ASSERT_TRUE(passes(1));
+  std::filesystem::create_directory(root_ / "subuid");
+  write("deny", "alice\n");
+  feeder_->denials_changed();
+  EXPECT_TRUE(soon([this] { return secret("group") == "eng:x:30001:bob\n"; })) << secret("group");
+  EXPECT_EQ(secret("passwd"), map("passwd"));
+  EXPECT_TRUE(soon([this] { return phase() == "refused"; }));
+  EXPECT_THAT(error(), HasSubstr("not all local files could be read"));
+  EXPECT_EQ(json::view(status().at("error").at("code").get_string()), kLocal);
 }
 
 TEST_F(MirrorSecretsTest, ASecretThatCannotBeMendedIsAFailure) {

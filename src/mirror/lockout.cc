@@ -63,6 +63,7 @@ Lockout lock_denied(const Settings& settings, const nsscache::LocalRules& local)
   state.inputs.clear();
   if (known) state.files = stamps_of_files(settings);
   if (auto saved = state.save(settings.state_file); !saved) {
+    log::error("the state of the maps is not kept", {{"error", saved.error().message}});
     out.problems.push_back("the state is not kept: " + saved.error().message);
   }
   return out;

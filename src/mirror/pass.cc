@@ -158,7 +158,8 @@ class Pass {
     remove_leftovers(settings_);
     const std::string inputs = hash_of_inputs(settings_, options_.local);
     before_ = PassState::load(settings_.state_file);
-    if (!is_as_left(inputs)) lock_out();
+    if (options_.obstacle || !is_as_left(inputs)) lock_out();
+    if (options_.obstacle) return std::unexpected(*options_.obstacle);
     ASSIGN_OR_RETURN(source_,
                      scim_client::Server::create(server_options(), pause_, options_.interrupt));
     if (is_current(inputs)) return {};

@@ -41,6 +41,9 @@ struct PassOptions {
   std::vector<std::string> accepted_ids{};  // "NAME=ID"
   nsscache::LocalRules local{};
   std::vector<Target*> targets{};
+  /// Why the server cannot be asked, such as a configuration that cannot be read: whom `local`
+  /// denies is locked all the same, and the pass ends with this.
+  std::optional<Error> obstacle{};
   scim_client::Interrupt* interrupt =
       nullptr;  // ends a request in flight, when scim_client::Pause would say so
 };
