@@ -125,11 +125,11 @@ Result<void> SecretMaps::publish(const mirror::Settings& settings, const mirror:
 }
 
 Result<void> SecretMaps::publish_files(const mirror::Settings& settings) {
-  constexpr std::size_t kBytesMax = std::size_t{1} << 30;
   std::vector<std::string> texts;
   texts.reserve(settings.maps.size());
   for (const mirror::Map map : settings.maps) {
-    ASSIGN_OR_RETURN(texts.emplace_back(), read_file(settings.files_of(map).of(map), kBytesMax));
+    ASSIGN_OR_RETURN(texts.emplace_back(),
+                     read_file(settings.files_of(map).of(map), mirror::kMapBytesMax));
   }
   return publish(settings, texts);
 }

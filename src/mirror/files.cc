@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -21,7 +22,6 @@ namespace {
 
 constexpr std::size_t kPieceBytes = 256 << 10;
 constexpr std::size_t kLineBytesMax = 64 << 20;
-constexpr std::size_t kMapBytesMax = std::size_t{1} << 30;
 
 /// Mode and owner of the system's own file of that name, as nsscache takes them.
 struct Access {
@@ -48,6 +48,9 @@ Access access_of(Map map) {
   }
   return {0644, std::nullopt};
 }
+
+/// Whether the map's third field is the id of its entry.
+bool has_numbers(Map map) { return map == Map::kPasswd || map == Map::kGroup; }
 
 /// Reads a file piece by piece; `visit` gets each. False when it cannot be read.
 bool each_piece(int fd, const std::function<bool(std::string_view)>& visit) {
@@ -88,10 +91,11 @@ bool is_same(const StagedFile& staged, const Access& access) {
   });
 }
 
-/// Each whole line of a file, without its newline.
-void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
+/// Each whole line of a file, without its newline. False when it cannot be read to its end, or has
+/// a line as none of ours has.
+bool each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
   std::string begun;  // in the piece before
-  each_piece(fd, [&](std::string_view piece) {
+  return each_piece(fd, [&](std::string_view piece) {
     for (std::size_t end; (end = piece.find('\n')) != std::string_view::npos;) {
       if (begun.empty()) {
         visit(piece.substr(0, end));
@@ -101,7 +105,7 @@ void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
       }
       piece.remove_prefix(end + 1);
     }
-    if (begun.size() + piece.size() > kLineBytesMax) return false;  // no map of ours
+    if (begun.size() + piece.size() > kLineBytesMax) return false;
     begun.append(piece);
     return true;
   });
@@ -109,49 +113,34 @@ void each_line_of(int fd, const std::function<void(std::string_view)>& visit) {
 
 enum class Standing : std::uint8_t { kOpen, kLocked, kKeyless };
 
-/// What the people or groups of a map have by its new lines, to be asked for.
-class Standings {
- public:
-  Standings(const Roll& roll, Map map) {
-    const auto take = [this](const auto& items, const auto& standing_of) {
-      index_.clear(items.size());
-      items_.reserve(items.size());
-      for (const auto& item : items) {
-        const auto at = static_cast<std::uint32_t>(items_.size());
-        items_.emplace_back(item.name, standing_of(item));
-        index_.find_or_add(hash_(item.name), at, [](std::uint32_t) { return false; });
-      }
-    };
-    if (map == Map::kGroup) {
-      take(roll.groups, [](const Team&) { return Standing::kOpen; });
-      return;
-    }
-    take(roll.people, [map](const Person& person) {
-      if (person.denied) return Standing::kOpen;  // no server's doing
-      if (!person.active) return Standing::kLocked;
-      const bool keyless = map == Map::kSshKey && person.keys.empty();
-      return keyless ? Standing::kKeyless : Standing::kOpen;
-    });
+/// What the people or groups of a map have by its new lines.
+NameMap<Standing> standings_of(const Roll& roll, Map map) {
+  if (map == Map::kGroup) {
+    NameMap<Standing> standings(roll.groups.size());
+    for (const Team& group : roll.groups) standings.add(group.name, Standing::kOpen);
+    return standings;
   }
-  std::optional<Standing> find(std::string_view name) const {
-    const auto same = [&](std::uint32_t at) { return items_[at].first == name; };
-    const auto at = index_.find(hash_(name), same);
-    return at ? std::optional(items_[*at].second) : std::nullopt;
+  NameMap<Standing> standings(roll.people.size() + roll.omitted.size());
+  for (const Person& person : roll.people) {
+    Standing standing = Standing::kOpen;  // also of whom this node denies: no server's doing
+    if (!person.denied && !person.active) standing = Standing::kLocked;
+    if (person.active && map == Map::kSshKey && person.keys.empty()) standing = Standing::kKeyless;
+    standings.add(person.name, standing);
   }
+  for (const std::string_view name : roll.omitted) standings.add(name, Standing::kLocked);
+  return standings;
+}
 
- private:
-  const KeyedHash hash_;
-  HashIndex index_;
-  std::vector<std::pair<std::string_view, Standing>> items_;
-};
-
-/// What those of the file that is there would lose.
-void count_losses(const std::filesystem::path& path, const Roll& roll, MapFiles::Written& written) {
+/// What those of the file that is there would lose. False when it cannot be read to its end.
+bool count_losses(const std::filesystem::path& path, const Roll& roll, MapFiles::Written& written) {
   const UniqueFd there = open_to_read(path);
-  if (!there.valid()) return;
-  const Standings standings(roll, written.map);
+  if (!there.valid()) return errno == ENOENT;
+  struct stat status;
+  if (::fstat(there.get(), &status) != 0) return false;
+  if (!S_ISREG(status.st_mode)) return true;  // no map
+  const NameMap<Standing> standings = standings_of(roll, written.map);
   std::string latest;
-  each_line_of(there.get(), [&](std::string_view line) {
+  return each_line_of(there.get(), [&](std::string_view line) {
     const std::string_view name = name_in(line);
     // A person with several lines is one.
     if (name.empty() || name == latest) return;
@@ -187,7 +176,7 @@ Result<MapFiles::Written> MapFiles::stage(const Roll& roll, Map map) {
                      return write_map(settings_, roll, map, out);
                    }));
   if (written.changed) {
-    count_losses(settings_.files_of(map).of(map), roll, written);
+    written.counted = count_losses(settings_.files_of(map).of(map), roll, written);
   }
   return written;
 }
@@ -206,10 +195,13 @@ Result<bool> MapFiles::stage_lockout(Map map, const NameSet& denied) {
     std::string_view locked;  // whose further keys are lines of their own
     each_line(*text, [&](std::string_view line) {
       const std::string_view name = name_in(line);
-      if (!added || (map == Map::kSshKey && !name.empty() && name == locked)) return;
+      const std::uint32_t number = has_numbers(map) ? number_in(line) : 0;
+      // No entry of the map: as a key of an index it would lead readers astray.
+      if (name.empty() || (has_numbers(map) && number == 0)) return;
+      if (!added || (map == Map::kSshKey && name == locked)) return;
       const auto other = without_access(map, line, denied);
       if (other) locked = name;
-      added = out.add(other ? std::string_view(*other) : line, name, number_in(line));
+      added = out.add(other ? std::string_view(*other) : line, name, number);
     });
     RETURN_IF_ERROR(added);
     return out.flush();
@@ -231,7 +223,7 @@ Result<MapFiles::Written> MapFiles::stage_text(Map map, const Write& write) {
   RETURN_IF_ERROR(text.write_name_index(sink_of(names)));
   std::vector<StagedFile> files;
   files.push_back(std::move(names));
-  if (map == Map::kPasswd || map == Map::kGroup) {
+  if (has_numbers(map)) {
     ASSIGN_OR_RETURN(StagedFile numbers, StagedFile::create(with_suffix(
                                              path, map == Map::kPasswd ? ".ixuid" : ".ixgid")));
     RETURN_IF_ERROR(text.write_number_index(sink_of(numbers)));

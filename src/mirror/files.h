@@ -28,21 +28,23 @@ class MapFiles {
     Map map;
     std::size_t entries = 0;
     bool changed = false;    // the files differ from those that are there
+    bool counted = true;     // whether the file that is there could be read for what follows
     std::size_t before = 0;  // entries of the file that is there
-    std::size_t lost = 0;    // names of it that are not in the new one
+    std::size_t lost = 0;    // of these, of whom the new reading does not say what became of them
     // Of those who had access by the file that is there: a shell, no expiry, a key.
     std::size_t open = 0;
-    std::size_t open_gone = 0;  // are not in the new one
-    std::size_t locked = 0;     // are locked in it, and not by this node's deny file
-    std::size_t keyless = 0;    // have no key in it (sshkey)
+    std::size_t open_gone = 0;  // as `lost`
+    std::size_t locked = 0;     // who are not active: locked or left out, and not by the deny file
+    std::size_t keyless = 0;    // who are active and have no key in the new file (sshkey)
   };
 
   explicit MapFiles(const Settings& settings) : settings_(settings) {}
 
   /// Writes a map's files, without touching what is there.
   Result<Written> stage(const Roll& roll, Map map);
-  /// Writes a map's files as they are, but that `denied` have no access by it. False, and nothing
-  /// is staged, when there is no such map or none of them has any.
+  /// Writes a map's files as they are, but that `denied` have no access by it, and without lines
+  /// that are no entries. False, and nothing is staged, when there is no such map or none of them
+  /// has any.
   Result<bool> stage_lockout(Map map, const NameSet& denied);
   /// Waits until all that was staged is on the disk, with its mode and owner; drops the maps of
   /// which something cannot be, and says why. Before commit().

@@ -123,4 +123,29 @@ class HashIndex {
   std::size_t used_ = 0;
 };
 
+/// Values by name. The texts of the names outlive it.
+template <typename Value>
+class NameMap {
+ public:
+  /// Room for so many without growing.
+  explicit NameMap(std::size_t count) : index_(count) { items_.reserve(count); }
+
+  /// The first value of a name counts.
+  void add(std::string_view name, Value value) {
+    const auto at = static_cast<std::uint32_t>(items_.size());
+    const auto same = [&](std::uint32_t other) { return items_[other].first == name; };
+    if (index_.find_or_add(hash_(name), at, same) == at) items_.emplace_back(name, value);
+  }
+  std::optional<Value> find(std::string_view name) const {
+    const auto same = [&](std::uint32_t other) { return items_[other].first == name; };
+    const auto at = index_.find(hash_(name), same);
+    return at ? std::optional(items_[*at].second) : std::nullopt;
+  }
+
+ private:
+  const KeyedHash hash_;
+  HashIndex index_;
+  std::vector<std::pair<std::string_view, Value>> items_;
+};
+
 }  // namespace roster::mirror

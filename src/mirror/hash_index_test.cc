@@ -94,5 +94,16 @@ TEST(HashIndexTest, GrowsBeyondWhatItWasMadeFor) {
   EXPECT_FALSE(index.find(hash(1U), [](std::uint32_t) { return true; }));
 }
 
+TEST(NameMapTest, TheFirstValueOfANameCounts) {
+  NameMap<int> map(1);
+  for (const auto& [name, value] : {std::pair{"alice", 1}, {"bob", 2}, {"alice", 3}, {"", 4}}) {
+    map.add(name, value);
+  }
+  EXPECT_EQ(map.find("alice"), 1);
+  EXPECT_EQ(map.find("bob"), 2);
+  EXPECT_EQ(map.find(""), 4);
+  EXPECT_EQ(map.find("carol"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace roster::mirror

@@ -12,8 +12,6 @@
 namespace roster::mirror {
 namespace {
 
-constexpr std::size_t kMapBytesMax = std::size_t{1} << 30;
-
 std::string problem_of(Map map, const Error& error) {
   log::error("the deny file has no effect on a map",
              {{"map", map_name(map)}, {"error", error.message}});

@@ -18,11 +18,20 @@
 namespace roster::mirror {
 namespace {
 
-/// Who is locked or left without keys has lost as much as who is gone: a source that forgets an
-/// attribute, or says of everybody that they are not active, must not lock a cluster out.
+/// Who is left without keys has lost as much as who is gone: a source that forgets an attribute
+/// must not lock a cluster out. Of whom it says that they are not active is locked at once, however
+/// many they are: that is no omission, and it can be taken back.
 bool is_suspicious(const MapFiles::Written& written) {
   return nsscache::is_landslide(written.before, written.lost) ||
-         nsscache::is_landslide(written.open, written.open_gone + written.locked + written.keyless);
+         nsscache::is_landslide(written.open, written.open_gone + written.keyless);
+}
+
+/// Whether the server gave nobody, or nobody but those who are not active while others are gone.
+bool is_emptied(const MapFiles::Written& written, const Roll& roll) {
+  if (written.entries > 0) return false;
+  // No group at all is what a small site may have; nobody at all, a list that was asked wrongly.
+  if (written.map == Map::kGroup) return written.before > 0;
+  return roll.omitted.empty() || written.lost > 0;
 }
 
 std::string losses_of(const MapFiles::Written& written) {
@@ -35,7 +44,6 @@ std::string losses_of(const MapFiles::Written& written) {
     text.append(std::to_string(of)).append(after);
   };
   add(written.lost, "lose ", written.before, " entries");
-  add(written.locked, "lock ", written.open, " people");
   add(written.keyless, "take all keys from ", written.open, " people");
   return text;
 }
@@ -78,11 +86,10 @@ std::optional<std::uint32_t> id_in(std::string_view text) {
 
 /// Of nsscache's files, which know whom ids belong to before there is a memory.
 void learn_from_files(const Settings& settings, IdentityMemory& memory) {
-  constexpr std::size_t kBytesMax = std::size_t{1} << 30;
   for (const auto& [map, kind] :
        {std::pair{Map::kPasswd, Kind::kUser}, {Map::kGroup, Kind::kGroup}}) {
     if (!settings.has(map)) continue;
-    const auto text = read_file(settings.files_of(map).of(map), kBytesMax);
+    const auto text = read_file(settings.files_of(map).of(map), kMapBytesMax);
     if (!text) continue;
     each_line(*text, [&memory, kind](std::string_view line) {
       const std::size_t name_end = line.find(':');
@@ -351,6 +358,7 @@ class Pass {
       if (std::ranges::find(settings_.written, map) == settings_.written.end()) {
         files.drop(map);
       } else {
+        if (result.outcome == Outcome::kPublished) note_locked(*written);
         result_.maps.push_back(std::move(result));
       }
     }
@@ -379,6 +387,14 @@ class Pass {
     }
   }
 
+  /// Once a pass, for people to look at.
+  void note_locked(const MapFiles::Written& written) {
+    if (!nsscache::is_landslide(written.open, written.locked)) return;
+    if (std::exchange(locked_noted_, true)) return;
+    result_.notes.push_back("the server says that " + std::to_string(written.locked) + " of " +
+                            std::to_string(written.open) + " people who had access are not active");
+  }
+
   void judge(const MapFiles::Written& written, MapResult& result) const {
     result.entries = written.entries;
     result.before = written.before;
@@ -388,9 +404,12 @@ class Pass {
     result.outcome = written.changed ? Outcome::kPublished : Outcome::kUnchanged;
     if (options_.accept_shrink) return;
     const std::string mend = "; if this is right, run it once with --force-write";
-    // No group at all is what a small site may have; nobody at all, a list that was asked wrongly.
-    if (written.entries == 0 && (written.map != Map::kGroup || written.before > 0)) {
+    if (is_emptied(written, roll_)) {
       result.error = "the server gave nobody for this map: what is there stays" + mend;
+    } else if (!written.counted) {
+      result.error =
+          "the file that is there cannot be read to its end, so that nobody knows what " +
+          std::string("the new one would take away: what is there stays") + mend;
     } else if (written.changed && is_suspicious(written)) {
       result.error = losses_of(written) + ": what is there stays" + mend;
     } else {
@@ -442,6 +461,7 @@ class Pass {
   std::unique_ptr<scim_client::Server> source_;
   Roll roll_;
   int rereadings_ = 0;
+  bool locked_noted_ = false;
   PassResult result_;
 };
 

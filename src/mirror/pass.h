@@ -63,8 +63,8 @@ struct MapResult {
   Outcome outcome = Outcome::kFailed;
   std::size_t entries = 0;
   std::size_t before = 0;
-  std::size_t lost = 0;     // of these
-  std::size_t locked = 0;   // who were not
+  std::size_t lost = 0;     // of these, without a word of the server
+  std::size_t locked = 0;   // who were not, and are not active
   std::size_t keyless = 0;  // who had keys
   std::string error;        // empty when all is well
 };

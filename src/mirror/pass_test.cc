@@ -380,67 +380,133 @@ TEST_F(MirrorTest, D06AMapThatShrinksIsRefused) {
   EXPECT_EQ(file("passwd.cache.ixname"), "");
 }
 
-// As a source that forgets `active`, or the attribute with the keys, would lock a cluster out.
-TEST_F(MirrorTest, LockingOrTakingKeysFromManyIsShrinking) {
+/// Fifty people, `gone` of them gone, then `locked` not active, then `keyless` without keys.
+std::vector<std::string> fifty(std::size_t gone, std::size_t locked, std::size_t keyless) {
+  std::vector<std::string> many;
+  for (std::size_t i = gone; i < 50; ++i) {
+    const std::string name = "user" + std::to_string(i);
+    const bool is_locked = i < gone + locked;
+    const bool has_keys = !(i >= gone + locked && i < gone + locked + keyless);
+    std::string text = person_with_keys(name, static_cast<std::uint32_t>(20000 + i),
+                                        has_keys ? in_json(kKey) : "");
+    if (is_locked) text.insert(1, "\"active\":false,");
+    many.push_back(text);
+  }
+  return many;
+}
+
+// As a source that forgets the attribute with the keys would lock a cluster out.
+TEST_F(MirrorTest, TakingKeysFromManyIsShrinking) {
   const std::string lock = "roster_inactive = lock\n";
-  const auto serve = [this](std::size_t gone, std::size_t locked, std::size_t keyless) {
-    std::vector<std::string> many;
-    for (std::size_t i = gone; i < 50; ++i) {
-      const std::string name = "user" + std::to_string(i);
-      const bool is_locked = i < gone + locked;
-      const bool has_keys = !(i >= gone + locked && i < gone + locked + keyless);
-      std::string text = person_with_keys(name, static_cast<std::uint32_t>(20000 + i),
-                                          has_keys ? in_json(kKey) : "");
-      if (is_locked) text.insert(1, "\"active\":false,");
-      many.push_back(text);
-    }
-    people(many);
-  };
-  serve(0, 0, 0);
+  people(fifty(0, 0, 0));
   ASSERT_TRUE(run({}, lock).ok());
-  const std::vector<std::string> before{map("passwd"), map("shadow"), map("sshkey"), map("group")};
   const auto now = [this] {
     return std::vector<std::string>{map("passwd"), map("shadow"), map("sshkey"), map("group")};
   };
-  scim_.set_groups({group("eng", 30001, {"user0"})});
+  const std::vector<std::string> before = now();
 
-  serve(0, 11, 0);
+  people(fifty(0, 0, 50));
   PassResult result = run({}, lock);
-  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kRefused);
-  EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lock 11 of 50 people: what"));
-  EXPECT_THAT(of(result, Map::kShadow).error, HasSubstr("it would lock 11 of 50 people"));
-  EXPECT_EQ(of(result, Map::kSshKey).locked, 11U);
-  EXPECT_EQ(of(result, Map::kGroup).outcome, Outcome::kRefused);
-  EXPECT_EQ(now(), before);
-
-  serve(0, 0, 50);
-  result = run({}, lock);
   EXPECT_FALSE(result.ok());
   EXPECT_THAT(of(result, Map::kSshKey).error, HasSubstr("it would take all keys from 50 of 50"));
   EXPECT_EQ(of(result, Map::kSshKey).keyless, 50U);
   EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kUnchanged);
   EXPECT_EQ(now(), before);
-
-  serve(4, 4, 4);
-  EXPECT_THAT(of(run({}, lock), Map::kSshKey).error,
-              HasSubstr("it would lose 4 of 50 entries, lock 4 of 50 people, take all keys from 4"))
-      << "twelve are twelve, however they lose it";
   EXPECT_THAT(result.to_json(now_), HasSubstr(R"("locked":0,"without_keys":50)"));
 
-  serve(0, 5, 5);
+  people(fifty(6, 0, 6));
+  EXPECT_THAT(of(run({}, lock), Map::kSshKey).error,
+              HasSubstr("it would lose 6 of 50 entries, take all keys from 6 of 50 people: what"))
+      << "twelve are twelve, however they lose it";
+
+  people(fifty(0, 0, 10));
   EXPECT_TRUE(run({}, lock).ok()) << "ten of fifty are no landslide";
-  serve(0, 20, 30);
+  people(fifty(0, 0, 50));
   EXPECT_TRUE(run({.accept_shrink = true}, lock).ok());
   EXPECT_THAT(map("sshkey"), Not(HasSubstr("ssh-")));
-  serve(0, 15, 30);
+  people(fifty(0, 0, 45));
   EXPECT_TRUE(run({}, lock).ok()) << "who comes back loses nothing";
-  serve(0, 0, 0);
+  people(fifty(0, 0, 0));
   ASSERT_TRUE(run({}, lock).ok());
   // The node's own lockout is never held up.
   PassOptions denying;
   for (int i = 0; i < 30; ++i) denying.local.denied_names.push_back("user" + std::to_string(i));
-  EXPECT_TRUE(run(denying, lock).ok());
+  result = run(denying, lock);
+  EXPECT_TRUE(result.ok());
   EXPECT_THAT(map("sshkey"), HasSubstr("user29:\nuser30:["));
+  EXPECT_THAT(result.notes, ElementsAre(HasSubstr("the deny file took effect")));
+}
+
+// Locking can be taken back, so it is immediate: who says of many that they are not active means
+// it.
+TEST_F(MirrorTest, ManyWhoAreNotActiveAreLockedAtOnceWithANote) {
+  for (const char* inactive : {"roster_inactive = lock\n", "roster_inactive = omit\n"}) {
+    people(fifty(0, 0, 0));
+    ASSERT_TRUE(run({.accept_shrink = true}, inactive).ok());
+    people(fifty(0, 30, 5));
+    PassResult result = run({}, inactive);
+    EXPECT_TRUE(result.ok()) << result.to_json(now_);
+    EXPECT_THAT(result.notes, ElementsAre(HasSubstr("30 of 50 people")));
+    for (const Map each : {Map::kPasswd, Map::kShadow, Map::kSshKey}) {
+      EXPECT_EQ(of(result, each).locked, 30U);
+      EXPECT_EQ(of(result, each).lost, 0U);
+    }
+    EXPECT_EQ(of(result, Map::kSshKey).keyless, 5U) << "who is locked has lost no keys";
+    EXPECT_THAT(map("passwd"), Not(HasSubstr("user29 Example:/mnt/home/user29:/bin/bash")));
+    EXPECT_THAT(map("passwd"), HasSubstr("user30 Example:/mnt/home/user30:/bin/bash"));
+    EXPECT_THAT(run({.full = true}, inactive).notes, IsEmpty()) << "it is told once";
+
+    // Who vanishes beside them is guarded all the same.
+    people(fifty(0, 0, 0));
+    ASSERT_TRUE(run({}, inactive).ok());
+    people(fifty(11, 30, 0));
+    result = run({}, inactive);
+    EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lose 11 of 50 entries: what"));
+    EXPECT_THAT(map("passwd"), HasSubstr("user0 Example:/mnt/home/user0:/bin/bash"));
+    EXPECT_THAT(result.notes, IsEmpty()) << "nobody is locked";
+  }
+}
+
+TEST_F(MirrorTest, EverybodyMayBeInactiveButNotGone) {
+  people({person("alice", 20001).insert(1, "\"active\":false,"), person("bob", 20002)});
+  ASSERT_TRUE(run().ok());
+  people({person("alice", 20001).insert(1, "\"active\":false,")});
+  EXPECT_THAT(of(run(), Map::kPasswd).error, HasSubstr("what is there stays"))
+      << "nobody is left, and nothing is said of bob";
+  EXPECT_THAT(map("passwd"), HasSubstr("bob"));
+  people({person("alice", 20001).insert(1, "\"active\":false,"),
+          person("bob", 20002).insert(1, "\"active\":false,")});
+  EXPECT_TRUE(run().ok());
+  EXPECT_EQ(map("passwd"), "");
+  EXPECT_TRUE(run({.full = true}).ok());
+}
+
+// What is there may be anybody's; a guard that cannot count must not be off.
+TEST_F(MirrorTest, AFileThatCannotBeCountedIsNotReplacedSilently) {
+  ASSERT_TRUE(run().ok());
+  const std::filesystem::path path = directory_ / "shadow.cache";
+  std::filesystem::resize_file(path, std::uintmax_t{65} << 20);  // one line without an end
+  std::ofstream(path, std::ios::app) << "\nx:*:::99999::::\n";
+  PassResult result = run();
+  EXPECT_EQ(of(result, Map::kShadow).outcome, Outcome::kRefused);
+  EXPECT_THAT(of(result, Map::kShadow).error,
+              AllOf(HasSubstr("cannot be read to its end"), HasSubstr("--force-write")));
+  EXPECT_TRUE(run({.accept_shrink = true}).ok());
+  EXPECT_EQ(map("shadow"), "alice:*:::99999::::\nbob:*:::99999::::\n");
+}
+
+TEST_F(MirrorTest, ALockoutLeavesOutLinesThatAreNoEntries) {
+  ASSERT_TRUE(run().ok());
+  const std::string bob = "bob:x:20002:30000:bob Example:/mnt/home/bob:/bin/bash\n";
+  ASSERT_TRUE(write_file_atomic(directory_ / "passwd.cache",
+                                "# not ours\nalice:x:20001:30000::/mnt/home/alice:/bin/bash\n"
+                                ":x:20009:30000::/:/bin/sh\nhalf:x\n" +
+                                    bob + "none:x::30000::/:/bin/sh\n",
+                                0644));
+  stopped_ = true;
+  run({.local = {.denied_names = {"alice"}}});
+  EXPECT_EQ(map("passwd"), "alice:x:20001:30000::/mnt/home/alice:/usr/sbin/nologin\n" + bob);
+  EXPECT_THAT(verify_map(*parse_settings(conf(), "t-1"), Map::kPasswd, "/nonexistent"), IsEmpty());
 }
 
 TEST_F(MirrorTest, D07D08TextsCannotBecomeFieldsOrLines) {

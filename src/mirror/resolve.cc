@@ -105,42 +105,16 @@ void leave_reserved_names(const Settings& settings, Roll& roll, Kind kind,
   });
 }
 
-/// Whether a person is to be in groups, by name.
-class Standings {
- public:
-  Standings(const KeyedHash& hash, std::size_t count) : hash_(hash), by_name_(count) {
-    people_.reserve(count);
-  }
-  /// Each name once.
-  void add(std::string_view name, bool shown) {
-    by_name_.find_or_add(hash_(name), static_cast<std::uint32_t>(people_.size()),
-                         [](std::uint32_t) { return false; });
-    people_.push_back({name, shown});
-  }
-  /// Nothing for whom nobody knows.
-  std::optional<bool> is_shown(std::string_view name) const {
-    const auto at = by_name_.find(hash_(name),
-                                  [&](std::uint32_t other) { return people_[other].name == name; });
-    return at ? std::optional(people_[*at].shown) : std::nullopt;
-  }
+/// Whether a person is to be in groups.
+using Shown = NameMap<bool>;
 
- private:
-  struct Standing {
-    std::string_view name;
-    bool shown;
-  };
-  const KeyedHash& hash_;
-  std::vector<Standing> people_;
-  HashIndex by_name_;
-};
-
-void leave_known_members(Roll& roll, const Standings& standings) {
+void leave_known_members(Roll& roll, const Shown& people) {
   std::string kept;
   for (Team& group : roll.groups) {
     kept.clear();
     std::size_t left_out = 0;
     each_line(group.members, [&](std::string_view name) {
-      const std::optional<bool> shown = standings.is_shown(name);
+      const std::optional<bool> shown = people.find(name);
       if (!shown.value_or(false)) {
         ++left_out;
         if (!shown) {
@@ -182,19 +156,21 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
   leave_reserved_names(settings, roll, Kind::kGroup, roll.groups);
   settle_identities(Kind::kUser, memory, roll, roll.people);
   settle_identities(Kind::kGroup, memory, roll, roll.groups);
-  Standings standings(memory.hash(), roll.people.size());
+  Shown shown(roll.people.size());
   std::erase_if(roll.people, [&](Person& person) {
     const std::uint32_t flags =
         local.user_flags(person.name, or_nobodys(person.uid), or_nobodys(person.gid));
     if ((flags & nsscache::kFlagMasked) != 0) {
       refuse(roll, Kind::kUser, person, kLocal);
-      standings.add(person.name, false);
+      shown.add(person.name, false);
       return true;
     }
     person.denied = (flags & nsscache::kFlagDenied) != 0;
     if (person.denied) person.active = false;
-    standings.add(person.name, person.active);
-    return !person.active && !person.denied && settings.inactive == Inactive::kOmit;
+    shown.add(person.name, person.active);
+    if (person.active || person.denied || settings.inactive != Inactive::kOmit) return false;
+    roll.omitted.push_back(person.name);
+    return true;
   });
   std::erase_if(roll.groups, [&](const Team& group) {
     const bool masked = (local.group_flags(group.name, group.gid) & nsscache::kFlagMasked) != 0;
@@ -204,7 +180,7 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
   const bool people_known =
       settings.has(Map::kPasswd) || settings.has(Map::kShadow) || settings.has(Map::kSshKey);
   if (people_known) {
-    leave_known_members(roll, standings);
+    leave_known_members(roll, shown);
   } else {
     leave_out_denied(roll, local);
   }

@@ -62,6 +62,9 @@ struct Attributes {
   std::array<std::string, 7> shadow;  // lstchg, min, max, warn, inact, expire, flag
 };
 
+/// What a map, or an index of it, is read up to.
+inline constexpr std::size_t kMapBytesMax = std::size_t{1} << 30;
+
 /// A map's files.
 struct Files {
   std::filesystem::path directory;

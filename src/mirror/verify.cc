@@ -17,7 +17,6 @@ namespace roster::mirror {
 namespace {
 
 constexpr std::size_t kProblemsMax = 100;
-constexpr std::size_t kFileBytesMax = std::size_t{1} << 30;
 
 std::size_t fields_of(Map map) {
   switch (map) {
@@ -38,7 +37,7 @@ class MapCheck {
   MapCheck(const Settings& settings, Map map) : map_(map), path_(settings.files_of(map).of(map)) {}
 
   std::vector<std::string> run(const std::filesystem::path& nsswitch) {
-    auto text = read_file(path_, kFileBytesMax);
+    auto text = read_file(path_, kMapBytesMax);
     if (!text) {
       problem(text.error().message);
       return std::move(problems_);
@@ -89,7 +88,7 @@ class MapCheck {
     const std::string index_path = path_.string() + suffix;
     struct stat data_status;
     struct stat index_status;
-    const auto index = read_file(index_path, kFileBytesMax);
+    const auto index = read_file(index_path, kMapBytesMax);
     if (!index || ::stat(path_.c_str(), &data_status) != 0 ||
         ::stat(index_path.c_str(), &index_status) != 0) {
       problem("there is no " + std::string(suffix) + ": readers go through the whole file");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/encoding.h"
+#include "base/text.h"
 #include "base/unicode.h"
 #include "crypto/hash.h"
 
@@ -144,16 +145,10 @@ const KeyType* find_type(std::string_view name) {
   return type == kTypes.end() ? nullptr : &*type;
 }
 
-std::string_view trim_spaces(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(' ');
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
-
 /// Cuts off and returns the text up to the first space; `rest` begins after the spaces.
 std::string_view take_word(std::string_view& rest) {
   const std::string_view word = rest.substr(0, rest.find(' '));
-  rest = trim_spaces(rest.substr(word.size()));
+  rest = trim(rest.substr(word.size()), " ");
   return word;
 }
 
@@ -237,7 +232,7 @@ struct Parts {
   static Result<Parts> parse(std::string_view text) {
     const std::string unclean = check_line(text);
     if (!unclean.empty()) return bad_key(unclean);
-    std::string_view comment = trim_spaces(text);
+    std::string_view comment = trim(text, " ");
     if (comment.empty()) return bad_key("it is empty");
     const std::string_view type_name = take_word(comment);
     const KeyType* const type = find_type(type_name);
