@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/ids.h"
+#include "base/unicode.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "sync/report.h"
@@ -87,8 +88,14 @@ int status_of(const Error& error) {
 }
 
 int report(const Error& error) {
-  std::cerr << "roster: sync: " << error.message << '\n';
+  std::cerr << "roster: sync: " << printable(error.message) << '\n';
   return status_of(error);
+}
+
+/// Of what is set up, not of what a server says.
+int report_setting(const Error& error) {
+  report(error);
+  return 2;
 }
 
 int carry_out(const sync::Prepared& prepared, sync::Destination& destination, Session& session) {
@@ -109,16 +116,18 @@ int carry_out(const sync::Prepared& prepared, sync::Destination& destination, Se
 int run(const Flags& flags, Session& session) {
   sync::Settings settings;
   if (!flags.config.empty()) {
-    if (auto read = settings.read_file(flags.config); !read) return report(read.error());
+    if (auto read = settings.read_file(flags.config); !read) return report_setting(read.error());
   }
   override_with(flags, settings);
-  if (auto read = settings.read_environment(from_environment); !read) return report(read.error());
+  if (auto read = settings.read_environment(from_environment); !read) {
+    return report_setting(read.error());
+  }
   end_on_signals();
   auto source =
       settings.open_source({.pause = pause_for, .clock = system_now, .random = system_random});
-  if (!source) return report(source.error());
+  if (!source) return report_setting(source.error());
   auto destination = settings.open_destination(pause_for);
-  if (!destination) return report(destination.error());
+  if (!destination) return report_setting(destination.error());
 
   ProgressLine line;
   const auto progress = [&line](std::string_view what, std::size_t done, std::size_t whole) {
@@ -127,7 +136,10 @@ int run(const Flags& flags, Session& session) {
   const auto prepared =
       sync::prepare(**source, *destination, settings.run_options(), system_random, progress);
   line.clear();
-  if (!prepared) return report(prepared.error());
+  if (!prepared) {
+    report(prepared.error());
+    return stopping ? 1 : status_of(prepared.error());
+  }
   if (!flags.dry_run) return carry_out(*prepared, *destination, session);
   if (session.output == Output::kJson) {
     session.out << json::serialize(sync::plan_json(*prepared)) << '\n';

@@ -17,7 +17,8 @@ constexpr std::size_t kNamedMax = 10;  // of many, in one sentence
 /// What two names have in common that no server tells apart.
 std::string folded(const std::string& name) {
   auto key = case_key(name);
-  return key ? std::move(*key) : name;
+  if (!key) return name;
+  return std::move(*key);
 }
 
 std::string join_some(const std::vector<std::string>& all) {
@@ -121,6 +122,7 @@ struct Planner::Impl {
   void add(Person person);
   void add(Group group);
   void keep(std::string key, Problem why);
+  void keep_group(std::string key, Problem why);
   Result<Plan> finish();
 
   Changes compare(const Person& person, const HeldPerson& now) const;
@@ -139,9 +141,11 @@ struct Planner::Impl {
   void fill_groups();
   Result<void> check_shrinkage() const;
   Step step_for(Act act, const Pending& p) const;
-  bool is_leaver(std::size_t held_index) const {
-    return !seen[held_index] && !kept.contains(held.people[held_index].key);
+  /// Or may not be known to be gone.
+  bool is_kept(std::size_t held_index) const {
+    return kept.contains(held.people[held_index].key) || (somebody_unknown && !seen[held_index]);
   }
+  bool is_leaver(std::size_t held_index) const { return !seen[held_index] && !is_kept(held_index); }
 
   Held held;
   Digester digester;
@@ -153,6 +157,8 @@ struct Planner::Impl {
   std::vector<bool> active;  // and says that they are active
   std::unordered_set<std::string> kept;
   std::unordered_set<std::string> kept_groups;
+  bool somebody_unknown = false;  // the source has somebody whom it gives no key
+  bool some_group_unknown = false;
 
   std::unordered_map<std::string, std::size_t> wanted_by_key;
   std::vector<Wanted> wanted;
@@ -190,7 +196,9 @@ Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
 
 Changes Planner::Impl::compare(const Person& person, const HeldPerson& now) const {
   Changes changes = {};
-  changes.user_name = person.user_name != now.user_name;
+  // RFC 7643 4.1.1: userName has no case; a server may have folded it.
+  changes.user_name =
+      person.user_name != now.user_name && folded(person.user_name) != folded(now.user_name);
   for (std::size_t i = 0; i < kTexts; ++i) {
     changes.texts[i] = person.texts[i] && digester.of(*person.texts[i]) != now.texts[i];
   }
@@ -201,14 +209,10 @@ Changes Planner::Impl::compare(const Person& person, const HeldPerson& now) cons
 void Planner::Impl::add(Person person) {
   if (person.key.empty() || person.user_name.empty()) {
     const bool keyless = person.key.empty();
-    Problem why = about_person(keyless ? person.user_name : person.key,
-                               keyless ? "the source gives no key: left out"
-                                       : "the source gives no user name: left as it is");
-    if (keyless) {
-      plan.problems.push_back(std::move(why));
-    } else {
-      keep(std::move(person.key), std::move(why));
-    }
+    Problem why = about_person(
+        keyless ? person.user_name : person.key,
+        keyless ? "the source gives no key" : "the source gives no user name: left as it is");
+    keep(std::move(person.key), std::move(why));
     return;
   }
   const auto [at, fresh] = wanted_by_key.emplace(person.key, wanted.size());
@@ -236,18 +240,19 @@ void Planner::Impl::add(Person person) {
   const Changes changes = compare(person, now);
   if (!changes.any() && person.active == now.active) return;
   if (changes.ssh_keys && person.active && now.active && person.ssh_keys->empty()) ++keys_lost;
-  const bool moves = changes.user_name && folded(person.user_name) != folded(now.user_name);
+
   entry.pending = pending.size();
   pending.push_back({.wanted = wanted.size() - 1,
                      .person = std::move(person),
                      .changes = changes,
-                     .moves = moves});
+                     .moves = changes.user_name});
 }
 
 void Planner::Impl::add(Group group) {
   if (group.key.empty() || group.name.empty()) {
-    plan.problems.push_back(about_group(group.key.empty() ? group.name : group.key,
-                                        "the source gives no key or no name: left out"));
+    Problem why = about_group(group.key.empty() ? group.name : group.key,
+                              "the source gives no key or no name: left as it is");
+    keep_group(std::move(group.key), std::move(why));
     return;
   }
   const auto [at, fresh] = group_by_key.emplace(group.key, groups.size());
@@ -275,8 +280,21 @@ void Planner::Impl::add(Group group) {
 }
 
 void Planner::Impl::keep(std::string key, Problem why) {
+  if (key.empty()) {
+    why.sentence += "; while it is not known who that is, nobody is taken for gone";
+    somebody_unknown = true;
+  }
   plan.problems.push_back(std::move(why));
   kept.insert(std::move(key));
+}
+
+void Planner::Impl::keep_group(std::string key, Problem why) {
+  if (key.empty()) {
+    why.sentence += "; while it is not known which that is, no group is taken for gone";
+    some_group_unknown = true;
+  }
+  plan.problems.push_back(std::move(why));
+  kept_groups.insert(std::move(key));
 }
 
 void Planner::Impl::claim_name(const Person& person, std::size_t wanted_index) {
@@ -384,7 +402,10 @@ void Planner::Impl::deactivate() {
       plan.problems.push_back(about_person(
           person.user_name, "another record at the destination has the same externalId (key " +
                                 person.key + "); this one, id " + person.id + ", is locked"));
-      if (person.active) lock(person);
+      if (person.active && !is_kept(i)) {
+        lock(person);
+        ++gone;
+      }
     } else if (person.active && is_leaver(i)) {
       lock(person);
       ++gone;
@@ -412,7 +433,7 @@ std::vector<std::string> Planner::Impl::remove_from(
     const auto found = held_by_id.find(id);
     const bool ours = found != held_by_id.end();
     if (ours) ++held_memberships;
-    if (!ours || wanted_ids.contains(id) || kept.contains(held.people[found->second].key)) {
+    if (!ours || wanted_ids.contains(id) || is_kept(found->second)) {
       step.stay.push_back(id);
       continue;
     }
@@ -469,7 +490,9 @@ void Planner::Impl::plan_groups() {
           about_group(group.name, "another group at the destination has the same externalId (key " +
                                       group.key + "); this one, id " + group.id + ", is emptied"));
     }
-    if (counts && (group_by_key.contains(group.key) || kept_groups.contains(group.key))) continue;
+    const bool stays =
+        group_by_key.contains(group.key) || kept_groups.contains(group.key) || some_group_unknown;
+    if (counts && stays) continue;
     const std::size_t before = removals.steps.size();
     remove_from(group, {}, removals.steps);
     plan.counts.groups_emptied += removals.steps.size() - before;
@@ -585,6 +608,11 @@ Result<void> Planner::Impl::check_shrinkage() const {
                     ": is the source whole, and in the form of the last run? Nothing was changed");
   };
   const Counts& c = plan.counts;
+  if (c.people == 0 && kept.empty() && c.held_active > 0) {
+    return fail(Code::kFailedPrecondition,
+                "the source tells of nobody, and " + std::to_string(c.held_active) +
+                    " people are active at the destination. Nothing was changed");
+  }
   // Whom the source says to be locked is locked, however many they are.
   if (is_suspicious(gone, c.held_active)) {
     return refuse(gone, c.held_active, "active people are gone from the source");
@@ -621,8 +649,7 @@ void Planner::add(Person person) { impl_->add(std::move(person)); }
 void Planner::add(Group group) { impl_->add(std::move(group)); }
 void Planner::keep(std::string key, Problem why) { impl_->keep(std::move(key), std::move(why)); }
 void Planner::keep_group(std::string key, Problem why) {
-  impl_->plan.problems.push_back(std::move(why));
-  impl_->kept_groups.insert(std::move(key));
+  impl_->keep_group(std::move(key), std::move(why));
 }
 Result<Plan> Planner::finish() && { return impl_->finish(); }
 

@@ -97,7 +97,8 @@ class Planner {
   /// In any order. A key that comes twice, or an empty one, is a problem of the plan.
   void add(Person person);
   void add(Group group);
-  /// Somebody whose record cannot be read now: whatever the destination has of them stays.
+  /// Somebody whose record cannot be read now: whatever the destination has of them stays. With an
+  /// empty key it may be anybody: then nobody is taken for gone.
   void keep(std::string key, Problem why);
   void keep_group(std::string key, Problem why);
 

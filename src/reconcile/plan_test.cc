@@ -240,7 +240,7 @@ TEST(PlanTest, WhoIsLockedAtTheSourceIsLockedAndNeverCreated) {
 TEST(PlanTest, WhoComesBackGetsNewKeysInTheSameRequest) {
   Server server;
   apply_all(server, *plan_for(server, {{person("1", "alice", {"ssh-ed25519 OLD"})}, {}}));
-  apply_all(server, *plan_for(server, {{}, {}}));
+  apply_all(server, *plan_for(server, {{}, {}}, {.accept_shrink = true}));
   const Plan plan = *plan_for(server, {{person("1", "alice", {"ssh-ed25519 NEW"})}, {}});
   ASSERT_THAT(acts(plan), ElementsAre("reactivate alice"));
   EXPECT_TRUE(plan.stages[0].steps[0].changes.ssh_keys);
@@ -333,6 +333,20 @@ TEST(PlanTest, RecordsThatShareAnExternalIdAreLockedButOne) {
   EXPECT_EQ(plan.problems.size(), 1U);
 }
 
+TEST(PlanTest, ASourceOfNobodyIsNotBelieved) {
+  Server server;
+  apply_all(server, *plan_for(server, {{person("1", "alice")}, {}}));
+  const auto refused = plan_for(server, {{}, {}});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("tells of nobody"));
+}
+
+TEST(PlanTest, TheCaseOfAUserNameIsTheServersBusiness) {
+  Server server;
+  apply_all(server, *plan_for(server, {{person("1", "alice")}, {}}));
+  EXPECT_THAT(acts(*plan_for(server, {{person("1", "Alice")}, {}})), IsEmpty());
+}
+
 TEST(PlanTest, ASourceThatShrinksIsNotBelieved) {
   Server server;
   Wish many;
@@ -379,6 +393,10 @@ TEST(PlanTest, RecordsWithoutKeyOrNameAreReported) {
                {{"", "dev", {}}, {"g", "", {}}, {"h", "ops", {"99"}}}});
   EXPECT_THAT(acts(plan), ElementsAre("create bob", "create group ops"));
   EXPECT_EQ(plan.problems.size(), 6U);
+
+  // Who has no key may be anybody: alice, who is not told of, is not taken for gone.
+  const Plan careful = *plan_for(server, {{person("", "somebody"), person("2", "bob")}, {}});
+  EXPECT_THAT(acts(careful), ElementsAre("create bob"));
 }
 
 // ---- any directory, any source ----

@@ -97,7 +97,8 @@ Error refusal(const http::ClientResponse& response, const Options& options) {
   } else {
     text += words_of(response);
   }
-  return {is_temporary(status) ? Code::kUnavailable : Code::kFailedPrecondition, std::move(text)};
+  if (!is_temporary(status)) return {Code::kFailedPrecondition, std::move(text)};
+  return {Code::kUnavailable, std::move(text), status == 503 ? std::string_view() : kAnswered};
 }
 
 struct Server::Impl {
@@ -200,7 +201,8 @@ Result<Page> Server::Impl::read_page(const std::string& target, const Take& take
 }
 
 Result<http::ClientResponse> Server::send(std::string_view method, const std::string& target,
-                                          const std::string& body) {
+                                          const std::string& body,
+                                          const std::function<bool()>& is_done) {
   http::ClientRequest request;
   request.method = method;
   request.target = target;
@@ -213,6 +215,7 @@ Result<http::ClientResponse> Server::send(std::string_view method, const std::st
     const Error error = response ? refusal(*response, impl_->options) : response.error();
     const auto asked = response ? retry_after(*response) : std::nullopt;
     if (!impl_->may_try_again(error, attempt, asked)) return std::unexpected(error);
+    if (is_done && is_done()) return std::unexpected(error);
   }
 }
 

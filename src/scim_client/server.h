@@ -21,6 +21,9 @@ namespace roster::scim_client {
 /// Waits, or returns true at once when the program is to end; asked with 0 before every request.
 using Pause = std::function<bool(std::chrono::milliseconds)>;
 
+/// Keyword of a kUnavailable error that the server gave itself, for one request: it is there.
+inline constexpr std::string_view kAnswered = "answered";
+
 struct Options {
   std::string url;  // base of the SCIM service, without '/' at the end
   Secret token;
@@ -102,10 +105,12 @@ class Server {
   /// one has not, had none, or cannot be asked for.
   bool is_unchanged(const std::vector<PageTag>& pages);
 
-  /// One request with a SCIM body, tried again while that may help: a POST that was cut off may
-  /// have been carried out before. Any other status than those of temporary trouble is a value.
+  /// One request with a SCIM body, tried again while that may help, unless `is_done`, which is
+  /// asked before each further try, says that the one before had its effect. Any other status than
+  /// those of temporary trouble is a value.
   Result<http::ClientResponse> send(std::string_view method, const std::string& target,
-                                    const std::string& body);
+                                    const std::string& body,
+                                    const std::function<bool()>& is_done = {});
 
   const Traffic& traffic() const;
 

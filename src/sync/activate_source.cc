@@ -25,7 +25,6 @@ namespace {
 using reconcile::Text;
 using std::chrono::milliseconds;
 
-constexpr std::string_view kChanged = "changed";  // keyword of an error: the list moved
 constexpr int kReadingsMax = 3;
 constexpr std::size_t kItemsMax = 2'000'000;
 constexpr milliseconds kDelayMax{120'000};
@@ -353,7 +352,7 @@ Result<void> ActivateSource::tell_people(const std::vector<ActivateUser>& users,
     const std::string subject = "person " + user.username;
     const std::string key = key_of(user.id, user.username, user.email.value_or(""));
     if (key.empty()) {
-      intake.warn({subject, "has no " + options_.user_key + " and is not told"});
+      intake.keep("", {subject, "has no " + options_.user_key});
       continue;
     }
     if (!user.active) {
@@ -373,6 +372,10 @@ Result<void> ActivateSource::tell_people(const std::vector<ActivateUser>& users,
     person.text(Text::kEmail) = user.email;
     if (const auto* lines = std::get_if<std::vector<std::string>>(&keys[i])) {
       person.ssh_keys = take_keys(subject, *lines, intake.warn);
+      if (person.ssh_keys->empty() && !lines->empty()) {
+        intake.keep(key, {subject, "what pw prints is no SSH key; they stay as they are"});
+        continue;
+      }
     }
     intake.person(std::move(person));
   }

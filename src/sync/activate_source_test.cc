@@ -286,7 +286,7 @@ TEST_F(ActivateTest, KeysComeFromPw) {
   ASSERT_TRUE(done) << done.error().message;
   EXPECT_THAT(*got.people.at("User.0").ssh_keys, ElementsAre(std::string(kKey) + " a"));
   EXPECT_FALSE(got.people.at("User.1").ssh_keys) << "not active: not asked";
-  EXPECT_TRUE(got.people.at("User.2").ssh_keys->empty());
+  EXPECT_THAT(got.kept.at("User.2"), HasSubstr("no SSH key"));
   EXPECT_THAT(got.said(), HasSubstr("person User.2: SSH key 1 of 1 is left out"));
   EXPECT_FALSE(got.people.contains("User.3"));
   EXPECT_THAT(got.kept.at("User.3"), HasSubstr("pw ended with status 3: the key is (credential)"));

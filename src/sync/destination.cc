@@ -129,7 +129,8 @@ Result<void> Run::note(const Step& step, const Result<void>& result) {
   if (step.act == Act::kRemoveMembers) {
     still_members_.insert(step.members.begin(), step.members.end());
   }
-  unreachable_ = error.code == Code::kUnavailable ? unreachable_ + 1 : 0;
+  const bool away = error.code == Code::kUnavailable && error.keyword != scim_client::kAnswered;
+  unreachable_ = away ? unreachable_ + 1 : 0;
   const bool hopeless = error.code == Code::kUnauthenticated || unreachable_ >= kUnreachableMax;
   if (hopeless || pause_(std::chrono::milliseconds(0))) return std::unexpected(error);
   return {};
@@ -185,7 +186,15 @@ Result<std::string> Run::find(Server& server, const std::string& endpoint,
 /// The new record's id. A creation whose answer was lost is found by its externalId.
 Result<std::string> Run::create(Server& server, const std::string& endpoint,
                                 const std::string& body, const std::string& external_id) {
-  const auto response = server.send("POST", "/" + endpoint, body);
+  std::string found_id;
+  bool again = false;
+  const auto response = server.send("POST", "/" + endpoint, body, [&] {
+    again = true;
+    auto found = find(server, endpoint, external_id);
+    if (found) found_id = std::move(*found);
+    return found.has_value();
+  });
+  if (!found_id.empty()) return found_id;
   if (response && response->status / 100 == 2) {
     const auto made = json::parse(response->body, {.bytes_max = Server::kPageBytesMax});
     const auto id = made && made->is_object()
@@ -196,7 +205,7 @@ Result<std::string> Run::create(Server& server, const std::string& endpoint,
   }
   const Error error =
       response ? scim_client::refusal(*response, options_.server) : response.error();
-  if (error.code == Code::kUnavailable || error.code == Code::kAlreadyExists) {
+  if (error.code == Code::kUnavailable || (error.code == Code::kAlreadyExists && again)) {
     if (auto found = find(server, endpoint, external_id)) return found;
   }
   return std::unexpected(error);
@@ -299,9 +308,27 @@ namespace {
 /// What begins with the prefix; everything, of a server that cannot filter by it.
 Result<void> read_ours(ScimLists& lists, const std::string& endpoint, const std::string& prefix,
                        const std::function<void(const json::object&)>& each) {
-  auto done = lists.read(endpoint, "externalId sw " + filter_text(prefix), each);
+  bool begun = false;
+  auto done = lists.read(endpoint, "externalId sw " + filter_text(prefix),
+                         [&begun, &each](const json::object& resource) {
+                           begun = true;
+                           each(resource);
+                         });
   if (done || done.error().code != Code::kFailedPrecondition) return done;
+  // Refused in the middle it is no refusal of the filter: a cursor that has expired, perhaps.
+  if (begun) return fail(Code::kUnavailable, done.error().message, kChanged);
   return lists.read(endpoint, "", each);
+}
+
+/// A record that came twice moved while the list was read, and another one did not come at all.
+template <typename T>
+Result<void> check_each_once(const std::vector<T>& records) {
+  std::vector<std::string_view> ids;
+  ids.reserve(records.size());
+  for (const T& record : records) ids.push_back(record.id);
+  std::ranges::sort(ids);
+  if (std::ranges::adjacent_find(ids) == ids.end()) return {};
+  return fail(Code::kUnavailable, "the list changed while it was read", kChanged);
 }
 
 }  // namespace
@@ -343,6 +370,8 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
     held.groups.push_back(
         {std::move(group->id), std::move(*key), std::move(group->name), std::move(group->members)});
   }));
+  RETURN_IF_ERROR(check_each_once(held.people));
+  RETURN_IF_ERROR(check_each_once(held.groups));
   if (unreadable) {
     return fail(Code::kDataLoss, "a record of ours cannot be read: " + unreadable->message);
   }

@@ -131,10 +131,11 @@ class Reading {
   void warn(const std::string& file, std::size_t number, std::string sentence) const {
     intake_.warn({file + " line " + std::to_string(number), std::move(sentence)});
   }
-  void keep(std::string_view name, const Line& line, const std::string& reason) {
+  void keep(std::string_view name, const Line& line, const std::string& reason,
+            std::int64_t gid = -1) {
     const auto [at, is_new] = by_name_.try_emplace(name, accounts_.size());
     if (!is_new) return;
-    accounts_.push_back({.name = name, .kept = true});
+    accounts_.push_back({.name = name, .gid = gid, .kept = true});
     kept_.emplace_back(name, Problem{"person " + std::string(name),
                                      texts_.passwd_name + " line " + std::to_string(line.number) +
                                          ": " + reason + "; they stay as they are"});
@@ -191,7 +192,7 @@ void Reading::read_account(const Line& line) {
   }
   if (!is_valid_utf8(fields[5]) || !is_valid_utf8(fields[6]) || has_control_characters(fields[5]) ||
       has_control_characters(fields[6])) {
-    keep(name, line, "has a home or shell that is no text");
+    keep(name, line, "has a home or shell that is no text", *gid);
     return;
   }
   by_name_.emplace(name, accounts_.size());

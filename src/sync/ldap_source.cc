@@ -114,6 +114,7 @@ struct FoundGroup {
   std::optional<std::int64_t> gid;
   std::vector<std::string> names;  // members by user name, as they came
   std::vector<std::string> dns;    // and by DN, normalized
+  bool holds_unreadable = false;   // a group within it
   std::size_t strangers = 0;
   std::string some_strangers;
 };
@@ -142,6 +143,7 @@ class Reading {
   void take_texts(const LdapEntry& entry, FoundPerson& found);
   Result<void> take_group(const LdapEntry& entry);
   void warn_of_references(const LdapConnection::Found& found, const std::string& base) const;
+  void keep_what_holds_unreadable();
   void stranger(FoundGroup& group, const std::string& who) const;
   std::vector<std::vector<std::uint64_t>> direct_memberships();
   void flatten();
@@ -170,7 +172,9 @@ class Reading {
   std::vector<FoundPerson> people_;
   std::unordered_map<std::string, std::size_t> person_by_dn_, person_by_name_;
   std::size_t without_key_ = 0;
-  std::array<bool, kTexts> seen_texts_{};  // whether anybody has it
+  std::vector<Problem> keyless_;
+  std::unordered_set<std::string> unreadable_;  // DNs of groups
+  std::array<bool, kTexts> seen_texts_{};       // whether anybody has it
   bool seen_keys_ = false;
   std::vector<FoundGroup> groups_;
   std::unordered_map<std::string, std::size_t> group_by_dn_;
@@ -206,8 +210,8 @@ void Reading::take_person(const LdapEntry& entry) {
   found.person.key = key_of(entry, options_.key);
   if (found.person.key.empty()) {
     ++without_key_;
-    intake_.warn({"person " + shown(entry.dn),
-                  "has not one readable value of " + options_.key + " and is not told"});
+    keyless_.push_back(
+        {"person " + shown(entry.dn), "has not one readable value of " + options_.key});
     return;
   }
   found.person.user_name = name_of(entry, options_.user_name);
@@ -321,15 +325,12 @@ Result<void> Reading::take_group(const LdapEntry& entry) {
                                           "MaxValRange of Active Directory, or leave it out");
     }
   }
-  if (!found.group.key.empty() && found.group.name.empty()) {
+  if (found.group.key.empty() || found.group.name.empty()) {
+    const bool keyless = found.group.key.empty();
+    unreadable_.insert(normal_dn(entry.dn));
     intake_.keep_group(found.group.key,
                        {"group " + shown(entry.dn),
-                        "has no readable " + options_.group_name + ": it stays as it is"});
-    return {};
-  }
-  if (found.group.key.empty()) {
-    intake_.warn(
-        {"group " + shown(entry.dn), "has no readable " + options_.group_key + " and is not told"});
+                        "has no readable " + (keyless ? options_.group_key : options_.group_name)});
     return {};
   }
   if (!options_.gid_number.empty()) {
@@ -385,6 +386,8 @@ std::vector<std::vector<std::uint64_t>> Reading::direct_memberships() {
         direct[person->second].push_back(i);
       } else if (inner != group_by_dn_.end()) {
         parents_[inner->second].push_back(i);
+      } else if (unreadable_.contains(dn)) {
+        group.holds_unreadable = true;
       } else {
         stranger(group, dn);
       }
@@ -422,9 +425,29 @@ bool Reading::is_private(const FoundGroup& group) const {
   return owner != person_by_name_.end() && group.gid && people_[owner->second].gid == group.gid;
 }
 
+/// Whoever holds a group with an unreadable one in it holds that as well.
+void Reading::keep_what_holds_unreadable() {
+  std::vector<std::size_t> open;
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i].holds_unreadable) open.push_back(i);
+  }
+  while (!open.empty()) {
+    const std::size_t inner = open.back();
+    open.pop_back();
+    for (const std::uint64_t outer : parents_[inner]) {
+      if (!std::exchange(groups_[outer].holds_unreadable, true)) open.push_back(outer);
+    }
+  }
+}
+
 void Reading::tell_groups() {
+  keep_what_holds_unreadable();
   for (FoundGroup& group : groups_) {
     const std::string subject = "group " + group.group.name;
+    if (group.holds_unreadable) {
+      intake_.keep_group(group.group.key, {subject, "a group within it cannot be read"});
+      continue;
+    }
     if (group.strangers > 0) {
       intake_.warn({subject, std::to_string(group.strangers) +
                                  " of its members are neither people nor groups that are read: " +
@@ -454,6 +477,7 @@ void Reading::tell_people() {
     intake_.warn({"attribute " + options_.ssh_keys,
                   "nobody has it, or it may not be read; SSH keys stay as they are"});
   }
+  for (Problem& each : keyless_) intake_.keep("", std::move(each));
   for (FoundPerson& found : people_) {
     reconcile::Person& person = found.person;
     if (found.kept) {

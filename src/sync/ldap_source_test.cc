@@ -379,7 +379,7 @@ TEST_F(LdapTest, KeysMayBeBinaryAndMustBeThere) {
   ASSERT_TRUE(read(with, got));
   EXPECT_EQ(got.people.at("30313233343536373839616263646566").user_name, "alice");
   EXPECT_EQ(got.people.size(), 1u);
-  EXPECT_THAT(got.said(), HasSubstr("has not one readable value of objectGUID"));
+  EXPECT_THAT(got.kept.at(""), HasSubstr("has not one readable value of objectGUID"));
   with.key = "employeeNumber";
   Gathered none;
   const auto done = read(with, none);

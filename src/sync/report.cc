@@ -9,7 +9,6 @@ namespace {
 
 using reconcile::Act;
 using reconcile::Counts;
-using reconcile::Plan;
 using reconcile::Problem;
 using reconcile::Step;
 

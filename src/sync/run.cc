@@ -1,6 +1,8 @@
 #include "sync/run.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <unordered_set>
 #include <utility>
 
@@ -19,24 +21,24 @@ constexpr std::size_t kProgressStep = 100;
 /// What of a source is meant: everything, or some groups and who is in them.
 class Scope {
  public:
-  explicit Scope(const std::vector<std::string>& groups) : missing_(groups.begin(), groups.end()) {
-    for (const std::string& name : groups) names_.insert(name);
-  }
+  explicit Scope(const std::vector<std::string>& groups)
+      : names_(groups.begin(), groups.end()), missing_(groups.begin(), groups.end()) {}
 
   bool takes(const Group& group) {
     if (names_.empty()) return true;
     if (!names_.contains(group.name)) return false;
-    std::erase(missing_, group.name);
+    missing_.erase(group.name);
     people_.insert(group.members.begin(), group.members.end());
     return true;
   }
   bool takes(const std::string& key) const { return names_.empty() || people_.contains(key); }
-  const std::vector<std::string>& missing() const { return missing_; }
-  bool selects_nothing() const { return !names_.empty() && missing_.size() >= names_.size(); }
+  bool is_hard() const { return !names_.empty(); }
+  const std::set<std::string>& missing() const { return missing_; }
+  bool selects_nothing() const { return is_hard() && missing_.size() == names_.size(); }
 
  private:
   std::unordered_set<std::string> names_;
-  std::vector<std::string> missing_;
+  std::set<std::string> missing_;
   std::unordered_set<std::string> people_;
 };
 
@@ -49,6 +51,7 @@ Result<Prepared> try_once(Source& source, Destination& destination, const RunOpt
   Planner planner(std::move(*held), digester, options.plan);
   Prepared prepared;
   Scope scope(options.groups);
+  std::optional<Problem> unreadable_group;
   std::size_t people = 0;
   const Intake intake{
       .group =
@@ -65,15 +68,21 @@ Result<Prepared> try_once(Source& source, Destination& destination, const RunOpt
             }
             planner.add(std::move(person));
           },
-      .keep =
+      .keep = [&](std::string key, Problem why) { planner.keep(std::move(key), std::move(why)); },
+      .keep_group =
           [&](std::string key, Problem why) {
-            if (scope.takes(key)) planner.keep(std::move(key), std::move(why));
+            if (!unreadable_group) unreadable_group = why;
+            planner.keep_group(std::move(key), std::move(why));
           },
-      .keep_group = [&](std::string key,
-                        Problem why) { planner.keep_group(std::move(key), std::move(why)); },
       .warn = [&](Problem problem) { prepared.warnings.push_back(std::move(problem)); }};
   if (auto read = source.read(intake); !read) return fail_in("source", std::move(read).error());
   progress("people read", people, 0);
+  if (unreadable_group && scope.is_hard() && !scope.missing().empty()) {
+    return fail(Code::kFailedPrecondition,
+                "source: " + unreadable_group->subject + ": " + unreadable_group->sentence +
+                    ": it may be the group " + *scope.missing().begin() +
+                    ", whose people would be locked. Nothing was changed");
+  }
   if (scope.selects_nothing()) {
     return fail(Code::kFailedPrecondition,
                 "the source has none of the groups that are asked for: nothing is done");

@@ -164,6 +164,51 @@ TEST_F(SyncTest, TakesOverFromPwActivateScimSyncInPlace) {
   expect_nothing_to_do();
 }
 
+// A cursor that expires, say: what came before must not be held twice, and locked as double.
+TEST_F(SyncTest, AListThatBreaksInTheMiddleLocksNobody) {
+  for (int i = 0; i < 1'200; ++i) {
+    directory.add("Users", {{"userName", json::string("p" + std::to_string(i))},
+                            {"externalId", json::string("roster:user:p" + std::to_string(i))}});
+  }
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    const bool later = request.query.contains("filter=") &&
+                       !request.query.contains("startIndex=1&") &&
+                       !request.query.ends_with("startIndex=1");
+    if (request.method != "GET" || !later) return std::nullopt;
+    return FakeDirectory::Lie{status_only(400)};
+  });
+  const auto made = plan();
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error().message, HasSubstr("400"));
+}
+
+TEST_F(SyncTest, ANameThatWasThereBeforeIsNoCreation) {
+  add_person("alice");
+  directory.add("Users", {{"userName", "alice@example.org"}, {"externalId", "roster:user:alice"}});
+  // The list does not tell of her, because she is locked there.
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method != "GET" || !request.query.contains("sw")) return std::nullopt;
+    return FakeDirectory::Lie{
+        http::json_response(200, json::object{{"totalResults", 0}, {"Resources", json::array{}}})};
+  });
+  const Outcome outcome = run();
+  ASSERT_THAT(outcome.failures, SizeIs(1));
+  EXPECT_THAT(outcome.failures[0].sentence, HasSubstr("409"));
+}
+
+TEST_F(SyncTest, OneRecordThatAlwaysFailsDoesNotEndTheRun) {
+  options.parallel = 1;
+  for (int i = 0; i < 8; ++i) add_person("p" + std::to_string(i));
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (request.method != "POST" || request.body.contains("p7@")) return std::nullopt;
+    return FakeDirectory::Lie{status_only(500)};
+  });
+  const Outcome outcome = run();
+  EXPECT_EQ(outcome.done, 1U);
+  EXPECT_THAT(outcome.failures, SizeIs(7));
+  EXPECT_EQ(outcome.not_tried, 0U);
+}
+
 TEST_F(SyncTest, WaitsAsLongAsTheServerAsks) {
   add_person("alice");
   std::atomic<int> left = 2;
@@ -325,6 +370,68 @@ TEST_F(SyncTest, AGroupScopeIsHard) {
   const auto made = plan();
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, Code::kFailedPrecondition);
+}
+
+/// A source in which one group, and whoever is asked about, cannot be read.
+class HalfRead final : public Source {
+ public:
+  std::string describe() const override { return "half"; }
+  Result<void> read(const Intake& intake) override {
+    intake.group({"dev", "dev", {"alice"}});
+    intake.keep_group("ops", {"group ops", "cannot be read"});
+    intake.person({.key = "alice", .user_name = "alice@example.org"});
+    intake.keep("bob", {"person bob", "cannot be read"});
+    return {};
+  }
+};
+
+TEST_F(SyncTest, AScopeWithAnUnreadableGroupIsRefused) {
+  HalfRead source;
+  Destination destination(options, pause());
+  const auto quiet = [](std::string_view, std::size_t, std::size_t) {};
+  run_options.groups = {"dev", "ops", "dev"};
+  const auto refused = prepare(source, destination, run_options, fixed_random, quiet);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("group ops"));
+  run_options.groups = {"dev", "dev"};
+  const auto made = prepare(source, destination, run_options, fixed_random, quiet);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(made->plan.counts.created, 1U);
+}
+
+// The last key of somebody who has nothing else in the extension goes with the extension.
+TEST_F(SyncTest, WhoLostTheLastKeyLosesItEverywhere) {
+  constexpr std::string_view kUrn =
+      "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";
+  constexpr std::string_view kKey =
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd6pgfeiQzQpC";
+  FakeDirectory source;
+  const json::object keys{{"sunkSshKeys", json::array{json::string(kKey)}}};
+  source.add("Users", {{"id", "a"}, {"userName", "alice"}});
+  scim_client::Options source_options;
+  source_options.url = source.url();
+  source_options.token = Secret("t-1");
+  const auto tell = [&] {
+    std::map<std::string, std::optional<std::size_t>> counts;
+    const auto scim = open_scim(source_options, pause());
+    const auto read = (*scim)->read({.group = [](Group) {},
+                                     .person =
+                                         [&](Person person) {
+                                           counts[person.key] =
+                                               person.ssh_keys
+                                                   ? std::optional(person.ssh_keys->size())
+                                                   : std::nullopt;
+                                         },
+                                     .keep = [](std::string, const reconcile::Problem&) {},
+                                     .keep_group = [](std::string, const reconcile::Problem&) {},
+                                     .warn = [](const reconcile::Problem&) {}});
+    EXPECT_TRUE(read);
+    return counts;
+  };
+  EXPECT_EQ(tell()["a"], std::nullopt) << "a server without keys";
+  source.add("Users", {{"id", "b"}, {"userName", "bob"}, {kUrn, keys}});
+  EXPECT_EQ(tell()["a"], 0U);
+  EXPECT_EQ(tell()["b"], 1U);
 }
 
 TEST_F(SyncTest, HomesAndShellsAreCarriedOnRequestOnly) {

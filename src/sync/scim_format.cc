@@ -108,6 +108,10 @@ Result<ScimPerson> read_person(const json::object& resource) {
   if (out.id.empty() || person.user_name.empty()) {
     return fail(Code::kInvalidArgument, "a User without id or userName");
   }
+  const json::value* active = json::find(resource, "active");
+  if (active != nullptr && !active->is_bool() && !active->is_null()) {
+    return fail(Code::kInvalidArgument, "a User whose `active` is no boolean");
+  }
   person.active = json::find_bool(resource, "active").value_or(true);
   const json::object* name = json::find_object(resource, "name");
   person.text(Text::kGivenName) = found(name, "givenName");

@@ -1,5 +1,6 @@
 #include "sync/scim_source.h"
 
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -13,6 +14,8 @@ namespace roster::sync {
 namespace {
 
 using reconcile::Group;
+using reconcile::Person;
+using reconcile::Text;
 
 constexpr std::string_view kPageSize = "1000";
 /// Some servers tell of the extension when they are asked for it only.
@@ -34,10 +37,14 @@ class ScimSource final : public Source {
 };
 
 /// Groups by id, whose members may be groups.
-using Groups = std::unordered_map<std::string, ScimGroup>;
+struct Groups {
+  std::unordered_map<std::string, ScimGroup> by_id;
+  std::unordered_set<std::string> unreadable;  // ids
+};
 
-/// The ids of everybody who is in a group directly or through others; circles end.
-std::vector<std::string> people_of(const Groups& groups, const ScimGroup& group) {
+/// The ids of everybody who is in a group directly or through others; circles end. Nothing when one
+/// of these groups cannot be read.
+std::optional<std::vector<std::string>> people_of(const Groups& groups, const ScimGroup& group) {
   std::vector<std::string> people;
   std::vector<const ScimGroup*> open{&group};
   std::unordered_set<const ScimGroup*> met{&group};
@@ -45,8 +52,9 @@ std::vector<std::string> people_of(const Groups& groups, const ScimGroup& group)
     const ScimGroup* const next = open.back();
     open.pop_back();
     for (const std::string& id : next->members) {
-      const auto found = groups.find(id);
-      if (found == groups.end()) {
+      if (groups.unreadable.contains(id)) return std::nullopt;
+      const auto found = groups.by_id.find(id);
+      if (found == groups.by_id.end()) {
         people.push_back(id);
       } else if (met.insert(&found->second).second) {
         open.push_back(&found->second);
@@ -62,35 +70,83 @@ Result<Groups> read_groups(ScimLists& lists, const Intake& intake) {
     auto group = read_group(resource);
     if (!group) {
       const std::string id(json::find_string(resource, "id").value_or(""));
+      groups.unreadable.insert(id);
       intake.keep_group(id, {"group " + id, "the source gives " + group.error().message});
       return;
     }
     std::string id = group->id;
-    groups.insert_or_assign(std::move(id), std::move(*group));
+    groups.by_id.insert_or_assign(std::move(id), std::move(*group));
   }));
   return groups;
 }
+
+void tell_groups(const Groups& groups, const Intake& intake) {
+  for (const auto& [id, group] : groups.by_id) {
+    if (auto people = people_of(groups, group)) {
+      intake.group(Group{.key = id, .name = group.name, .members = std::move(*people)});
+    } else {
+      intake.keep_group(id, {"group " + group.name, "a group within it cannot be read"});
+    }
+  }
+}
+
+/// People on their way. An attribute without a value is left out of a resource (RFC 7643 2.5), and
+/// an extension that holds none as well: once anybody has it, whoever lacks it has no keys. Those
+/// who came before wait for that.
+class People {
+ public:
+  explicit People(const Intake& intake) : intake_(intake) {}
+
+  void take(Person person) {
+    const bool has_extension = person.ssh_keys.has_value();
+    if (!has_extension && !extension_seen_) {
+      waiting_.push_back(std::move(person));
+      return;
+    }
+    extension_seen_ = true;
+    flush();
+    tell(std::move(person));
+  }
+
+  void flush() {
+    for (Person& person : std::exchange(waiting_, {})) tell(std::move(person));
+  }
+
+ private:
+  void tell(Person person) {
+    if (extension_seen_ && !person.ssh_keys) {
+      person.ssh_keys.emplace();
+      person.text(Text::kHome) = person.text(Text::kShell) = "";
+    }
+    if (auto& keys = person.ssh_keys) {
+      keys = take_keys("person " + person.user_name, *keys, intake_.warn);
+    }
+    intake_.person(std::move(person));
+  }
+
+  const Intake& intake_;
+  bool extension_seen_ = false;
+  std::vector<Person> waiting_;
+};
 
 Result<void> ScimSource::read(const Intake& intake) {
   ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_, pause_));
   ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server));
   ASSIGN_OR_RETURN(const Groups groups, read_groups(lists, intake));
-  for (const auto& [id, group] : groups) {
-    intake.group(Group{.key = id, .name = group.name, .members = people_of(groups, group)});
-  }
-  return lists.read("Users", "", [&intake](const json::object& resource) {
+  tell_groups(groups, intake);
+  People people(intake);
+  RETURN_IF_ERROR(lists.read("Users", "", [&people, &intake](const json::object& resource) {
     auto person = read_person(resource);
     if (!person) {
       const std::string id(json::find_string(resource, "id").value_or(""));
       intake.keep(id, {"person " + id, "the source gives " + person.error().message});
       return;
     }
-    person->person.key = person->id;
-    if (auto& keys = person->person.ssh_keys) {
-      keys = take_keys("person " + person->person.user_name, *keys, intake.warn);
-    }
-    intake.person(std::move(person->person));
-  });
+    person->person.key = std::move(person->id);
+    people.take(std::move(person->person));
+  }));
+  people.flush();
+  return {};
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace roster::sync {
 
 /// Another SCIM server, or a Roster hub, by its lists of groups and people. Keys are the server's
 /// ids, which it never gives to somebody else. Members that are groups are flattened. Memory: one
-/// page, and the groups.
+/// page, and the groups; of a server that tells nobody's keys the people, too.
 Result<std::unique_ptr<Source>> open_scim(const scim_client::Options& options,
                                           scim_client::Pause pause);
 

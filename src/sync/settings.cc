@@ -103,9 +103,10 @@ std::filesystem::path in_path(const std::string& name, const Environment& enviro
   return {};
 }
 
+/// A value that was made of a file ends with its newline.
 template <typename T>
 void fill(T& setting, const std::optional<std::string>& value) {
-  if (setting.empty() && value) setting = T(*value);
+  if (setting.empty() && value) setting = T(std::string(trim(*value, "\r\n")));
 }
 
 }  // namespace
@@ -178,9 +179,9 @@ Result<void> Settings::read_environment(const Environment& environment) {
     }
     destination.url = std::string(kCoreWeaveScim) + percent_encode(*owner);
     replace_members = true;
+    fill(destination_token, token);  // for that server, and no other
+    if (prefix.empty() && source_kind == "activate") prefix = kActivatePrefix;
   }
-  if (owner) fill(destination_token, token);
-  if (prefix.empty() && api_key && owner) prefix = kActivatePrefix;
   return {};
 }
 
@@ -214,9 +215,11 @@ Result<std::unique_ptr<Source>> Settings::open_source(const Surroundings& surrou
 Result<Destination> Settings::open_destination(const Pause& pause) const {
   DestinationOptions options;
   options.prefix = prefix.empty() ? kPrefix : prefix;
-  if (options.prefix.size() > kPrefixBytesMax) {
+  const bool ambiguous = options.prefix.ends_with("user:") || options.prefix.ends_with("group:");
+  if (options.prefix.size() > kPrefixBytesMax || ambiguous) {
     return fail(Code::kInvalidArgument,
-                "prefix: 1 to 64 bytes, such as \"roster:\": it marks what may be changed");
+                "prefix: 1 to 64 bytes that do not end with \"user:\" or \"group:\", such as "
+                "\"roster:\": it marks what may be changed");
   }
   ASSIGN_OR_RETURN(options.server, client_options(destination, destination_token, "destination"));
   options.parallel = static_cast<std::size_t>(parallel);

@@ -64,6 +64,13 @@ TEST_F(SettingsTest, WhatIsSetGoesBeforeTheEnvironment) {
   EXPECT_EQ(settings.destination.url, "https://hub/scim");
   EXPECT_EQ(settings.prefix, "mine:");
   EXPECT_FALSE(settings.replace_members);
+  EXPECT_TRUE(settings.destination_token.empty()) << "it is for another server";
+}
+
+// What `kubectl create secret --from-file` makes of a file ends as the file does.
+TEST_F(SettingsTest, ATokenMayEndWithANewline) {
+  ASSERT_TRUE(settings.read_environment(environment_of({{"ROSTER_SYNC_TOKEN", "secret\n"}})));
+  EXPECT_EQ(settings.destination_token.expose(), "secret");
 }
 
 // An empty selection would mean everybody.

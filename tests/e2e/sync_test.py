@@ -246,7 +246,7 @@ def does_not_believe_everything(site):
 
 
 def says_what_is_wrong(site):
-    done = site.sync(source="nothing", status=1)
+    done = site.sync(source="nothing", status=2)
     check("nothing.token" in done.stderr, "a missing token file is named")
     (site.root / "bad.token").touch(mode=0o600)
     (site.root / "bad.token").write_text("roster_wrong\n")
