@@ -304,6 +304,11 @@ int run(Flags flags, Session& session) {
     };
     flags.options.match_user_name = has("userName");
     flags.options.match_external_id = has("externalId");
+    if (flags.format != sync::ImportFormat::kCsv && !flags.options.match_user_name) {
+      return refuse(
+          {Code::kInvalidArgument,
+           "--match externalId: only CSV has externalIds; everybody would wait for nobody"});
+    }
   }
   const auto list = read_list(flags);
   if (!list) return refuse(list.error());

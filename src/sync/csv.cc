@@ -95,7 +95,12 @@ class Reader {
 
 }  // namespace
 
-Result<std::vector<CsvRow>> parse_csv(std::string_view text) { return Reader(text).read(); }
+Result<std::vector<CsvRow>> parse_csv(std::string_view text) {
+  if (!text.empty() && !text.ends_with('\n')) {
+    return fail(Code::kInvalidArgument, "ends inside a line: it is not whole");
+  }
+  return Reader(text).read();
+}
 
 std::string csv_field(std::string_view value) {
   if (value.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(value);

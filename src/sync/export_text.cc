@@ -31,6 +31,12 @@ std::string_view state_name(State state) {
   return "";
 }
 
+/// A number that waits for nobody is as good as deleted: nobody will ever come for it.
+State state_of(const Exported& entry) {
+  const bool waits = !entry.resource.empty() || !entry.external_id.empty();
+  return entry.state == State::kReserved && !waits ? State::kDeleted : entry.state;
+}
+
 std::string csv_row(std::initializer_list<std::string_view> fields) {
   std::string row;
   for (const std::string_view field : fields) {
@@ -87,17 +93,17 @@ Exported in_effect(Exported entry, const ExportOptions& options) {
 }
 
 std::string csv_entry(const Exported& e) {
-  const bool deleted = e.state == State::kDeleted;
+  const bool deleted = state_of(e) == State::kDeleted;
   const std::string number = std::to_string(e.number);
   const std::string_view resource = deleted ? "" : std::string_view(e.resource);
   const std::string_view external = deleted ? "" : std::string_view(e.external_id);
   const std::string_view client = deleted ? "" : std::string_view(e.client);
   if (e.is_group) {
     return csv_row(
-        {e.name, number, resource, external, client, joined(e.members), state_name(e.state)});
+        {e.name, number, resource, external, client, joined(e.members), state_name(state_of(e))});
   }
   return csv_row({e.name, number, std::to_string(e.gid), resource, external, client, e.gecos,
-                  e.home, e.shell, state_name(e.state)});
+                  e.home, e.shell, state_name(state_of(e))});
 }
 
 std::string passwd_line(const Exported& e) {
@@ -159,7 +165,7 @@ Result<std::string> export_entry(const Exported& entry, const ExportOptions& opt
   if (options.format == ImportFormat::kCsv) {
     return entry.is_group == options.groups ? csv_entry(entry) : "";
   }
-  if (entry.state == State::kDeleted) return "";
+  if (state_of(entry) == State::kDeleted) return "";
   const bool ldif = options.format == ImportFormat::kLdif;
   if (!options.groups) {
     if (entry.is_group) return "";

@@ -184,6 +184,16 @@ void Adding::add_group_line(std::string_view line, std::size_t number) {
   take(std::move(group), number, fields[2], {});
 }
 
+/// An attribute that identity hangs on and that has more than one value; the dn decides for names.
+std::string_view several_values(const LdifRecord& record, bool is_group) {
+  const std::string_view name = is_group ? "cn" : "uid";
+  if (record.count(name) > 1 && record.deciding(name).empty()) return name;
+  for (const std::string_view each : {"uidnumber", "gidnumber", "homedirectory", "loginshell"}) {
+    if (record.count(each) > 1) return each;
+  }
+  return {};
+}
+
 void Adding::add_ldif(std::string_view text) {
   const auto records = parse_ldif(text);
   if (!records) {
@@ -197,14 +207,20 @@ void Adding::add_ldif(std::string_view text) {
       ++list_.others;
       continue;
     }
+    const auto several = several_values(record, entry.is_group);
+    if (!several.empty()) {
+      problem(record.line, "has several values of " + std::string(several) +
+                               ", and its dn does not say which counts");
+      continue;
+    }
     if (entry.is_group) {
-      entry.name = record.first("cn");
+      entry.name = record.deciding("cn");
       entry.members =
           record.count("memberuid") + record.count("member") + record.count("uniquemember");
       take(std::move(entry), record.line, record.first("gidnumber"), {});
       continue;
     }
-    entry.name = record.first("uid");
+    entry.name = record.deciding("uid");
     entry.gecos = record.first(record.first("gecos").empty() ? "cn" : "gecos");
     entry.gecos = entry.gecos.substr(0, entry.gecos.find(','));
     entry.home = record.first("homedirectory");
@@ -296,6 +312,8 @@ Result<void> settle(Imported& entry, const ImportOptions& options, ImportList& l
   }
   if (!options.match_external_id) entry.external_id.clear();
   if (entry.is_group) {
+    const bool by_external_id = !options.match_user_name && !entry.external_id.empty();
+    if (by_external_id) entry.user_name = "";
     if (!entry.user_name) entry.user_name = entry.name;
     return {};
   }

@@ -146,7 +146,21 @@ TEST(LdifTest, RefusesWhatIsNone) {
     EXPECT_FALSE(parse_ldif(text)) << text;
   }
   EXPECT_EQ(parse_ldif("")->size(), 0U);
-  EXPECT_EQ(parse_ldif("dn: x")->size(), 1U) << "a last line without end";
+  EXPECT_FALSE(parse_ldif("dn: x\nuidNumber: 180")) << "cut: it was 18005";
+}
+
+TEST(LdifTest, TheDnDecidesAmongSeveralNames) {
+  const auto records = parse_ldif(
+      "dn: uid=bob,ou=people\nuid: bob.smith\nuid: bob\ncn;lang-fr: Robert\ncn: Bob\n\n"
+      "dn: cn=Bob,ou=people\nuid: bob.smith\nuid: bob\n");
+  ASSERT_TRUE(records);
+  EXPECT_EQ(records->at(0).deciding("uid"), "bob");
+  EXPECT_EQ(records->at(0).first("cn"), "Bob");
+  EXPECT_EQ(records->at(1).deciding("uid"), "");
+  const ImportList list = read(ImportFormat::kLdif,
+                               "dn: cn=Bob,ou=people\nobjectClass: posixAccount\nuid: b\nuid: c\n"
+                               "uidNumber: 2000\ngidNumber: 2000\n");
+  EXPECT_EQ(list.problem_count, 1U);
 }
 
 TEST(LdifTest, LinesComeBack) {
@@ -191,15 +205,16 @@ TEST(ImportListTest, Csv) {
 }
 
 TEST(CsvTest, Rfc4180) {
-  const auto rows = parse_csv("a,\"b\"\"c\",\"d\r\ne\"\r\n\r\n,,\nlast,\"\",x\r");
+  const auto rows = parse_csv("a,\"b\"\"c\",\"d\r\ne\"\r\n\r\n,,\nlast,\"\",x\r\n");
   ASSERT_TRUE(rows);
   ASSERT_EQ(rows->size(), 3U);
   EXPECT_THAT(rows->at(0).fields, ElementsAre("a", "b\"c", "d\r\ne"));
   EXPECT_THAT(rows->at(1).fields, ElementsAre("", "", ""));
   EXPECT_EQ(rows->at(1).line, 4U);
-  EXPECT_THAT(rows->at(2).fields, ElementsAre("last", "", "x\r"));
+  EXPECT_THAT(rows->at(2).fields, ElementsAre("last", "", "x"));
+  EXPECT_FALSE(parse_csv("login,uid\nbob,1700")) << "cut: it was 17005";
   for (const char* text : {"a\"b\n", "\"a\"b\n", "\"a\n", "\""}) EXPECT_FALSE(parse_csv(text));
-  EXPECT_FALSE(parse_csv(std::string(200, ',')));
+  EXPECT_FALSE(parse_csv(std::string(200, ',') + "\n"));
   for (const std::string& value : std::vector<std::string>{"", "a", "a,b", "\"", "a\nb", "\r"}) {
     EXPECT_THAT(parse_csv("x," + csv_field(value) + "\n")->at(0).fields, ElementsAre("x", value));
   }

@@ -40,6 +40,7 @@ Line next_line(std::string_view& text, std::size_t& number) {
 
 struct Attribute {
   std::string name, value;
+  bool has_options = false;
 };
 
 Result<Attribute> parse_attribute(const Line& line) {
@@ -47,7 +48,8 @@ Result<Attribute> parse_attribute(const Line& line) {
   if (colon == std::string::npos || colon == 0) {
     return bad(Code::kInvalidArgument, line.number, "is not 'attribute: value'");
   }
-  Attribute attribute{ascii_lower(line.text.substr(0, std::min(colon, line.text.find(';')))), {}};
+  const std::size_t semicolon = std::min(colon, line.text.find(';'));
+  Attribute attribute{ascii_lower(line.text.substr(0, semicolon)), {}, semicolon < colon};
   const auto is_letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
   };
@@ -88,6 +90,19 @@ std::string_view LdifRecord::first(std::string_view name) const {
   return found == attributes.end() ? std::string_view() : found->second;
 }
 
+std::string_view LdifRecord::deciding(std::string_view name) const {
+  if (count(name) < 2) return first(name);
+  const std::size_t equals = dn.find('=');
+  if (equals == std::string::npos || ascii_lower(dn.substr(0, equals)) != name) return {};
+  const std::string_view named = std::string_view(dn).substr(equals + 1);
+  for (const auto& [each, value] : attributes) {
+    if (each == name && named.starts_with(value) && named.substr(value.size()).starts_with(',')) {
+      return value;
+    }
+  }
+  return {};
+}
+
 std::size_t LdifRecord::count(std::string_view name) const {
   return static_cast<std::size_t>(
       std::ranges::count(attributes, name, &std::pair<std::string, std::string>::first));
@@ -101,6 +116,9 @@ bool LdifRecord::is(std::string_view object_class) const {
 
 Result<std::vector<LdifRecord>> parse_ldif(std::string_view text) {
   std::vector<LdifRecord> records;
+  if (!text.empty() && !text.ends_with('\n')) {
+    return fail(Code::kInvalidArgument, "ends inside a line: it is not whole");
+  }
   bool inside = false;
   bool any = false;  // something was there that is not a comment
   std::size_t number = 1;
@@ -132,6 +150,7 @@ Result<std::vector<LdifRecord>> parse_ldif(std::string_view text) {
       inside = true;
       continue;
     }
+    if (attribute.has_options) continue;
     if (records.back().attributes.size() == kLdifAttributesMax) {
       return bad(Code::kTooLarge, line.number, "too many attributes in one entry");
     }

@@ -14,11 +14,14 @@ namespace roster::sync {
 struct LdifRecord {
   std::size_t line = 0;  // where it begins, from 1
   std::string dn;
-  /// Attribute descriptions in lower case, without options (";lang-de"), and values, decoded.
+  /// Attribute descriptions in lower case and values, decoded. Those with options (";lang-de") are
+  /// left out.
   std::vector<std::pair<std::string, std::string>> attributes;
 
   /// The first value, or empty. `name` in lower case.
   std::string_view first(std::string_view name) const;
+  /// The only value; of several, the one that the dn begins with. Empty when neither tells.
+  std::string_view deciding(std::string_view name) const;
   std::size_t count(std::string_view name) const;
   /// Whether an objectClass has this value, whatever the case.
   bool is(std::string_view object_class) const;

@@ -15,7 +15,7 @@ import time
 
 from lab import BUILD, CORE_GROUP, Scim, free_port, run, wait_for
 
-PEOPLE = int(os.environ.get("ROSTER_IMPORT_PEOPLE", "6000"))
+PEOPLE = int(os.environ.get("ROSTER_IMPORT_PEOPLE", "20000"))
 
 
 def check(condition, what):
