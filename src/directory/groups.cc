@@ -142,6 +142,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
                                    .kind = row::kGroup,
                                    .wanted = columns.display_name,
                                    .key = columns.name_key,
+                                   .pushed = columns.display_name,
                                    .external_id = external,
                                    .client = client,
                                    .active = true,

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/unicode.h"
 #include "directory/id_blocks.h"
 #include "directory/impl.h"
 #include "directory/schema.h"
@@ -200,6 +201,11 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
             *external_id != *request.external_id) {
           return {};
         }
+        if (&statement == &kWaitingKey && found.state == row::kReserved) {
+          // Without a client anybody's userName would do; the externalId is the stronger tie.
+          if (external_id && !found.client) return {};
+          if (!binds_key(value, request.pushed)) return {};
+        }
         // What an import reserved comes first, then who left last.
         const auto rank = [](const Waiting& w) { return std::pair(-w.state, w.freed); };
         if (!best || rank(found) > rank(*best)) best = std::move(found);
@@ -329,6 +335,10 @@ Result<Identity> new_identity(Tx& tx, const Rules& rules, const IdentityRequest&
 }
 
 }  // namespace
+
+bool binds_key(std::string_view key, std::string_view pushed) {
+  return !is_printable_ascii(key) || ascii_lower(pushed) == key;
+}
 
 Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityRequest& request) {
   // Nodes are not told who was in a deleted group: its number bound again would bring them back.

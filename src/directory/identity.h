@@ -15,8 +15,9 @@ namespace roster::directory {
 struct IdentityRequest {
   OrgN org = 0;
   int kind = 0;             // row::kUser, row::kGroup
-  std::string_view wanted;  // userName or displayName
-  std::string_view key;     // its case key
+  std::string_view wanted;  // what the name is made from
+  std::string_view key;     // of the userName or displayName: its case key
+  std::string_view pushed;  // the same as it was pushed
   std::optional<std::string_view> external_id;
   ClientN client = 0;  // whose externalId
   bool active = true;
@@ -31,6 +32,13 @@ struct Identity {
   std::string home;   // of users
   std::string shell;  // of users: what an import said, or empty
 };
+
+/// Whether a reserved identity that waits for a text with this case key is bound by the pushed one.
+/// The key makes one of many texts that are not the same to a provider: a soft hyphen vanishes, the
+/// Kelvin sign becomes a k. Uniqueness wants that, but whoever may choose such a text must not get
+/// another's files: what waits for ASCII takes ASCII in either case, and nothing that looks like
+/// it.
+bool binds_key(std::string_view key, std::string_view pushed);
 
 /// The identity for a new resource: a reserved one that waits for its externalId or userName; the
 /// tombstone of the same person when the organization wants that; else a new one with the next

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "base/unicode.h"
@@ -11,6 +12,7 @@
 #include "posix/claims.h"
 #include "posix/gecos.h"
 #include "posix/home.h"
+#include "posix/id_ranges.h"
 #include "posix/names.h"
 #include "posix/shell.h"
 
@@ -60,6 +62,7 @@ constexpr Statement kWithExternal{
     "AND e.kind = $2 AND e.value = $3 JOIN posix_id p ON p.n = e.owner_n "
     "WHERE c.org = $1 AND p.number IS NOT NULL"};
 constexpr Statement kClient{"import.client", "SELECT n FROM client WHERE org = $1 AND name = $2"};
+constexpr Statement kClientName{"import.client_name", "SELECT name FROM client WHERE n = $1"};
 constexpr Statement kIdentities{
     "import.identities",
     "SELECT p.n, p.kind, p.number, p.name, p.state, p.gid, p.home, COALESCE(u.shell, p.shell), "
@@ -134,7 +137,7 @@ struct Wish {
 /// What is to be done about an entry.
 struct Verdict {
   enum class Act { kReserve, kChange, kNothing } act = Act::kReserve;
-  std::int64_t n = 0;  // of kChange
+  std::optional<Known> before;  // of kChange
   Wish wish;
   std::vector<ImportClash> clashes;
 };
@@ -143,8 +146,13 @@ struct Verdict {
 class Judge {
  public:
   Judge(Tx& tx, OrgN org, const Rules& rules, std::span<const IdBlockRow> blocks,
-        const std::set<std::uint32_t>& gids)
-      : tx_(tx), org_(org), rules_(rules), blocks_(blocks), gids_(gids) {}
+        const std::set<std::uint32_t>& gids, bool numbers_held)
+      : tx_(tx),
+        org_(org),
+        rules_(rules),
+        blocks_(blocks),
+        gids_(gids),
+        numbers_held_(numbers_held) {}
 
   Result<Verdict> judge(const ImportEntry& entry, std::size_t position) {
     entry_ = &entry;
@@ -153,6 +161,9 @@ class Judge {
     verdict_.wish.kind = entry.is_group ? row::kGroup : row::kUser;
     RETURN_IF_ERROR(judge_texts());
     RETURN_IF_ERROR(judge_identity());
+    if (verdict_.act == Verdict::Act::kReserve && verdict_.clashes.empty()) {
+      RETURN_IF_ERROR(check_held());
+    }
     return std::move(verdict_);
   }
 
@@ -165,6 +176,8 @@ class Judge {
 
   Result<void> judge_texts();
   void judge_number();
+  bool is_own(std::uint32_t number) const;
+  Result<void> check_held() const;
   Result<void> judge_match_texts();
   Result<void> judge_identity();
   Result<void> judge_gid();
@@ -176,6 +189,7 @@ class Judge {
   const Rules& rules_;
   const std::span<const IdBlockRow> blocks_;
   const std::set<std::uint32_t>& gids_;  // of groups that are or come in this import
+  const bool numbers_held_;
   const ImportEntry* entry_ = nullptr;
   std::size_t position_ = 0;
   Verdict verdict_;
@@ -230,17 +244,37 @@ Result<void> Judge::judge_texts() {
   return judge_match_texts();
 }
 
+bool Judge::is_own(std::uint32_t number) const {
+  return std::ranges::any_of(blocks_, [this, number](const IdBlockRow& b) {
+    return b.org == org_ && b.ids.contains(number);
+  });
+}
+
+/// A restored store may have forgotten whose the number is.
+Result<void> Judge::check_held() const {
+  if (!numbers_held_ || !is_own(entry_->number)) return {};
+  return fail(
+      Code::kUnavailable,
+      "the hub was just started on a store that may be a restored one: nobody gets the id " +
+          std::to_string(entry_->number) + " of its own until its nodes were heard");
+}
+
 void Judge::judge_number() {
   const std::uint32_t number = entry_->number;
   if (posix::is_never_served(number)) {
     clash("id", "ids below 1000, 65534, 65535 and beyond 2147483647 are never served");
     return;
   }
-  const auto block = std::ranges::find_if(
-      blocks_, [number](const IdBlockRow& b) { return b.ids.contains(number); });
-  if (block != blocks_.end() && block->org == org_) return;
-  if (block != blocks_.end()) {
+  if (is_own(number)) return;
+  if (std::ranges::any_of(blocks_,
+                          [number](const IdBlockRow& b) { return b.ids.contains(number); })) {
     clash("id", "the id is in a block of another organization");
+    return;
+  }
+  // Whatever the settings say: the hub will give it to somebody.
+  if (posix::kSliceSpace.contains(number)) {
+    clash("id", "the ids " + posix::format_block(posix::kSliceSpace) +
+                    " are given out in slices by the hub itself");
     return;
   }
   const auto admits = [number](const posix::IdBlock& b) { return b.contains(number); };
@@ -257,6 +291,12 @@ Result<void> Judge::judge_match_texts() {
         entry_->user_name.size() > kResourceBytesMax || has_control_characters(entry_->user_name)) {
       clash("match", std::string(attribute) + ": not a text that a provider may send");
     } else {
+      // Nothing that is pushed would ever bind it.
+      if (!binds_key(*key, entry_->user_name)) {
+        clash("match", std::string(attribute) +
+                           ": has characters that are others in a comparison without case; wait "
+                           "for an externalId instead");
+      }
       wish.key = std::move(*key);
     }
   }
@@ -307,13 +347,16 @@ Result<void> Judge::judge_identity() {
   RETURN_IF_ERROR(judge_match(number->n, true));
   const bool is_same = verdict_.wish.is(*number, *entry_);
   verdict_.act = is_same ? Verdict::Act::kNothing : Verdict::Act::kChange;
-  verdict_.n = number->n;
+  verdict_.before = *number;
   return {};
 }
 
 Result<void> Judge::judge_gid() {
   const std::uint32_t gid = entry_->gid;
-  if (entry_->is_group || gid == entry_->number || gids_.contains(gid)) return {};
+  if (entry_->is_group || gid == entry_->number) return {};
+  ASSIGN_OR_RETURN(const auto other, tx_.query_one(kByNumber, read_known, org_, gid));
+  // A number that is or was somebody's is no coming group's, even if the list has one.
+  if (!other && gids_.contains(gid)) return {};
   if (posix::is_never_served(gid)) {
     clash("gid", "the primary group " + std::to_string(gid) +
                      " is one of the nodes' own; give people a private group (gid = uid) or one "
@@ -324,7 +367,6 @@ Result<void> Judge::judge_gid() {
   if (group) return {};
   std::string reason = "the primary group " + std::to_string(gid) +
                        " is neither in the organization nor part of the import";
-  ASSIGN_OR_RETURN(const auto other, tx_.query_one(kByNumber, read_known, org_, gid));
   if (other) return clash_with("gid", std::move(reason), other->n);
   clash("gid", std::move(reason));
   return {};
@@ -394,9 +436,33 @@ Result<void> Judge::judge_match(std::int64_t own, bool waits) {
       "match", "another reserved identity waits for externalId " + entry_->external_id, *waiting);
 }
 
+/// Who of a list waits for an externalId. One without a client meets everybody's, as it does when a
+/// push looks for whom it binds.
+class ExternalClaims {
+ public:
+  /// Nothing when it was free and is now `owner`'s, else whose it is already.
+  std::optional<std::size_t> claim(const std::string& value, std::string_view client,
+                                   std::size_t owner) {
+    auto& claims = claims_[value];
+    const auto met = std::ranges::find_if(claims, [client](const Claim& other) {
+      return client.empty() || other.client.empty() || client == other.client;
+    });
+    if (met != claims.end()) return met->owner;
+    claims.push_back({std::string(client), owner});
+    return std::nullopt;
+  }
+
+ private:
+  struct Claim {
+    std::string client;
+    std::size_t owner;
+  };
+  std::unordered_map<std::string, std::vector<Claim>> claims_;
+};
+
 /// Clashes of the list with itself: the first who asks is the owner.
-void claim(posix::Claims& claims, const ImportEntry& entry, std::size_t position,
-           Verdict& verdict) {
+void claim(posix::Claims& claims, ExternalClaims& externals, const ImportEntry& entry,
+           std::size_t position, Verdict& verdict) {
   const auto note = [&](std::string_view what, std::string reason,
                         std::optional<std::size_t> owner) {
     if (owner) {
@@ -416,7 +482,7 @@ void claim(posix::Claims& claims, const ImportEntry& entry, std::size_t position
   }
   if (wish.external_id) {
     note("match", "externalId " + entry.external_id + " comes twice",
-         claims.key(kind + "x" + entry.client + '\n' + *wish.external_id, position));
+         externals.claim(kind + *wish.external_id, entry.client, position));
   }
 }
 
@@ -435,14 +501,38 @@ json::object reserved_json(const ImportEntry& entry, const Wish& wish) {
   return o;
 }
 
-JournalEntry import_entry(const Actor& actor, OrgN org, Timestamp now, const ImportEntry& entry,
-                          const Verdict& verdict) {
+/// The same of one that waits already.
+Result<json::object> known_json(Tx& tx, const Known& known) {
+  const bool is_group = known.kind == row::kGroup;
+  json::object o{{"name", json::string(known.name)}, {"number", known.number.value_or(0)}};
+  if (!is_group) o["gid"] = known.gid.value_or(known.number.value_or(0));
+  const auto set = [&o](const char* name, const std::optional<std::string>& text) {
+    if (text) o[name] = json::string(*text);
+  };
+  set("home", known.home);
+  set("shell", known.shell);
+  set("gecos", known.gecos);
+  set(is_group ? "displayName" : "userName", known.key);
+  set("externalId", known.external_id);
+  if (known.client) {
+    ASSIGN_OR_RETURN(const auto client, tx.query_one(kClientName, text_column, *known.client));
+    set("client", client);
+  }
+  return o;
+}
+
+Result<JournalEntry> import_entry(Tx& tx, const Actor& actor, OrgN org, Timestamp now,
+                                  const ImportEntry& entry, const Verdict& verdict) {
   JournalEntry journal =
       journal_entry(actor, org, now,
                     verdict.act == Verdict::Act::kChange ? "identity.change" : "identity.reserve",
                     "identity/" + entry.name);
+  json::value before = nullptr;
+  if (verdict.before) {
+    ASSIGN_OR_RETURN(before, known_json(tx, *verdict.before));
+  }
   Diff diff;
-  diff.set("reserved", nullptr, reserved_json(entry, verdict.wish));
+  diff.set("reserved", std::move(before), reserved_json(entry, verdict.wish));
   journal.diff = diff.text();
   return journal;
 }
@@ -495,26 +585,28 @@ class Import {
   std::vector<std::size_t> accepted_;  // of those that ask for a write
   std::set<std::uint32_t> gids_;       // of groups that the list brings
   posix::Claims claims_;
+  ExternalClaims externals_;
   ImportResult result_;
 };
 
 Result<void> Import::preview(Tx& tx, std::size_t at) {
   ASSIGN_OR_RETURN(const auto rules, impl_.rules.get(tx, org_));
   ASSIGN_OR_RETURN(const auto blocks, all_id_blocks(tx));
-  Judge judge(tx, org_, *rules, blocks, gids_);
+  Judge judge(tx, org_, *rules, blocks, gids_, impl_.ids_are_held(org_));
   const std::size_t end = std::min(at + kAtOnceMax, order_.size());
   for (; at < end; ++at) {
     const std::size_t position = order_[at];
     const ImportEntry& entry = entries_[position];
     ASSIGN_OR_RETURN(Verdict verdict, judge.judge(entry, position));
-    claim(claims_, entry, position, verdict);
+    claim(claims_, externals_, entry, position, verdict);
     if (!verdict.clashes.empty()) {
       ++result_.skipped;
       std::ranges::move(verdict.clashes, std::back_inserter(result_.clashes));
     } else {
-      if (entry.is_group) gids_.insert(entry.number);
       const auto act = verdict.act;
       using Act = Verdict::Act;
+      // One that is there is found there, unless it was deleted.
+      if (entry.is_group && act != Act::kNothing) gids_.insert(entry.number);
       ++(act == Act::kReserve  ? result_.reserved
          : act == Act::kChange ? result_.changed
                                : result_.unchanged);
@@ -529,7 +621,7 @@ Result<ImportResult> Import::apply(Tx& tx, std::size_t at) {
   ASSIGN_OR_RETURN(const auto rules, impl_.rules.get(tx, org_));
   ASSIGN_OR_RETURN(const auto blocks, all_id_blocks(tx));
   const std::set<std::uint32_t> none;
-  Judge judge(tx, org_, *rules, blocks, none);
+  Judge judge(tx, org_, *rules, blocks, none, impl_.ids_are_held(org_));
   ImportResult part;
   const std::size_t end = std::min(at + kAtOnceMax, accepted_.size());
   for (; at < end; ++at) {
@@ -551,10 +643,11 @@ Result<ImportResult> Import::apply(Tx& tx, std::size_t at) {
       RETURN_IF_ERROR(reserve_identity(tx, org_, reserved, now));
       ++part.reserved;
     } else {
-      RETURN_IF_ERROR(change_reserved(tx, verdict.n, reserved));
+      RETURN_IF_ERROR(change_reserved(tx, verdict.before->n, reserved));
       ++part.changed;
     }
-    impl_.journal->add(import_entry(actor_, org_, now, entry, verdict));
+    ASSIGN_OR_RETURN(JournalEntry journal, import_entry(tx, actor_, org_, now, entry, verdict));
+    impl_.journal->add(std::move(journal));
   }
   return part;
 }
@@ -605,12 +698,12 @@ Result<void> Directory::unreserve_identity(const Actor& actor, OrgN org, std::ui
       return fail(Code::kFailedPrecondition,
                   "the group " + known->name + " is the primary group of people");
     }
+    ASSIGN_OR_RETURN(json::object before, known_json(tx, *known));
     RETURN_IF_ERROR(empty_reserved(tx, known->n));
     JournalEntry entry =
         journal_entry(actor, org, impl_->now(), "identity.unreserve", "identity/" + known->name);
     Diff diff;
-    diff.set("reserved", json::object{{"name", json::string(known->name)}, {"number", number}},
-             nullptr);
+    diff.set("reserved", std::move(before), nullptr);
     entry.diff = diff.text();
     impl_->journal->add(std::move(entry));
     return {};

@@ -146,6 +146,172 @@ TEST_P(ImportTest, ARaceForOneIdentityHasOneWinner) {
   EXPECT_EQ(bound, 1);
 }
 
+// The comparison form of a name drops some characters and makes others ASCII; whoever may choose a
+// userName at a provider must not get another's files by that.
+TEST_P(ImportTest, WhatOnlyLooksLikeANameBindsNothing) {
+  for (const bool provisioned_later : {false, true}) {
+    Site site(GetParam());
+    OrgSettings settings;
+    settings.admitted_ids = {{2000, 3999}};
+    settings.user_provisioning = !provisioned_later;
+    const auto set = [&] {
+      must(site.world.directory->update_org_settings(site.world.operator_, site.world.acme,
+                                                     testing::always(settings)));
+    };
+    set();
+    const Actor entra = site.world.client("entra");
+    std::vector<std::string> looks{"do\u00ADra@example.org", "\u212Aim@example.org"};
+    if (provisioned_later) {
+      for (const std::string& look : looks) must(site.push(entra, look));
+    }
+    EXPECT_EQ(site.import({person("dora", 2001, "Dora@example.org"),
+                           person("kim", 2002, "kim@example.org"), group("kilo", 2500, "Kilo")})
+                  .reserved,
+              3U);
+    if (provisioned_later) {
+      settings.user_provisioning = true;
+      set();
+      EXPECT_EQ(must(site.world.directory->provision(site.world.acme, 0)).given, 2U);
+    }
+    for (const std::string& look : looks) {
+      const User other = provisioned_later
+                             ? must(site.world.directory->find_user(site.world.acme, look, {}))
+                             : must(site.push(entra, look));
+      EXPECT_GE(other.posix->number, 10000U) << look;
+      must(site.world.directory->delete_user(entra, site.world.acme, other.id, {}));
+    }
+    const Group other = site.world.add_group("\u212Ailo");
+    EXPECT_GE(other.posix->number, 10000U);
+    // Those whom they wait for get them still.
+    EXPECT_EQ(must(site.push(site.world.okta, "DORA@example.org")).posix->number, 2001U);
+    EXPECT_EQ(must(site.push(site.world.okta, "Kim@example.org")).posix->number, 2002U);
+    // What no push could bind is told at once; a name with letters of its own is none of it.
+    EXPECT_THAT(only_clash(site.import({person("strasse", 2003, "stra\u00DFe")})),
+                HasSubstr("externalId instead"));
+    EXPECT_EQ(site.import({person("mueller", 2004, "M\u00FCller")}).reserved, 1U);
+    EXPECT_EQ(must(site.push(site.world.okta, "m\u00FCller")).posix->number, 2004U);
+  }
+}
+
+TEST_P(ImportTest, AnExternalIdWithoutAClientIsTheOnlyTie) {
+  Site site(GetParam());
+  ImportEntry emil = person("emil", 2001, "emil");
+  emil.external_id = "E-1";
+  ImportEntry dora = person("dora", 2002, "dora");
+  dora.external_id = "E-2";
+  dora.client = "okta";
+  site.import({emil, dora});
+  EXPECT_GE(must(site.push(site.world.okta, "emil")).posix->number, 10000U);
+  EXPECT_EQ(must(site.push(site.world.okta, "emil2", "E-1")).posix->number, 2001U);
+  EXPECT_EQ(must(site.push(site.world.okta, "dora")).posix->number, 2002U);
+}
+
+TEST_P(ImportTest, OnlyOperatorsAdmitIdsAndNoneOfTheSlices) {
+  Site site(GetParam());
+  Actor admin;
+  admin.org = site.world.acme;
+  admin.scope = Scope::kAdmin;
+  OrgSettings settings = site.world.org().settings;
+  const auto set = [&](const Actor& actor) {
+    const auto done = site.world.directory->update_org_settings(actor, site.world.acme,
+                                                                testing::always(settings));
+    return done ? std::string() : done.error().message;
+  };
+  settings.admitted_ids = {{2000, 9999}};
+  EXPECT_THAT(set(admin), HasSubstr("only an operator's token can change admitted_ids"));
+  settings.admitted_ids = {{2000, 3999}};
+  settings.rebind_deleted = true;
+  EXPECT_EQ(set(admin), "") << "all else is theirs";
+  for (const posix::IdBlock ids :
+       {posix::IdBlock{1879048192, 1879048200}, posix::IdBlock{2147352575, 2147352580}}) {
+    settings.admitted_ids = {{2000, 3999}, ids};
+    EXPECT_THAT(set(site.world.operator_), HasSubstr(posix::format_block(ids) + " meets "));
+  }
+  EXPECT_THAT(only_clash(site.import({person("eve", posix::kSliceSpace.first)})),
+              HasSubstr("slices"));
+}
+
+TEST_P(ImportTest, TheAuditLogTellsWhatWasBefore) {
+  Site site(GetParam());
+  ImportEntry dora = person("dora", 2001, "dora");
+  dora.client = "okta";
+  dora.home = "/home/dora";
+  site.import({dora});
+  dora.user_name = "dora@example.org";
+  site.import({dora});
+  must(site.world.directory->unreserve_identity(site.world.operator_, site.world.acme, 2001));
+  const auto audit = must(site.world.directory->list_audit(site.world.acme, {}, 1000));
+  ASSERT_GE(audit.size(), 2U);
+  const auto diff = [&audit](std::size_t from_end) {
+    return must(json::parse(audit[audit.size() - from_end].diff)).at("reserved");
+  };
+  const auto row = [](const char* user_name) {
+    return json::value{{"name", "dora"},       {"number", 2001},   {"gid", 2001},
+                       {"home", "/home/dora"}, {"client", "okta"}, {"userName", user_name}};
+  };
+  EXPECT_EQ(audit[audit.size() - 2].action, "identity.change");
+  EXPECT_EQ(json::canonical(diff(2)),
+            json::canonical(json::array{row("dora"), row("dora@example.org")}));
+  EXPECT_EQ(audit.back().action, "identity.unreserve");
+  EXPECT_EQ(json::canonical(diff(1)),
+            json::canonical(json::array{row("dora@example.org"), nullptr}));
+}
+
+// As a push sees it: without a client, any client's externalId is meant.
+TEST_P(ImportTest, AnExternalIdWithAndWithoutAClientClashes) {
+  Site site(GetParam());
+  site.world.client("entra");
+  const auto with = [](const char* name, std::uint32_t number, const char* client) {
+    ImportEntry entry = person(name, number);
+    entry.external_id = "E-1";
+    entry.client = client;
+    return entry;
+  };
+  const ImportEntry okta = with("a", 2001, "okta");
+  const ImportEntry any = with("b", 2002, "");
+  const ImportEntry entra = with("c", 2003, "entra");
+  for (const auto& list : {std::vector{okta, any}, std::vector{any, okta}, std::vector{any, any}}) {
+    const ImportResult result = site.import(list, {.dry_run = true});
+    EXPECT_TRUE(std::ranges::any_of(result.clashes, [](const ImportClash& clash) {
+      return clash.reason == "externalId E-1 comes twice" && clash.other_entry == 0;
+    }));
+  }
+  EXPECT_EQ(site.import({okta, entra}).reserved, 2U);
+}
+
+TEST_P(ImportTest, ADeletedGroupIsNotOnItsWay) {
+  Site site(GetParam());
+  const Group lab = site.world.add_group("lab");
+  const std::uint32_t gid = lab.posix->number;
+  must(site.world.directory->delete_group(site.world.okta, site.world.acme, lab.id, {}));
+  ImportEntry eve = person("eve", 2001);
+  eve.gid = gid;
+  const std::vector<ImportEntry> list{group("lab", gid), eve};
+  EXPECT_THAT(only_clash(site.import(list, {.dry_run = true})), HasSubstr("primary group"));
+  EXPECT_THAT(only_clash(site.import({eve}, {.dry_run = true, .gids = {gid}})),
+              HasSubstr("primary group"));
+  EXPECT_THAT(only_clash(site.import(list)), HasSubstr("primary group"));
+}
+
+TEST_P(ImportTest, HeldIdsOfTheOrganizationAreNotImported) {
+  Site site(GetParam());
+  site.import({person("carol", 10001)});
+  site.world.directory->hold_ids(site.world.acme, std::chrono::minutes(1));
+  const auto import = [&site](const ImportEntry& entry, bool dry_run) {
+    return site.world.directory->import_identities(site.world.operator_, site.world.acme,
+                                                   {&entry, 1}, {.dry_run = dry_run});
+  };
+  for (const bool dry_run : {true, false}) {
+    const auto refused = import(person("eve", 10002), dry_run);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  }
+  EXPECT_EQ(site.import({person("carol", 10001)}).unchanged, 1U) << "is in, and takes no id";
+  EXPECT_EQ(site.import({person("emil", 2001)}).reserved, 1U) << "none that the hub gives out";
+  site.world.directory->allow_ids(site.world.acme);
+  EXPECT_EQ(site.import({person("eve", 10002)}).reserved, 1U);
+}
+
 TEST_P(ImportTest, ImportedIdsAndNamesAreSteppedOver) {
   Site site(GetParam());
   site.import({person("carol", 10001, "c"), group("ops", 10002)});

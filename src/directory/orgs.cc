@@ -103,6 +103,24 @@ Result<void> check_primary_group(Tx& tx, OrgN org, const OrgSettings& before,
               "primary_group: there is no group with the gid " + std::to_string(gid));
 }
 
+/// With a range that the hub gives to another organization one day, an import would have people of
+/// both with one id. Judged when it changes only: what is stored must stay readable.
+Result<void> check_admitted_ids(const Actor& actor, const OrgSettings& before,
+                                const OrgSettings& after) {
+  if (after.admitted_ids == before.admitted_ids) return {};
+  if (!check_operator(actor)) {
+    return fail(Code::kPermissionDenied, "only an operator's token can change admitted_ids");
+  }
+  for (const posix::IdBlock& block : after.admitted_ids) {
+    if (!block.overlaps(posix::kSliceSpace)) continue;
+    return fail(Code::kInvalidArgument,
+                "admitted_ids: " + posix::format_block(block) + " meets " +
+                    posix::format_block(posix::kSliceSpace) +
+                    ", which the hub itself gives to organizations in slices");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Org> load_org(Tx& tx, OrgN org) { return load_org_by(tx, kOrgByNumber, org); }
@@ -162,6 +180,7 @@ Result<Org> Directory::update_org_settings(const Actor& actor, OrgN org, const S
     ASSIGN_OR_RETURN(const OrgSettings settings, edit(current.settings));
     RETURN_IF_ERROR(check_settings(settings));
     RETURN_IF_ERROR(check_primary_group(tx, org, current.settings, settings));
+    RETURN_IF_ERROR(check_admitted_ids(actor, current.settings, settings));
     const std::string text = settings_to_json(settings);
     const std::string before = settings_to_json(current.settings);
     if (before == text) return current;

@@ -37,6 +37,7 @@ class Provision {
                            .kind = kind,
                            .wanted = {},
                            .key = {},
+                           .pushed = {},
                            .external_id = external,
                            .client = owner,
                            .active = true,
@@ -63,6 +64,7 @@ class Provision {
     const std::string wanted = wanted_login(user.doc, external, rules.settings);
     wish.wanted = wanted;
     wish.key = record.user_name_key;
+    wish.pushed = json::find_string(user.doc, "userName").value_or("");
     wish.active = user.active;
     // Stored when it was asked for; whether it is allowed is judged now.
     std::optional<std::string> home;
@@ -83,6 +85,7 @@ class Provision {
     ASSIGN_OR_RETURN(IdentityRequest wish, request(row::kGroup, group.n, record.owner, external));
     wish.wanted = json::find_string(group.doc, "displayName").value_or("");
     wish.key = record.name_key;
+    wish.pushed = wish.wanted;
     ASSIGN_OR_RETURN(const Identity identity,
                      fill_identity(tx, rules, wish, static_cast<std::uint64_t>(group.n)));
     RETURN_IF_ERROR(bump_group(tx, group.n, now));

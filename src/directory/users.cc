@@ -241,6 +241,7 @@ Result<User> Directory::create_user(const Actor& actor, OrgN org, const UserInpu
                                                          .kind = row::kUser,
                                                          .wanted = wanted,
                                                          .key = columns.user_name_key,
+                                                         .pushed = columns.user_name,
                                                          .external_id = external,
                                                          .client = client,
                                                          .active = columns.active,
