@@ -46,6 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             for (const auto& text : person.texts) check_text(text.value_or(""));
           },
       .keep = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
+      .keep_group = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
       .warn =
           [](const reconcile::Problem& problem) {
             check_text(problem.subject);
