@@ -29,7 +29,7 @@
 namespace {
 
 using namespace roster;
-using Clock = std::chrono::steady_clock;
+using Steady = std::chrono::steady_clock;
 
 constexpr long kPollNs = 100'000;
 constexpr auto kGiveUp = std::chrono::seconds(10);
@@ -39,8 +39,8 @@ constexpr auto kGiveUp = std::chrono::seconds(10);
   std::exit(1);
 }
 
-double ms_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+double ms_since(Steady::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Steady::now() - begin).count();
 }
 
 void sleep_ns(long ns) {
@@ -137,17 +137,17 @@ int main(int argc, char** argv) {
   const int rounds = std::atoi(argv[8]);
   for (int round = 0; round < rounds; ++round) {
     const bool active = round % 2 == 1;
-    const auto sent = Clock::now();
+    const auto sent = Steady::now();
     hub.set_active(id, active);
     answered.push_back(ms_since(sent));
-    const auto begin = Clock::now();
+    const auto begin = Steady::now();
     while (module.locked(login.c_str()) == active) {
-      if (Clock::now() - begin > kGiveUp) die("not visible within 10 s");
+      if (Steady::now() - begin > kGiveUp) die("not visible within 10 s");
       sleep_ns(kPollNs);
     }
     visible.push_back(ms_since(begin));
     sleep_ns(5'000'000 + 1'000'000 * (round % 20));
-    const auto bound_begin = Clock::now();
+    const auto bound_begin = Steady::now();
     hub.round_trip();
     if (!write_file_atomic(bound_file, std::string(4096, 'b'), 0600)) die("cannot write");
     bound.push_back(ms_since(bound_begin));
