@@ -1,6 +1,10 @@
 #pragma once
 
+#include <charconv>
+#include <concepts>
 #include <cstddef>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +26,28 @@ inline std::vector<std::string_view> split(std::string_view text, char separator
     if (at == std::string_view::npos) return parts;
     text.remove_prefix(at + 1);
   }
+}
+
+/// Exactly as many parts as there is room for; false otherwise.
+inline bool split_into(std::string_view text, char separator, std::span<std::string_view> parts) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::size_t end = text.find(separator);
+    const bool last = i + 1 == parts.size();
+    if (last != (end == std::string_view::npos)) return false;
+    parts[i] = text.substr(0, end);
+    text.remove_prefix(last ? text.size() : end + 1);
+  }
+  return true;
+}
+
+/// All of `text` as a decimal number; nothing when it is none or does not fit.
+template <std::integral Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stop != end) return {};
+  return number;
 }
 
 /// Gives `visit` each line without its newline; nothing for an empty text.

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdint>
+
 namespace roster {
 namespace {
 
@@ -20,6 +23,25 @@ TEST(Text, SplitsAtEverySeparator) {
   EXPECT_THAT(split("a:b::c:", ':'), ElementsAre("a", "b", "", "c", ""));
   EXPECT_THAT(split("", ':'), ElementsAre(""));
   EXPECT_THAT(split("abc", ':'), ElementsAre("abc"));
+}
+
+TEST(Text, SplitsIntoAsManyAsThereIsRoomFor) {
+  std::array<std::string_view, 3> parts;
+  ASSERT_TRUE(split_into("a::c", ':', parts));
+  EXPECT_THAT(parts, ElementsAre("a", "", "c"));
+  ASSERT_TRUE(split_into("a:b:", ':', parts));
+  EXPECT_THAT(parts, ElementsAre("a", "b", ""));
+  EXPECT_FALSE(split_into("a:b", ':', parts));
+  EXPECT_FALSE(split_into("a:b:c:", ':', parts));
+  EXPECT_FALSE(split_into("", ':', parts));
+}
+
+TEST(Text, NumbersAreWholeAndFit) {
+  EXPECT_EQ(parse_number<std::uint32_t>("4294967295"), 4294967295U);
+  EXPECT_EQ(parse_number<std::int64_t>("-7"), -7);
+  for (const char* text : {"", " 1", "1 ", "+1", "-1", "0x1", "1.0", "4294967296"}) {
+    EXPECT_FALSE(parse_number<std::uint32_t>(text)) << text;
+  }
 }
 
 TEST(Text, GivesEachLine) {

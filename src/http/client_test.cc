@@ -15,7 +15,7 @@
 #include "http/respond.h"
 #include "http/server.h"
 #include "http/socket.h"
-#include "http/test_support.h"
+#include "http/testing/support.h"
 #include "http/transport.h"
 
 namespace roster::http {

@@ -18,7 +18,7 @@
 #include "http/respond.h"
 #include "http/router.h"
 #include "http/socket.h"
-#include "http/test_support.h"
+#include "http/testing/support.h"
 
 namespace roster::http {
 namespace {

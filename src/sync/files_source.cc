@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <optional>
 #include <set>
-#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "base/unicode.h"
 #include "posix/gecos.h"
 #include "posix/shell.h"
@@ -52,25 +51,6 @@ Result<std::vector<Line>> lines_of(std::string_view text, const std::string& nam
     lines.push_back({number, line});
   }
   return lines;
-}
-
-/// Exactly as many fields as there is room for; false otherwise.
-bool split(std::string_view line, std::span<std::string_view> fields) {
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    const std::size_t end = line.find(':');
-    const bool last = i + 1 == fields.size();
-    if (last != (end == std::string_view::npos)) return false;
-    fields[i] = line.substr(0, end);
-    line.remove_prefix(last ? line.size() : end + 1);
-  }
-  return true;
-}
-
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || stop != text.data() + text.size() || text.empty()) return {};
-  return value;
 }
 
 bool is_name(std::string_view name) {
@@ -176,12 +156,12 @@ void Reading::read_account(const Line& line) {
     return;
   }
   std::array<std::string_view, 7> fields;
-  if (!split(line.text, fields)) {
+  if (!split_into(line.text, ':', fields)) {
     keep(name, line, "has not seven fields");
     return;
   }
-  const auto uid = number_of(fields[2]);
-  const auto gid = number_of(fields[3]);
+  const auto uid = parse_number<std::int64_t>(fields[2]);
+  const auto gid = parse_number<std::int64_t>(fields[3]);
   if (!uid || !gid) {
     keep(name, line, "has an id that is no number");
     return;
@@ -218,8 +198,8 @@ Result<void> Reading::read_shadow() {
       continue;
     }
     std::array<std::string_view, 9> fields;
-    const bool whole = split(line.text, fields);
-    const auto expires = whole ? number_of(fields[7]) : std::nullopt;
+    const bool whole = split_into(line.text, ':', fields);
+    const auto expires = whole ? parse_number<std::int64_t>(fields[7]) : std::nullopt;
     if (!whole || (!fields[7].empty() && !expires)) {
       // Whether they have expired is not known; the sentence must not hold the line: it has a hash.
       Account& person = accounts_[account->second];
@@ -257,8 +237,8 @@ void Reading::read_group(const Line& line) {
     return;
   }
   std::array<std::string_view, 4> fields;
-  const bool whole = split(line.text, fields);
-  const auto gid = whole ? number_of(fields[2]) : std::nullopt;
+  const bool whole = split_into(line.text, ':', fields);
+  const auto gid = whole ? parse_number<std::int64_t>(fields[2]) : std::nullopt;
   const std::string_view name = line.text.substr(0, line.text.find(':'));
   if (!is_name(name)) {
     warn(texts_.group_name, line.number, "cannot be read as group(5); no group is read from it");

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <initializer_list>
 #include <map>
 #include <span>
 #include <unordered_map>
 #include <utility>
 
+#include "base/text.h"
 #include "base/unicode.h"
 #include "posix/claims.h"
 #include "posix/gecos.h"
@@ -17,25 +17,6 @@
 
 namespace roster::sync {
 namespace {
-
-std::optional<std::uint32_t> number_of(std::string_view text) {
-  std::uint32_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || stop != text.data() + text.size() || text.empty()) return {};
-  return value;
-}
-
-/// Exactly as many fields as there is room for; false otherwise.
-bool split(std::string_view line, std::span<std::string_view> fields) {
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    const std::size_t end = line.find(':');
-    const bool last = i + 1 == fields.size();
-    if (last != (end == std::string_view::npos)) return false;
-    fields[i] = line.substr(0, end);
-    line.remove_prefix(last ? line.size() : end + 1);
-  }
-  return true;
-}
 
 std::size_t count_members(std::string_view list) {
   if (list.empty()) return 0;
@@ -94,8 +75,8 @@ class Adding {
 void Adding::take(Imported entry, std::size_t line, std::string_view number, std::string_view gid) {
   entry.file = list_.files.size() - 1;
   entry.line = line;
-  const auto parsed = number_of(number);
-  const auto parsed_gid = entry.is_group ? parsed : number_of(gid);
+  const auto parsed = parse_number<std::uint32_t>(number);
+  const auto parsed_gid = entry.is_group ? parsed : parse_number<std::uint32_t>(gid);
   if (!parsed || !parsed_gid) {
     problem(line, !parsed ? "its id is not a number of 32 bits"
                           : "its primary group is not a number of 32 bits");
@@ -159,7 +140,7 @@ void Adding::add_lines(std::string_view text, bool is_group_file) {
 
 void Adding::add_account(std::string_view line, std::size_t number) {
   std::array<std::string_view, 7> fields;
-  if (!split(line, fields)) {
+  if (!split_into(line, ':', fields)) {
     problem(number, "has not the seven fields of passwd(5)");
     return;
   }
@@ -173,7 +154,7 @@ void Adding::add_account(std::string_view line, std::size_t number) {
 
 void Adding::add_group_line(std::string_view line, std::size_t number) {
   std::array<std::string_view, 4> fields;
-  if (!split(line, fields)) {
+  if (!split_into(line, ':', fields)) {
     problem(number, "has not the four fields of group(5)");
     return;
   }

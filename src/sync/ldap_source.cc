@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/text.h"
 #include "base/unicode.h"
 #include "posix/flatten.h"
 #include "sync/key_lines.h"
@@ -26,13 +26,6 @@ using reconcile::Text;
 
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr std::size_t kNamedMax = 5;
-
-std::optional<std::int64_t> number_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || stop != text.data() + text.size()) return {};
-  return value;
-}
 
 bool is_text(std::string_view text) {
   return !text.empty() && text.size() <= kTextBytesMax && is_valid_utf8(text) &&
@@ -72,14 +65,14 @@ std::string shown(std::string_view text) {
 enum class State { kActive, kInactive, kUnknown };
 
 State state_by_expiry(std::string_view value, std::int64_t today) {
-  const auto day = number_of(value);
+  const auto day = parse_number<std::int64_t>(value);
   if (!day) return State::kUnknown;
   return *day >= 0 && *day <= today ? State::kInactive : State::kActive;
 }
 
 State state_by_control(std::string_view value) {
   constexpr std::int64_t kAccountDisable = 0x2;  // [MS-ADTS] 2.2.16, ADS_UF_ACCOUNT_DISABLE
-  const auto flags = number_of(value);
+  const auto flags = parse_number<std::int64_t>(value);
   if (!flags) return State::kUnknown;
   return (*flags & kAccountDisable) != 0 ? State::kInactive : State::kActive;
 }
@@ -223,7 +216,7 @@ void Reading::take_person(const LdapEntry& entry) {
   }
   const auto& gid =
       options_.gid_number.empty() ? std::vector<std::string>() : entry.values(options_.gid_number);
-  if (!gid.empty()) found.gid = number_of(gid.front());
+  if (!gid.empty()) found.gid = parse_number<std::int64_t>(gid.front());
   for (const std::string& attribute : options_.inactive) {
     const auto& values = entry.values(attribute);
     if (values.empty()) continue;
@@ -335,7 +328,7 @@ Result<void> Reading::take_group(const LdapEntry& entry) {
   }
   if (!options_.gid_number.empty()) {
     const auto& gid = entry.values(options_.gid_number);
-    if (!gid.empty()) found.gid = number_of(gid.front());
+    if (!gid.empty()) found.gid = parse_number<std::int64_t>(gid.front());
   }
   if (!options_.member_uid.empty()) found.names = entry.values(options_.member_uid);
   for (const std::string& attribute : options_.member) {

@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "base/encoding.h"
-#include "http/test_support.h"
+#include "http/testing/support.h"
 #include "sync/testing/gathered.h"
 #include "sync/testing/slapd.h"
 

@@ -43,7 +43,6 @@ http::Response reset(std::string reason) {
 
 FakeHub::FakeHub(Tls tls) : tls_(tls) {
   http::ServerOptions options;
-  options.listen = {"127.0.0.1:0"};
   options.workers = 2;
   std::string pin;
   if (tls_ == Tls::kOwnCa) {
@@ -52,15 +51,9 @@ FakeHub::FakeHub(Tls tls) : tls_(tls) {
     pin = crypto::certificate_info(ca_pem_)->sha256;
   }
   join_token_ = crypto::mint_join_token(pin, system_random)->token.expose();
-  auto server = http::Server::create(
-      std::move(options),
-      [this](const http::Request& request, http::Context& context) {
-        return handle(request, context);
-      },
-      metrics_);
-  CHECK(server);
-  server_ = std::move(*server);
-  server_->start();
+  server_.emplace([this](const http::Request& request,
+                         http::Context& context) { return handle(request, context); },
+                  std::move(options));
 }
 
 FakeHub::~FakeHub() {
@@ -83,13 +76,13 @@ void FakeHub::prepare_tls() {
   CHECK(write_file_atomic(tls_dir_ / "key.pem", certificate->key_pem.expose(), 0600));
 }
 
-void FakeHub::stop() { server_->stop(std::chrono::milliseconds(2'000)); }
+void FakeHub::stop() { server_->server->stop(std::chrono::milliseconds(2'000)); }
 
 std::string FakeHub::url() const {
-  return (tls_ == Tls::kOff ? "http://" : "https://") + server_->addresses().front();
+  return (tls_ == Tls::kOff ? "http://" : "https://") + server_->address();
 }
 
-void FakeHub::changed() { server_->notify("seq", seq_); }
+void FakeHub::changed() { (*server_)->notify("seq", seq_); }
 
 void FakeHub::put_user(std::uint64_t n, std::string_view name, std::uint32_t uid,
                        std::vector<std::uint64_t> groups, bool locked) {

@@ -4,16 +4,14 @@
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/metrics.h"
 #include "feed/messages.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 namespace roster::agent::testing {
 
@@ -73,7 +71,6 @@ class FakeHub {
 
   void prepare_tls();
 
-  Metrics metrics_;
   const Tls tls_;
   std::filesystem::path tls_dir_;
   std::string ca_pem_;
@@ -93,7 +90,7 @@ class FakeHub {
   std::chrono::milliseconds issued_before_{0}, life_{3'600'000};
   int credentials_ = 0;
   std::vector<std::string> requests_;
-  std::unique_ptr<http::Server> server_;
+  std::optional<http::testing::RunningServer> server_;
 };
 
 }  // namespace roster::agent::testing

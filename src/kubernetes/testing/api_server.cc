@@ -92,20 +92,16 @@ ApiServer::ApiServer(const std::string& host) {
   options.listen = {(host.find(':') == host.npos ? host : "[" + host + "]") + ":0"};
   options.tls = http::TlsFiles{directory_ / "server.pem", directory_ / "server.key"};
   options.workers = 2;
-  auto server = http::Server::create(
-      std::move(options),
-      [this](const http::Request& request, http::Context&) { return handle(request); }, metrics_);
-  CHECK(server);
-  server_ = std::move(*server);
-  server_->start();
+  server_.emplace([this](const http::Request& request, http::Context&) { return handle(request); },
+                  std::move(options));
 }
 
 ApiServer::~ApiServer() {
-  server_->stop(std::chrono::milliseconds(2'000));
+  server_.reset();
   std::filesystem::remove_all(directory_);
 }
 
-std::string ApiServer::url() const { return "https://" + server_->addresses().front(); }
+std::string ApiServer::url() const { return "https://" + server_->address(); }
 
 void ApiServer::write_token(const std::string& token) const {
   CHECK(write_file_atomic(directory_ / "token", token + "\n", 0640));

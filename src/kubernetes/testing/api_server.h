@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,8 +14,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "base/metrics.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 namespace roster::kubernetes::testing {
 
@@ -80,7 +79,6 @@ class ApiServer {
   bool authorized(const http::Request& request) const;
 
   std::filesystem::path directory_;
-  Metrics metrics_;
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   std::map<std::string, Secret> secrets_;
@@ -92,7 +90,7 @@ class ApiServer {
   std::vector<std::string> requests_;
   std::uint64_t version_ = 1000;
   std::size_t writes_ = 0;
-  std::unique_ptr<http::Server> server_;  // last: ends before what its handlers use
+  std::optional<http::testing::RunningServer> server_;  // last: ends before what its handlers use
 };
 
 }  // namespace roster::kubernetes::testing

@@ -28,20 +28,10 @@ http::Response json_list(const std::string& body) {
   return response;
 }
 
-FakeScim::FakeScim() {
-  http::ServerOptions options;
-  options.listen = {"127.0.0.1:0"};
-  auto server = http::Server::create(
-      std::move(options),
-      [this](const http::Request& request, http::Context&) { return answer(request); }, metrics_);
-  CHECK(server.has_value());
-  server_ = std::move(*server);
-  server_->start();
-}
+FakeScim::FakeScim()
+    : server_([this](const http::Request& request, http::Context&) { return answer(request); }) {}
 
-FakeScim::~FakeScim() = default;
-
-std::string FakeScim::url() const { return "http://" + server_->addresses().front() + "/scim"; }
+std::string FakeScim::url() const { return server_.url() + "/scim"; }
 
 void FakeScim::set_people(std::vector<std::string> resources) {
   const std::lock_guard lock(mutex_);

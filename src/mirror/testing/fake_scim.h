@@ -1,15 +1,13 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/metrics.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 namespace roster::mirror::testing {
 
@@ -20,7 +18,6 @@ class FakeScim {
   using Intercept = std::function<std::optional<http::Response>(const http::Request&)>;
 
   FakeScim();
-  ~FakeScim();
 
   std::string url() const;  // the base URL
 
@@ -46,8 +43,7 @@ class FakeScim {
   bool etags_ = false;
   Intercept intercept_;
 
-  Metrics metrics_;
-  std::unique_ptr<http::Server> server_;
+  http::testing::RunningServer server_;  // last: ends before what it answers from
 };
 
 /// A person and a group as ACTIVATE's API shows them. `more` begins with a comma.

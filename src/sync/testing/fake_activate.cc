@@ -49,20 +49,10 @@ std::string api_key_for(std::string_view host) {
   return "pwt_" + base64url_encode(host) + ".0123456789secret";
 }
 
-FakeActivate::FakeActivate() {
-  http::ServerOptions options;
-  options.listen = {"127.0.0.1:0"};
-  auto server = http::Server::create(
-      std::move(options),
-      [this](const http::Request& request, http::Context&) { return answer(request); }, metrics_);
-  CHECK(server.has_value());
-  server_ = std::move(*server);
-  server_->start();
-}
+FakeActivate::FakeActivate()
+    : server_([this](const http::Request& request, http::Context&) { return answer(request); }) {}
 
-FakeActivate::~FakeActivate() = default;
-
-std::string FakeActivate::host() const { return server_->addresses().front(); }
+std::string FakeActivate::host() const { return server_.address(); }
 std::string FakeActivate::url() const { return "http://" + host(); }
 
 void FakeActivate::set_users(std::vector<std::string> users) {

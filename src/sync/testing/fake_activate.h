@@ -2,15 +2,13 @@
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "base/metrics.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 namespace roster::sync::testing {
 
@@ -21,7 +19,6 @@ class FakeActivate {
   using Intercept = std::function<std::optional<http::Response>(const http::Request&)>;
 
   FakeActivate();
-  ~FakeActivate();
 
   std::string url() const;
   std::string host() const;  // with its port
@@ -50,8 +47,7 @@ class FakeActivate {
   bool pages_groups_ = true;
   Intercept intercept_;
 
-  Metrics metrics_;
-  std::unique_ptr<http::Server> server_;
+  http::testing::RunningServer server_;  // last: ends before what it answers from
 };
 
 /// User n: "User.n", id "id-n", e-mail address and name. `more` begins with a comma.

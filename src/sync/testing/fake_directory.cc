@@ -95,22 +95,10 @@ http::Response status_only(int status) {
                              "application/scim+json");
 }
 
-FakeDirectory::FakeDirectory() {
-  http::ServerOptions options;
-  options.listen = {"127.0.0.1:0"};
-  auto server = http::Server::create(
-      std::move(options),
-      [this](const http::Request& request, http::Context&) { return answer(request); }, metrics_);
-  CHECK(server.has_value());
-  server_ = std::move(*server);
-  server_->start();
-}
+FakeDirectory::FakeDirectory()
+    : server_([this](const http::Request& request, http::Context&) { return answer(request); }) {}
 
-FakeDirectory::~FakeDirectory() = default;
-
-std::string FakeDirectory::url() const {
-  return "http://" + server_->addresses().front() + std::string(kBase);
-}
+std::string FakeDirectory::url() const { return server_.url() + std::string(kBase); }
 
 void FakeDirectory::set_intercept(Intercept intercept) {
   const std::lock_guard lock(mutex_);

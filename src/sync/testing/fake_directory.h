@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -10,8 +9,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "base/metrics.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 namespace roster::sync::testing {
 
@@ -27,7 +25,6 @@ class FakeDirectory {
   using Intercept = std::function<std::optional<Lie>(const http::Request&)>;
 
   FakeDirectory();
-  ~FakeDirectory();
 
   std::string url() const;
   void set_intercept(Intercept intercept);
@@ -61,8 +58,7 @@ class FakeDirectory {
   bool filters_ = true;
   Intercept intercept_;
 
-  Metrics metrics_;
-  std::unique_ptr<http::Server> server_;
+  http::testing::RunningServer server_;  // last: ends before what it answers from
 };
 
 http::Response status_only(int status);

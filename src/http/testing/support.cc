@@ -1,4 +1,4 @@
-#include "http/test_support.h"
+#include "http/testing/support.h"
 
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
@@ -196,32 +196,6 @@ bool RawPeer::closed_within(milliseconds time) {
 }
 
 void RawPeer::shutdown_write() const { ::shutdown(fd_.get(), SHUT_WR); }
-
-RunningServer::RunningServer(Handler handler, ServerOptions options) {
-  if (options.listen.empty()) options.listen = {"127.0.0.1:0"};
-  auto created = Server::create(std::move(options), std::move(handler), metrics);
-  CHECK(created.has_value());
-  server = std::move(*created);
-  server->start();
-}
-
-RunningServer::~RunningServer() { server->stop(milliseconds(1'000)); }
-
-double RunningServer::metric(std::string_view series) const {
-  const std::string text = metrics.render();
-  const std::string line = "\n" + std::string(series) + ' ';
-  const std::size_t at = text.find(line);
-  return at == std::string::npos ? 0 : std::strtod(text.c_str() + at + line.size(), nullptr);
-}
-
-bool RunningServer::await_metric(std::string_view series, double value) const {
-  const auto deadline = steady_clock::now() + kPatience;
-  while (steady_clock::now() < deadline) {
-    if (metric(series) == value) return true;
-    std::this_thread::sleep_for(milliseconds(2));
-  }
-  return false;
-}
 
 int status_of(std::string_view answer) {
   if (!answer.starts_with("HTTP/1.1 ") || answer.size() < 12) return 0;

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "base/metrics.h"
-#include "http/server.h"
+#include "http/testing/running_server.h"
 
 // What the tests of this room share: certificates, and a peer that may misbehave.
 
@@ -78,24 +77,6 @@ class RawPeer {
   UniqueFd fd_;
   std::string got_;
   bool ended_ = false;
-};
-
-/// A started server on a loopback port.
-class RunningServer {
- public:
-  explicit RunningServer(Handler handler, ServerOptions options = {});
-  ~RunningServer();
-  Server& operator*() { return *server; }
-  Server* operator->() { return server.get(); }
-  std::string address() const { return server->addresses().front(); }
-  std::string url() const { return "http://" + address(); }
-  /// Value of a series in the metrics' text, e.g. `roster_http_parked`; 0 when there is none.
-  double metric(std::string_view series) const;
-  /// Polls the metrics until the series has the value; false after five seconds.
-  bool await_metric(std::string_view series, double value) const;
-
-  Metrics metrics;
-  std::unique_ptr<Server> server;
 };
 
 /// Status code of a raw answer.
