@@ -47,6 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           },
       .keep = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
       .keep_group = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
+      .hide_locks = [](const reconcile::Problem&) {},
       .warn =
           [](const reconcile::Problem& problem) {
             check_text(problem.subject);

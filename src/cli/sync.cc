@@ -61,6 +61,7 @@ struct Flags {
   std::filesystem::path group;
   bool dry_run = false;
   bool accept_shrink = false;
+  bool accept_return = false;
 };
 
 void override_with(const Flags& flags, sync::Settings& settings) {
@@ -80,6 +81,7 @@ void override_with(const Flags& flags, sync::Settings& settings) {
   take(flags.groups, settings.groups);
   if (flags.parallel > 0) settings.parallel = flags.parallel;
   settings.accept_shrink = flags.accept_shrink;
+  settings.accept_return = flags.accept_return;
 }
 
 int status_of(const Error& error) {
@@ -176,6 +178,8 @@ void add_sync(CLI::App& app, Session& session) {
   sync->add_flag("--dry-run", flags->dry_run, "print the plan and change nothing");
   sync->add_flag("--accept-shrink", flags->accept_shrink,
                  "although much of what is there would be taken away");
+  sync->add_flag("--accept-return", flags->accept_return,
+                 "although many, or who the source does not say is active, would be let in again");
   sync->footer(
       "Whoever is gone from the source is deactivated, never deleted. What lacks the prefix is\n"
       "neither seen nor touched. The variables of pw-activate-scim-sync are enough in their "

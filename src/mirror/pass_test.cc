@@ -68,6 +68,20 @@ class MirrorTest : public ::testing::Test {
     return text;
   }
 
+  /// One pass over so many people who are all in one group; the people.
+  std::vector<std::string> pass_of_a_group(std::uint32_t size) {
+    std::vector<std::string> many;
+    std::vector<std::string> names;
+    for (std::uint32_t i = 0; i < size; ++i) {
+      names.push_back("user" + std::to_string(i));
+      many.push_back(person(names.back(), 20000 + i));
+    }
+    people(many);
+    scim_.set_groups({group("eng", 30001, names)});
+    EXPECT_TRUE(run().ok());
+    return many;
+  }
+
   PassResult run(const PassOptions& options, const std::string& in_default = "",
                  std::string_view maps = "") {
     auto settings = parse_settings(conf(in_default), "t-1", maps);
@@ -1051,15 +1065,7 @@ TEST_F(MirrorTest, PartOfTheMapsIsJudgedAsAll) {
 }
 
 TEST_F(MirrorTest, GroupsStayWithThePeopleTheyAreOf) {
-  std::vector<std::string> many;
-  std::vector<std::string> names;
-  for (std::uint32_t i = 0; i < 50; ++i) {
-    names.push_back("user" + std::to_string(i));
-    many.push_back(person(names.back(), 20000 + i));
-  }
-  people(many);
-  scim_.set_groups({group("eng", 30001, names)});
-  ASSERT_TRUE(run().ok());
+  const std::vector<std::string> many = pass_of_a_group(50);
   const std::string before = map("group");
   people({many.begin(), many.begin() + 30});
   const PassResult result = run();
@@ -1068,15 +1074,7 @@ TEST_F(MirrorTest, GroupsStayWithThePeopleTheyAreOf) {
 }
 
 TEST_F(MirrorTest, AMapOfGroupsAloneStaysWithThePeople) {
-  std::vector<std::string> many;
-  std::vector<std::string> names;
-  for (std::uint32_t i = 0; i < 30; ++i) {
-    names.push_back("user" + std::to_string(i));
-    many.push_back(person(names.back(), 20000 + i));
-  }
-  people(many);
-  scim_.set_groups({group("eng", 30001, names)});
-  ASSERT_TRUE(run().ok());
+  pass_of_a_group(30);
   const std::string before = map("group");
   people({});
   EXPECT_EQ(of(run(PassOptions{}, "", "group"), Map::kGroup).outcome, Outcome::kRefused);

@@ -13,6 +13,7 @@ namespace roster::reconcile {
 namespace {
 
 constexpr std::size_t kNamedMax = 10;  // of many, in one sentence
+constexpr std::size_t kAllMin = 3;     // so few that all of them may well be meant: less than that
 
 /// What two names have in common that no server tells apart.
 std::string folded(const std::string& name) {
@@ -128,6 +129,7 @@ struct Planner::Impl {
   Changes compare(const Person& person, const HeldPerson& now) const;
   void claim_name(const Person& person, std::size_t wanted_index);
   void resolve_clashes();
+  void hold_returns();
   void order_people();
   void order_groups();
   void deactivate();
@@ -136,9 +138,11 @@ struct Planner::Impl {
   std::vector<std::string> remove_from(const HeldGroup& group,
                                        const std::unordered_set<std::string_view>& wanted_ids,
                                        std::vector<Step>& removals);
+  void replace_keys();
   void update_people();
   void let_in();
   void fill_groups();
+  bool is_suspicious(std::size_t some, std::size_t all) const;
   Result<void> check_shrinkage() const;
   Step step_for(Act act, const Pending& p) const;
   /// Or may not be known to be gone.
@@ -157,7 +161,8 @@ struct Planner::Impl {
   std::vector<bool> active;  // and says that they are active
   std::unordered_set<std::string> kept;
   std::unordered_set<std::string> kept_groups;
-  bool somebody_unknown = false;  // the source has somebody whom it gives no key
+  std::optional<Problem> locks_hidden;  // why
+  bool somebody_unknown = false;        // the source has somebody whom it gives no key
   bool some_group_unknown = false;
 
   std::unordered_map<std::string, std::size_t> wanted_by_key;
@@ -304,6 +309,30 @@ void Planner::Impl::claim_name(const Person& person, std::size_t wanted_index) {
   std::vector<std::size_t>& all = clashes[at->first];
   if (all.empty()) all.push_back(at->second);
   all.push_back(wanted_index);
+}
+
+/// Those who would be let in again stay locked when the source may have lost its locks.
+void Planner::Impl::hold_returns() {
+  if (options.accept_return) return;
+  std::vector<std::size_t> returning;
+  for (std::size_t i = 0; i < pending.size(); ++i) {
+    const Wanted& who = wanted[pending[i].wanted];
+    if (who.held != kNone && who.active && !held.people[who.held].active) returning.push_back(i);
+  }
+  const std::size_t locked = plan.counts.held_people - plan.counts.held_active;
+  if (returning.empty() || !(locks_hidden || is_suspicious(returning.size(), locked))) return;
+  std::vector<std::string> names;
+  for (const std::size_t i : returning) {
+    Wanted& who = wanted[pending[i].wanted];
+    who.active = active[who.held] = false;
+    names.push_back(pending[i].person.user_name);
+  }
+  const std::string those =
+      std::to_string(names.size()) + " of " + std::to_string(locked) +
+      " locked people would be let in again and stay locked: " + join_some(names);
+  plan.problems.push_back(
+      locks_hidden ? Problem{locks_hidden->subject, locks_hidden->sentence + "; " + those}
+                   : Problem{"people", those + ". Has the source lost its locks?"});
 }
 
 /// Two people with one name: who has it at the destination keeps it; the others are left alone.
@@ -467,7 +496,7 @@ void Planner::Impl::plan_members(WantedGroup& g, std::vector<Step>& removals) {
     }
     const std::string& id = held.people[person.held].id;
     wanted_ids.insert(id);
-    if (person.active && !now.contains(id)) add.push_back(id);
+    if (person.active && !person.refused && !now.contains(id)) add.push_back(id);
   }
   if (!unknown.empty()) {
     plan.problems.push_back(
@@ -511,6 +540,25 @@ Step Planner::Impl::step_for(Act act, const Pending& p) const {
   if (at != kNone) step.id = held.people[at].id;
   if (p.changes.user_name) step.new_name = p.person.user_name;
   return step;
+}
+
+/// Of those who have an account, before anything else of them: a server may refuse a new name or
+/// text, and a key that is taken away must not stay for that.
+void Planner::Impl::replace_keys() {
+  Stage stage;
+  for (Pending& p : pending) {
+    const Wanted& who = wanted[p.wanted];
+    if (who.held == kNone || !p.changes.ssh_keys) continue;
+    const bool comes_back = who.active && !held.people[who.held].active && !who.refused;
+    if (comes_back) continue;  // with everything else, before they are let in
+    Step step = step_for(Act::kUpdate, p);
+    step.changes = {.ssh_keys = true};
+    step.new_name.clear();
+    stage.steps.push_back(std::move(step));
+    p.changes.ssh_keys = false;
+    if (who.refused || !p.changes.any()) ++plan.counts.updated;
+  }
+  plan.stages.push_back(std::move(stage));
 }
 
 /// Levels of names one after the other; what moves no name goes with the first.
@@ -597,10 +645,14 @@ void Planner::Impl::fill_groups() {
   plan.stages.push_back(std::move(filling));
 }
 
+bool Planner::Impl::is_suspicious(std::size_t some, std::size_t all) const {
+  return some > options.shrink_people_max && some * 100 > all * options.shrink_percent_max;
+}
+
 Result<void> Planner::Impl::check_shrinkage() const {
   if (options.accept_shrink) return {};
-  const auto is_suspicious = [this](std::size_t lost, std::size_t before) {
-    return lost > options.shrink_people_max && lost * 100 > before * options.shrink_percent_max;
+  const auto is_too_much = [this](std::size_t lost, std::size_t before) {
+    return is_suspicious(lost, before) || (lost == before && lost >= kAllMin);
   };
   const auto refuse = [](std::size_t lost, std::size_t before, const std::string& what) {
     return fail(Code::kFailedPrecondition,
@@ -617,21 +669,23 @@ Result<void> Planner::Impl::check_shrinkage() const {
   if (is_suspicious(gone, c.held_active)) {
     return refuse(gone, c.held_active, "active people are gone from the source");
   }
-  if (is_suspicious(keys_lost, held_with_keys)) {
+  if (is_too_much(keys_lost, held_with_keys)) {
     return refuse(keys_lost, held_with_keys, "people with SSH keys would lose all of them");
   }
-  if (is_suspicious(memberships_lost, held_memberships)) {
+  if (is_too_much(memberships_lost, held_memberships)) {
     return refuse(memberships_lost, held_memberships, "memberships would be taken away");
   }
   return {};
 }
 
 Result<Plan> Planner::Impl::finish() {
+  hold_returns();
   resolve_clashes();
   order_people();
   order_groups();
   deactivate();
   plan_groups();
+  replace_keys();
   update_people();
   let_in();
   fill_groups();
@@ -651,6 +705,7 @@ void Planner::keep(std::string key, Problem why) { impl_->keep(std::move(key), s
 void Planner::keep_group(std::string key, Problem why) {
   impl_->keep_group(std::move(key), std::move(why));
 }
+void Planner::hide_locks(Problem why) { impl_->locks_hidden = std::move(why); }
 Result<Plan> Planner::finish() && { return impl_->finish(); }
 
 }  // namespace roster::reconcile

@@ -79,12 +79,16 @@ struct Plan {
 };
 
 struct PlanOptions {
-  /// When more people than both vanish, or lose all keys, or more memberships are taken away, the
-  /// plan is refused unless `accept_shrink`: the source is more likely broken than so much gone at
-  /// once. Whom it says to be inactive is locked all the same.
+  /// When more people than both vanish, or lose all keys, or more memberships are taken away, or
+  /// all of three or more, the plan is refused unless `accept_shrink`: the source is more likely
+  /// broken than so much gone at once. Whom it says to be inactive is not counted.
   std::size_t shrink_people_max = 10;
   std::size_t shrink_percent_max = 20;
   bool accept_shrink = false;
+  /// When more of those who are locked at the destination than both would be let in again, or the
+  /// source hides who is locked (Planner::hide_locks), they stay locked unless this is set, and the
+  /// plan says so: the source has more likely lost its locks than let so many in at once.
+  bool accept_return = false;
 };
 
 /// Makes a plan. People and groups are given one by one, so that only what changes is kept.
@@ -101,6 +105,9 @@ class Planner {
   /// empty key it may be anybody: then nobody is taken for gone.
   void keep(std::string key, Problem why);
   void keep_group(std::string key, Problem why);
+  /// The source should show who is locked, and shows it of nobody: whoever is locked at the
+  /// destination stays so. `why` becomes a problem of the plan when that concerns somebody.
+  void hide_locks(Problem why);
 
   /// kFailedPrecondition when the plan shrinks the destination suspiciously; the sentence has the
   /// numbers. Once, at the end.

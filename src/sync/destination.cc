@@ -10,6 +10,7 @@
 
 #include "base/encoding.h"
 #include "base/json.h"
+#include "reconcile/failed.h"
 #include "sync/parallel.h"
 #include "sync/scim_format.h"
 #include "sync/scim_source.h"
@@ -76,8 +77,11 @@ class Run {
   Result<void> create_person(Server& server, const Step& step);
   Result<void> create_group(Server& server, const Step& step);
   Result<void> add_members(Server& server, const Step& step);
+  Result<void> put_members(Server& server, const std::string& group,
+                           std::span<const std::string> ids, std::span<const std::string> stay);
   Result<void> remove_members(Server& server, const Step& step);
-  Result<void> check_reactivation(const Step& step);
+
+  Result<void> check_allowed(const Step& step);
   std::vector<std::string> incoming(const Step& step, std::string& missing);
   Result<void> note(const Step& step, const Result<void>& result);
 
@@ -89,7 +93,7 @@ class Run {
   std::mutex mutex_;
   Outcome outcome_;                                    // guarded by mutex_
   std::unordered_map<std::string, std::string> made_;  // key -> id of people; guarded by mutex_
-  std::unordered_set<std::string> still_members_;      // ids; guarded by mutex_
+  reconcile::FailedSteps failed_;                      // guarded by mutex_
   int unreachable_ = 0;                                // in a row; guarded by mutex_
 };
 
@@ -126,9 +130,7 @@ Result<void> Run::note(const Step& step, const Result<void>& result) {
   }
   const Error& error = result.error();
   outcome_.failures.push_back({&step, error.message});
-  if (step.act == Act::kRemoveMembers) {
-    still_members_.insert(step.members.begin(), step.members.end());
-  }
+  failed_.add(step);
   const bool away = error.code == Code::kUnavailable && error.keyword != scim_client::kAnswered;
   unreachable_ = away ? unreachable_ + 1 : 0;
   const bool hopeless = error.code == Code::kUnauthenticated || unreachable_ >= kUnreachableMax;
@@ -137,12 +139,11 @@ Result<void> Run::note(const Step& step, const Result<void>& result) {
 }
 
 Result<void> Run::carry_out(Server& server, const Step& step) {
+  RETURN_IF_ERROR(check_allowed(step));
   switch (step.act) {
     case Act::kDeactivate:
     case Act::kUpdate:
-      return patch(server, person_target(step.id), person_patch(step));
     case Act::kReactivate:
-      RETURN_IF_ERROR(check_reactivation(step));
       return patch(server, person_target(step.id), person_patch(step));
     case Act::kCreate:
       return create_person(server, step);
@@ -253,28 +254,32 @@ Result<void> Run::create_group(Server& server, const Step& step) {
   ASSIGN_OR_RETURN(
       const std::string id,
       create(server, "Groups", group_body(step.name, external_id, first), external_id));
-  for (std::size_t at = first.size(); at < all.size(); at += kMembersPerAdd) {
-    const auto some = all.subspan(at, std::min(kMembersPerAdd, all.size() - at));
-    RETURN_IF_ERROR(patch(server, group_target(id), add_members_patch(some)));
-  }
+  RETURN_IF_ERROR(put_members(server, id, all.subspan(first.size()), first));
   return all_came(missing);
 }
 
 Result<void> Run::add_members(Server& server, const Step& step) {
   std::string missing;
-  std::vector<std::string> ids = incoming(step, missing);
-  const std::string target = group_target(step.id);
+  const std::vector<std::string> ids = incoming(step, missing);
+  RETURN_IF_ERROR(put_members(server, step.id, ids, step.stay));
+  return all_came(missing);
+}
+
+/// `stay`: who is in the group already.
+Result<void> Run::put_members(Server& server, const std::string& group,
+                              std::span<const std::string> ids, std::span<const std::string> stay) {
+  if (ids.empty()) return {};
+  const std::string target = group_target(group);
   if (options_.replace_members) {
-    ids.insert(ids.end(), step.stay.begin(), step.stay.end());
-    RETURN_IF_ERROR(patch(server, target, replace_members_patch(ids)));
-    return all_came(missing);
+    std::vector<std::string> all(stay.begin(), stay.end());
+    all.insert(all.end(), ids.begin(), ids.end());
+    return patch(server, target, replace_members_patch(all));
   }
-  const std::span<const std::string> all(ids);
-  for (std::size_t at = 0; at < all.size(); at += kMembersPerAdd) {
-    const auto some = all.subspan(at, std::min(kMembersPerAdd, all.size() - at));
+  for (std::size_t at = 0; at < ids.size(); at += kMembersPerAdd) {
+    const auto some = ids.subspan(at, std::min(kMembersPerAdd, ids.size() - at));
     RETURN_IF_ERROR(patch(server, target, add_members_patch(some)));
   }
-  return all_came(missing);
+  return {};
 }
 
 Result<void> Run::remove_members(Server& server, const Step& step) {
@@ -288,12 +293,11 @@ Result<void> Run::remove_members(Server& server, const Step& step) {
   return {};
 }
 
-/// Who is still in a group that they should have left would get it back with their account.
-Result<void> Run::check_reactivation(const Step& step) {
+Result<void> Run::check_allowed(const Step& step) {
   const std::lock_guard lock(mutex_);
-  if (!still_members_.contains(step.id)) return {};
-  return fail(Code::kFailedPrecondition,
-              "not let in: a membership of theirs that is over could not be taken away");
+  const std::string_view why_not = failed_.forbids(step);
+  if (why_not.empty()) return {};
+  return fail(Code::kFailedPrecondition, std::string(why_not));
 }
 
 }  // namespace

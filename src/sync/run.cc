@@ -74,6 +74,7 @@ Result<Prepared> try_once(Source& source, Destination& destination, const RunOpt
             if (!unreadable_group) unreadable_group = why;
             planner.keep_group(std::move(key), std::move(why));
           },
+      .hide_locks = [&](Problem why) { planner.hide_locks(std::move(why)); },
       .warn = [&](Problem problem) { prepared.warnings.push_back(std::move(problem)); }};
   if (auto read = source.read(intake); !read) return fail_in("source", std::move(read).error());
   progress("people read", people, 0);

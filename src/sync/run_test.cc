@@ -424,6 +424,7 @@ TEST_F(SyncTest, WhoLostTheLastKeyLosesItEverywhere) {
                                          },
                                      .keep = [](std::string, const reconcile::Problem&) {},
                                      .keep_group = [](std::string, const reconcile::Problem&) {},
+                                     .hide_locks = [](const reconcile::Problem&) {},
                                      .warn = [](const reconcile::Problem&) {}});
     EXPECT_TRUE(read);
     return counts;
@@ -476,6 +477,7 @@ TEST_F(SyncTest, AScimSourceFlattensGroupsAndLeavesBadKeysOut) {
        .keep = [&](std::string key, const reconcile::Problem&) { seen.push_back("kept " + key); },
        .keep_group = [&](std::string key,
                          const reconcile::Problem&) { seen.push_back("kept " + key); },
+       .hide_locks = [](const reconcile::Problem&) {},
        .warn = [&](const reconcile::Problem& p) { seen.push_back("warned " + p.subject); }});
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_THAT(seen, UnorderedElementsAre("dev:a", "ops:a", "warned person alice", "a 1", "kept b"));

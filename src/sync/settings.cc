@@ -234,6 +234,7 @@ RunOptions Settings::run_options() const {
   options.plan.shrink_people_max = static_cast<std::size_t>(shrink_people_max);
   options.plan.shrink_percent_max = static_cast<std::size_t>(shrink_percent_max);
   options.plan.accept_shrink = accept_shrink;
+  options.plan.accept_return = accept_return;
   return options;
 }
 

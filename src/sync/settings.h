@@ -44,6 +44,7 @@ struct Settings {
   std::int64_t shrink_people_max = 10;
   std::int64_t shrink_percent_max = 20;
   bool accept_shrink = false;
+  bool accept_return = false;
   std::string ldap_schema = "rfc2307";
   LdapOptions ldap = {};
   FilesOptions files = {};

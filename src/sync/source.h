@@ -18,6 +18,9 @@ struct Intake {
   std::function<void(std::string key, reconcile::Problem why)> keep;
   /// Likewise of a group: its name and members stay.
   std::function<void(std::string key, reconcile::Problem why)> keep_group;
+  /// The source should show who is locked, and shows it of nobody: whoever is locked at the
+  /// destination stays so.
+  std::function<void(reconcile::Problem why)> hide_locks;
   /// Whatever else somebody should look at.
   std::function<void(reconcile::Problem)> warn;
 };

@@ -15,6 +15,7 @@ struct Gathered {
   std::map<std::string, reconcile::Person> people;
   std::map<std::string, std::string> kept;  // key and sentence
   std::map<std::string, std::string> kept_groups;
+  std::string hidden;  // what hides who is locked; empty: nothing
   std::vector<reconcile::Problem> warnings;
 
   Intake intake() {
@@ -38,6 +39,8 @@ struct Gathered {
             [this](std::string key, reconcile::Problem why) {
               CHECK(kept_groups.emplace(std::move(key), why.subject + ": " + why.sentence).second);
             },
+        .hide_locks =
+            [this](reconcile::Problem why) { hidden = why.subject + ": " + why.sentence; },
         .warn = [this](reconcile::Problem problem) { warnings.push_back(std::move(problem)); }};
   }
 
