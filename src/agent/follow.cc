@@ -200,7 +200,7 @@ Result<http::ClientResponse> Follower::call(const http::ClientRequest& request) 
   if (stop_.stopped()) return fail(Code::kUnavailable, "stopping");
   auto response = client->call(request);
   if (!response) return response;
-  retry_after_ = retry_after(*response);
+  retry_after_ = retry_after(*response, clock_());
   hub_time_ = hub_time(*response);
   if (response->status == 401) credential_refused_ = true;
   return response;

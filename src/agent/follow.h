@@ -16,6 +16,7 @@
 #include "agent/pause.h"
 #include "agent/state.h"
 #include "agent/status.h"
+#include "base/backoff.h"
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "base/time.h"

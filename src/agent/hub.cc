@@ -1,7 +1,6 @@
 #include "agent/hub.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "base/file.h"
@@ -130,12 +129,12 @@ Error answer_error(std::string_view what, const http::ClientResponse& response) 
   return {code, std::move(message)};
 }
 
-std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response) {
-  const std::string_view text = response.headers.get("Retry-After");
-  int seconds = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (text.empty() || code != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return std::chrono::seconds(std::clamp(seconds, 1, 300));
+std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response,
+                                                     Timestamp now) {
+  const auto asked = http::parse_retry_after(response.headers.get("Retry-After"), now);
+  if (!asked) return std::nullopt;
+  return std::clamp<std::chrono::milliseconds>(*asked, std::chrono::seconds(1),
+                                               std::chrono::seconds(300));
 }
 
 std::optional<Timestamp> hub_time(const http::ClientResponse& response) {

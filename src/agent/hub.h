@@ -39,8 +39,9 @@ Result<std::unique_ptr<http::Client>> connect(const Config& config,
 /// What a status that is no success means to a node; `what` names the request.
 Error answer_error(std::string_view what, const http::ClientResponse& response);
 
-/// The Retry-After of an answer, within 1 to 300 seconds; nothing when there is none in seconds.
-std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response);
+/// The Retry-After of an answer, within 1 to 300 seconds; nothing when there is none.
+std::optional<std::chrono::milliseconds> retry_after(const http::ClientResponse& response,
+                                                     Timestamp now);
 
 /// The Date of an answer (IMF-fixdate, RFC 9110 5.6.7); nothing when it has none. Without TLS
 /// anybody on the way could have written it, as they could the records, and the locks in them.

@@ -125,10 +125,11 @@ int run(const Flags& flags, Session& session) {
     return report_setting(read.error());
   }
   end_on_signals();
-  auto source =
-      settings.open_source({.pause = pause_for, .clock = system_now, .random = system_random});
+  const sync::Surroundings surroundings{
+      .pause = pause_for, .clock = system_now, .random = system_random};
+  auto source = settings.open_source(surroundings);
   if (!source) return report_setting(source.error());
-  auto destination = settings.open_destination(pause_for);
+  auto destination = settings.open_destination(surroundings);
   if (!destination) return report_setting(destination.error());
 
   ProgressLine line;

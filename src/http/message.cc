@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "base/encoding.h"
+#include "base/text.h"
 #include "base/unicode.h"
 
 namespace roster::http {
@@ -77,6 +78,16 @@ std::optional<Timestamp> parse_date(std::string_view text) {
   const std::time_t seconds = timegm(&parts);
   if (seconds <= 0) return std::nullopt;
   return from_millis(std::int64_t{seconds} * 1000);
+}
+
+std::optional<std::chrono::milliseconds> parse_retry_after(std::string_view text, Timestamp now) {
+  constexpr std::chrono::milliseconds kDay{86'400'000};
+  if (const auto seconds = parse_number<std::uint32_t>(text)) {
+    return std::min<std::chrono::milliseconds>(kDay, std::chrono::seconds(*seconds));
+  }
+  const auto date = parse_date(text);
+  if (!date) return std::nullopt;
+  return std::clamp(*date - now, std::chrono::milliseconds(0), kDay);
 }
 
 }  // namespace roster::http

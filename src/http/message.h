@@ -35,6 +35,10 @@ class Headers {
 /// Nothing for any other text, and for dates before 1970.
 std::optional<Timestamp> parse_date(std::string_view text);
 
+/// How long a Retry-After field asks to wait (RFC 9110 10.2.3): seconds, or a date, which counts
+/// from `now`. Not negative, and a day at most; nothing when it says neither.
+std::optional<std::chrono::milliseconds> parse_retry_after(std::string_view text, Timestamp now);
+
 /// Query parameters, percent-decoded, in order. Names compare exactly; `get` gives the first.
 class Query {
  public:

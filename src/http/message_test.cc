@@ -105,6 +105,20 @@ TEST(Respond, TextAndJson) {
   EXPECT_EQ(std::get<std::string>(scim.body), "{\"a\":1}");
 }
 
+TEST(RetryAfter, IsSecondsOrADate) {
+  using std::chrono::seconds;
+  const Timestamp now = *parse_date("Sun, 06 Nov 1994 08:49:37 GMT");
+  EXPECT_EQ(parse_retry_after("7", now), seconds(7));
+  EXPECT_EQ(parse_retry_after("0", now), seconds(0));
+  EXPECT_EQ(parse_retry_after("4294967295", now), seconds(86'400));
+  EXPECT_EQ(parse_retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), seconds(30));
+  EXPECT_EQ(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), seconds(0));
+  EXPECT_EQ(parse_retry_after("Sun, 06 Nov 2094 08:00:00 GMT", now), seconds(86'400));
+  for (const char* text : {"", "-1", "1.5", "soon", "4294967296", " 7"}) {
+    EXPECT_EQ(parse_retry_after(text, now), std::nullopt) << text;
+  }
+}
+
 TEST(Message, DatesAreTheOneFormThatSendersUse) {
   EXPECT_EQ(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), from_millis(784111777000));
   for (const char* text :

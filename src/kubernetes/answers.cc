@@ -1,7 +1,6 @@
 #include "kubernetes/answers.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "base/encoding.h"
@@ -149,13 +148,6 @@ ApiStatus parse_status(std::string_view body) {
   }
   read_causes(*details, status);
   return status;
-}
-
-std::optional<std::chrono::seconds> parse_retry_after(std::string_view text) {
-  unsigned seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || seconds > 86'400) return {};
-  return std::chrono::seconds(seconds);
 }
 
 std::string apply_body(std::string_view namespace_name, std::string_view name, std::string_view key,

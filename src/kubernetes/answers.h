@@ -60,9 +60,6 @@ struct ApiStatus {
 /// Never fails: a body that is no Status (a proxy's page) gives an empty one.
 ApiStatus parse_status(std::string_view body);
 
-/// Seconds of a Retry-After field (RFC 9110 10.2.3); nothing for dates, which the API never sends.
-std::optional<std::chrono::seconds> parse_retry_after(std::string_view text);
-
 /// Body of a server-side apply that owns exactly one key. With `resource_version` it replaces only
 /// what was read.
 std::string apply_body(std::string_view namespace_name, std::string_view name, std::string_view key,

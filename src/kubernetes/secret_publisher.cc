@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/text.h"
 #include "http/client.h"
 #include "kubernetes/answers.h"
 
@@ -102,8 +103,9 @@ Failure judge(const http::ClientResponse& response, const std::string& secret) {
       out.everywhere = true;
       break;
   }
-  out.retry_after = parse_retry_after(response.headers.get("Retry-After"));
-  if (!out.retry_after) out.retry_after = told.retry_after;
+  // In seconds: a date the API never sends.
+  const auto seconds = parse_number<std::uint32_t>(response.headers.get("Retry-After"));
+  out.retry_after = seconds ? std::chrono::seconds(*seconds) : told.retry_after;
   return out;
 }
 

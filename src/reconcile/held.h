@@ -47,8 +47,15 @@ struct HeldGroup {
 
 /// All that is ours at the destination. What is not, is not here: nobody can touch it by mistake.
 struct Held {
+  struct Unreadable {
+    std::string key;
+    std::string why;
+  };
   std::vector<HeldPerson> people;
   std::vector<HeldGroup> groups;
+  /// Ours as well, but nobody knows in which state: left as they are.
+  std::vector<Unreadable> unreadable_people;
+  std::vector<Unreadable> unreadable_groups;
 };
 
 }  // namespace roster::reconcile

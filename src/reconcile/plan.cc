@@ -161,6 +161,8 @@ struct Planner::Impl {
   std::vector<bool> active;  // and says that they are active
   std::unordered_set<std::string> kept;
   std::unordered_set<std::string> kept_groups;
+  std::unordered_set<std::string> unreadable;  // at the destination: nobody is created for them
+  std::unordered_set<std::string> unreadable_groups;
   std::optional<Problem> locks_hidden;  // why
   bool somebody_unknown = false;        // the source has somebody whom it gives no key
   bool some_group_unknown = false;
@@ -194,6 +196,15 @@ Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
     if (held.people[i].active) ++plan.counts.held_active;
     if (held.people[i].active && held.people[i].ssh_keys != none) ++held_with_keys;
   }
+  const std::string sentence = "the destination gives ";
+  for (const Held::Unreadable& each : held.unreadable_people) {
+    keep(each.key, about_person(each.key, sentence + each.why + ": left as it is"));
+    unreadable.insert(each.key);
+  }
+  for (const Held::Unreadable& each : held.unreadable_groups) {
+    keep_group(each.key, about_group(each.key, sentence + each.why + ": left as it is"));
+    unreadable_groups.insert(each.key);
+  }
   plan.counts.held_people = held.people.size();
   seen.resize(held.people.size());
   active.resize(held.people.size());
@@ -212,7 +223,7 @@ Changes Planner::Impl::compare(const Person& person, const HeldPerson& now) cons
 }
 
 void Planner::Impl::add(Person person) {
-  if (person.key.empty() || person.user_name.empty()) {
+  if (person.key.empty() || (person.user_name.empty() && person.active)) {
     const bool keyless = person.key.empty();
     Problem why = about_person(
         keyless ? person.user_name : person.key,
@@ -227,6 +238,10 @@ void Planner::Impl::add(Person person) {
     return;
   }
   ++plan.counts.people;
+  if (unreadable.contains(person.key)) {
+    wanted_by_key.erase(at);
+    return;
+  }
   const auto found = held_by_key.find(person.key);
   const std::size_t held_index = found == held_by_key.end() ? kNone : found->second;
   wanted.push_back({.held = held_index, .active = person.active});
@@ -240,6 +255,7 @@ void Planner::Impl::add(Person person) {
   }
   seen[held_index] = true;
   active[held_index] = person.active;
+  if (person.user_name.empty()) return;  // of whom is only known that they are locked
   const HeldPerson& now = held.people[held_index];
   claim_name(person, wanted.size() - 1);
   const Changes changes = compare(person, now);
@@ -267,6 +283,10 @@ void Planner::Impl::add(Group group) {
     return;
   }
   ++plan.counts.groups;
+  if (unreadable_groups.contains(group.key)) {
+    group_by_key.erase(at);
+    return;
+  }
   WantedGroup entry;
   if (const auto found = held_groups_by_key.find(group.key); found != held_groups_by_key.end()) {
     const HeldGroup& now = held.groups[found->second];

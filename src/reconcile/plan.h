@@ -98,7 +98,8 @@ class Planner {
   ~Planner();
   Planner(Planner&&) noexcept;
 
-  /// In any order. A key that comes twice, or an empty one, is a problem of the plan.
+  /// In any order. A key that comes twice, or an empty one, is a problem of the plan. Whoever is
+  /// not active may lack a name: they are locked.
   void add(Person person);
   void add(Group group);
   /// Somebody whose record cannot be read now: whatever the destination has of them stays. With an

@@ -1,12 +1,13 @@
 #include "scim_client/server.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/encoding.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "base/unicode.h"
 
 namespace roster::scim_client {
@@ -14,22 +15,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kRetryAfterMax{120'000};
+constexpr milliseconds kDelayMax{120'000};
 constexpr std::size_t kTagBytesMax = 256;
 constexpr std::size_t kWordsBytesMax = 300;
 constexpr std::string_view kMediaType = "application/scim+json";
 
 bool is_temporary(int status) {
-  return status == 408 || status == 425 || status == 429 || status >= 500;
+  return status == 408 || status == 425 || status == 429 || (status >= 500 && status != 501);
 }
 
 std::optional<milliseconds> retry_after(const http::ClientResponse& response) {
-  const std::string_view text = response.headers.get("Retry-After");
-  std::uint32_t seconds = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, seconds);
-  if (text.empty() || error != std::errc() || stop != end) return std::nullopt;
-  return std::min(kRetryAfterMax, milliseconds(std::chrono::seconds(seconds)));
+  const auto asked = http::parse_retry_after(response.headers.get("Retry-After"), system_now());
+  return asked ? std::optional(std::min(kDelayMax, *asked)) : std::nullopt;
 }
 
 /// `detail` of an error body, when there is a decent one.
@@ -73,6 +70,22 @@ std::string with_parameter(std::string_view parameters, std::string_view name,
 
 }  // namespace
 
+namespace {
+
+/// So that sums of them mean something, whatever a server writes there.
+Result<void> check_numbers(const Listing& listing, const Page& page) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 53;
+  for (const auto& number : {page.total, page.start, page.per_page}) {
+    if (number && (*number < 0 || *number > kMost)) {
+      return fail(Code::kDataLoss, listing.endpoint + ": the server counts " +
+                                       std::to_string(*number) + " resources");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Error refusal(const http::ClientResponse& response, const Options& options) {
   const int status = response.status;
   std::string text = "the server answers " + std::to_string(status);
@@ -112,7 +125,9 @@ struct Server::Impl {
   Result<Reading> read_by_index(const Listing& listing, const Take& take);
   Result<Reading> read_by_cursor(const Listing& listing, const Take& take);
 
-  bool may_try_again(const Error& error, int attempt, std::optional<milliseconds> asked);
+  bool may_try_again(const Error& error, int attempt, Backoff& backoff,
+                     std::optional<milliseconds> asked);
+  Backoff new_backoff() const { return {options.retry_delay, kDelayMax}; }
 
   const Options options;
   Pause pause;
@@ -166,17 +181,19 @@ Result<http::ClientResponse> Server::Impl::get(const std::string& target, const 
 
 /// After a wait. A gateway's page instead of the server's, or a body that was cut, may be right
 /// next time.
-bool Server::Impl::may_try_again(const Error& error, int attempt,
+bool Server::Impl::may_try_again(const Error& error, int attempt, Backoff& backoff,
                                  std::optional<milliseconds> asked) {
   const bool temporary = error.code == Code::kUnavailable || error.code == Code::kDataLoss;
   if (!temporary || attempt >= options.tries) return false;
-  if (pause(asked.value_or(options.retry_delay))) return false;
+  const milliseconds delay = options.random ? backoff.next(options.random) : options.retry_delay;
+  if (pause(asked.value_or(delay))) return false;
   log::warn("the SCIM server is asked again", {{"reason", error.message}, {"try", attempt + 1}});
   return true;
 }
 
 Result<Page> Server::Impl::read_page(const std::string& target, const Take& take,
                                      Reading& reading) {
+  Backoff backoff = new_backoff();
   for (int attempt = 1;; ++attempt) {
     Error error{Code::kInternal, ""};
     std::optional<milliseconds> asked;
@@ -191,12 +208,11 @@ Result<Page> Server::Impl::read_page(const std::string& target, const Take& take
       if (page) {
         const std::string_view tag = response->headers.get("ETag");
         reading.pages.push_back({target, std::string(tag.size() > kTagBytesMax ? "" : tag)});
-        reading.resources += page->resources;
         return page;
       }
       error = std::move(page).error();
     }
-    if (!may_try_again(error, attempt, asked)) return std::unexpected(std::move(error));
+    if (!may_try_again(error, attempt, backoff, asked)) return std::unexpected(std::move(error));
   }
 }
 
@@ -209,12 +225,13 @@ Result<http::ClientResponse> Server::send(std::string_view method, const std::st
   request.headers.set("Accept", kMediaType);
   request.headers.set("Content-Type", kMediaType);
   request.body = body;
+  Backoff backoff = impl_->new_backoff();
   for (int attempt = 1;; ++attempt) {
     auto response = impl_->ask(request);
     if (response && !is_temporary(response->status)) return response;
     const Error error = response ? refusal(*response, impl_->options) : response.error();
     const auto asked = response ? retry_after(*response) : std::nullopt;
-    if (!impl_->may_try_again(error, attempt, asked)) return std::unexpected(error);
+    if (!impl_->may_try_again(error, attempt, backoff, asked)) return std::unexpected(error);
     if (is_done && is_done()) return std::unexpected(error);
   }
 }
@@ -224,28 +241,32 @@ Result<Reading> Server::Impl::read_by_index(const Listing& listing, const Take& 
   std::optional<std::int64_t> first_total;
   std::int64_t start = 1;
   std::string first_id;
+  std::string last_id;  // of the page before, when this one begins with it
   while (true) {
     const std::string target = join(
         listing.endpoint, with_parameter(listing.parameters, "startIndex", std::to_string(start)));
     ASSIGN_OR_RETURN(const Page page, read_page(target, take, reading));
     if (!first_total) first_total = page.total;
-    if (page.total != first_total) {
-      // Who moved from a page to the one before it was not seen.
-      reading.changed = true;
-    }
+    RETURN_IF_ERROR(check_numbers(listing, page));
+    const bool overlaps = !last_id.empty();
+    // Who moved from a page to the one before it was not seen.
+    if (page.total != first_total || (overlaps && page.first_id != last_id)) reading.changed = true;
     const auto came = static_cast<std::int64_t>(page.resources);
+    const std::int64_t fresh = came - (overlaps && came > 0 ? 1 : 0);
+    reading.resources += static_cast<std::size_t>(fresh);
     const std::int64_t step = page.per_page && *page.per_page > 0 ? *page.per_page : came;
     const std::int64_t next = page.start.value_or(start) + step;
-    if (page.total ? next > *page.total : came == 0) {
+    if (page.total ? next > *page.total : fresh == 0) {
       if (page.total && reading.resources < static_cast<std::size_t>(*page.total)) {
         reading.note = "the server promised " + std::to_string(*page.total) + " resources of " +
                        listing.endpoint + " and gave " + std::to_string(reading.resources);
       }
       return reading;
     }
-    if (came == 0) {
+    if (fresh == 0) {
+      if (reading.changed) return reading;
       return fail(Code::kDataLoss, listing.endpoint + ": the page from " + std::to_string(start) +
-                                       " is empty, though there should be " +
+                                       " brings nobody, though there should be " +
                                        std::to_string(*page.total));
     }
     if (next <= start || (!page.first_id.empty() && page.first_id == first_id)) {
@@ -256,7 +277,8 @@ Result<Reading> Server::Impl::read_by_index(const Listing& listing, const Take& 
       return fail(Code::kTooLarge, listing.endpoint + ": the list does not end");
     }
     first_id = page.first_id;
-    start = next;
+    last_id = listing.overlap && came > 1 ? page.last_id : "";
+    start = last_id.empty() ? next : next - 1;
   }
 }
 
@@ -267,6 +289,8 @@ Result<Reading> Server::Impl::read_by_cursor(const Listing& listing, const Take&
   std::optional<std::int64_t> total;
   while (true) {
     ASSIGN_OR_RETURN(const Page page, read_page(join(listing.endpoint, parameters), take, reading));
+    RETURN_IF_ERROR(check_numbers(listing, page));
+    reading.resources += page.resources;
     if (page.total) total = page.total;
     if (page.next_cursor.empty()) {
       if (total && reading.resources < static_cast<std::size_t>(*total)) {

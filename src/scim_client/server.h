@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "http/client.h"
@@ -30,7 +31,10 @@ struct Options {
   std::filesystem::path ca_file;  // PEM; empty: the system's
   std::chrono::milliseconds timeout{60'000};
   int tries = 3;
-  std::chrono::milliseconds retry_delay{5'000};  // when the server names none
+  /// Before the second try, when the server names none; doubled and drawn from with `random`, the
+  /// same before each without it.
+  std::chrono::milliseconds retry_delay{5'000};
+  RandomBytes random = {};
   std::int64_t cursor_pages_max = 100'000;
   std::string user_agent = "roster";
   /// What these are called where the user sets them, for errors.
@@ -44,6 +48,9 @@ struct Listing {
   std::string endpoint;    // "Users"
   std::string parameters;  // as they stand behind '?', encoded
   bool by_cursor = false;  // RFC 9865
+  /// Pages by index begin with the last resource of the page before: whoever comes twice is to be
+  /// left out by the caller, and a list that moved between two pages is seen to have changed.
+  bool overlap = false;
   bool operator==(const Listing&) const = default;
 };
 
@@ -55,6 +62,7 @@ struct Page {
   std::string next_cursor;
   std::size_t resources = 0;  // that came
   std::string first_id;       // of the first one
+  std::string last_id;        // of the last one; needed where pages overlap
 };
 
 /// Where a page was and what its ETag was (RFC 9110 8.8.3).

@@ -324,32 +324,23 @@ Result<void> read_ours(ScimLists& lists, const std::string& endpoint, const std:
   return lists.read(endpoint, "", each);
 }
 
-/// A record that came twice moved while the list was read, and another one did not come at all.
-template <typename T>
-Result<void> check_each_once(const std::vector<T>& records) {
-  std::vector<std::string_view> ids;
-  ids.reserve(records.size());
-  for (const T& record : records) ids.push_back(record.id);
-  std::ranges::sort(ids);
-  if (std::ranges::adjacent_find(ids) == ids.end()) return {};
-  return fail(Code::kUnavailable, "the list changed while it was read", kChanged);
-}
-
 }  // namespace
 
 Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
   ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_.server, pause_));
-  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server));
+  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server, options_.overlap));
   reconcile::Held held;
-  std::optional<Error> unreadable;
 
   RETURN_IF_ERROR(read_ours(lists, "Users", options_.prefix, [&](const json::object& resource) {
     auto found = read_person(resource);
     const auto external_id = json::find_string(resource, "externalId").value_or("");
     auto key = key_of(external_id, options_.prefix, kUserMark);
     if (!key) return;  // a server that does not filter
+    if (found && found->person.user_name.empty()) {
+      found = fail(Code::kInvalidArgument, "a User without userName");
+    }
     if (!found) {
-      unreadable = fail_in(std::string(external_id), found.error()).error();
+      held.unreadable_people.push_back({std::move(*key), found.error().message});
       return;
     }
     reconcile::HeldPerson person{.id = std::move(found->id),
@@ -368,17 +359,12 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
     auto key = key_of(external_id, options_.prefix, kGroupMark);
     if (!key) return;
     if (!group) {
-      unreadable = fail_in(std::string(external_id), group.error()).error();
+      held.unreadable_groups.push_back({std::move(*key), group.error().message});
       return;
     }
     held.groups.push_back(
         {std::move(group->id), std::move(*key), std::move(group->name), std::move(group->members)});
   }));
-  RETURN_IF_ERROR(check_each_once(held.people));
-  RETURN_IF_ERROR(check_each_once(held.groups));
-  if (unreadable) {
-    return fail(Code::kDataLoss, "a record of ours cannot be read: " + unreadable->message);
-  }
   return held;
 }
 

@@ -21,6 +21,7 @@ struct DestinationOptions {
   std::size_t parallel = 8;
   /// Members are written whole, for servers that cannot add or remove single ones.
   bool replace_members = false;
+  bool overlap = true;  // as in ScimOptions
 };
 
 /// What became of one step.

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -28,8 +29,12 @@ Result<void> in_parallel(std::size_t count, std::size_t workers,
   };
   {
     std::vector<std::jthread> threads;
-    for (std::size_t worker = 1; worker < std::min(workers, count); ++worker) {
-      threads.emplace_back(run, worker);
+    try {
+      for (std::size_t worker = 1; worker < std::min(workers, count); ++worker) {
+        threads.emplace_back(run, worker);
+      }
+    } catch (const std::system_error&) {
+      // No more threads: those there are do it.
     }
     run(0);
   }

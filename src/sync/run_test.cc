@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
+#include <map>
+#include <set>
 
 #include "http/respond.h"
 #include "sync/destination.h"
 #include "sync/report.h"
 #include "sync/scim_source.h"
 #include "sync/testing/fake_directory.h"
+#include "sync/testing/gathered.h"
 
 namespace roster::sync {
 namespace {
@@ -180,6 +184,160 @@ TEST_F(SyncTest, AListThatBreaksInTheMiddleLocksNobody) {
   const auto made = plan();
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("400"));
+}
+
+/// A source of 12 people, p00 to p11, in pages of 5.
+class PagedSourceTest : public SyncTest {
+ protected:
+  PagedSourceTest() {
+    server.url = source.url();
+    server.token = Secret("t-1");
+    server.tries = 1;
+    source.set_page_max(5);
+    for (int i = 0; i < 12; ++i) add(i);
+  }
+  static std::string name(int i) { return (i < 10 ? "p0" : "p") + std::to_string(i); }
+  void add(int i) {
+    source.add(
+        "Users",
+        {{"id", json::string(name(i))}, {"userName", json::string(name(i))}, {"active", true}});
+  }
+  /// Whenever somebody asks for what follows the first page.
+  void before_the_second_page(std::function<void()> what) {
+    source.set_intercept([what = std::move(what)](
+                             const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+      const auto query = http::Query::parse(request.query);
+      if (request.path.ends_with("/Users") && query->get("startIndex") != "1") what();
+      return std::nullopt;
+    });
+  }
+  Result<std::set<std::string>> read(bool overlap = true) {
+    const auto scim = open_scim({.server = server, .overlap = overlap}, pause());
+    testing::Gathered gathered;
+    const Intake intake = gathered.intake();
+    RETURN_IF_ERROR((*scim)->read(intake));
+    hidden = gathered.hidden;
+    kept = gathered.kept;
+    people = gathered.people;
+    std::set<std::string> names;
+    for (const auto& [key, person] : gathered.people) names.insert(person.user_name);
+    return names;
+  }
+
+  FakeDirectory source;
+  scim_client::Options server;
+  std::string hidden;
+  std::map<std::string, std::string> kept;
+  std::map<std::string, Person> people;
+};
+
+TEST_F(PagedSourceTest, PagesThatOverlapGiveEverybodyOnce) {
+  for (const std::size_t page : {1U, 2U, 5U, 11U, 12U, 100U}) {
+    source.set_page_max(page);
+    EXPECT_THAT(*read(), SizeIs(12)) << page;
+    EXPECT_THAT(*read(/*overlap=*/false), SizeIs(12)) << page;
+  }
+}
+
+// One goes and one comes between two pages: the total stays, and p05 was on neither page.
+TEST_F(PagedSourceTest, AListThatMovedUnderItsTotalIsNotBelieved) {
+  std::atomic<bool> moved = false;
+  before_the_second_page([&] {
+    if (moved.exchange(true)) return;
+    source.erase("Users", "p02");
+    add(12);
+  });
+  const auto names = read();
+  ASSERT_FALSE(names);
+  EXPECT_EQ(names.error().keyword, kChanged);
+  EXPECT_THAT(*read(), SizeIs(12)) << "and now it rests";
+}
+
+TEST_F(PagedSourceTest, AListThatGivesSomebodyTwiceIsNotBelieved) {
+  source.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (!request.path.ends_with("/Users")) return std::nullopt;
+    json::array twice;
+    for (const char* name : {"a", "b", "a"}) {
+      twice.push_back(json::object{{"id", name}, {"userName", name}, {"active", true}});
+    }
+    return FakeDirectory::Lie{
+        http::json_response(200, json::object{{"totalResults", 3}, {"Resources", twice}})};
+  });
+  const auto names = read();
+  ASSERT_FALSE(names);
+  EXPECT_THAT(names.error().message, HasSubstr("somebody twice"));
+}
+
+TEST_F(PagedSourceTest, WhoIsLockedIsSoWhateverElseCannotBeRead) {
+  source.add("Users", {{"id", "x"}, {"active", "False"}});
+  source.add("Users", {{"id", "y"}, {"active", true}});
+  source.add("Users", {{"id", "z"}, {"userName", "z"}, {"active", "perhaps"}});
+  EXPECT_THAT(*read(), SizeIs(13));
+  EXPECT_FALSE(people.at("x").active);
+  EXPECT_THAT(kept, SizeIs(2));
+  EXPECT_EQ(hidden, "");
+}
+
+TEST_F(PagedSourceTest, AServerWithoutActiveHidesWhoIsLocked) {
+  for (int i = 0; i < 12; ++i) source.erase("Users", name(i));
+  source.add("Users", {{"id", "a"}, {"userName", "a"}});
+  EXPECT_THAT(*read(), SizeIs(1));
+  EXPECT_THAT(hidden, HasSubstr("`active` of nobody"));
+}
+
+TEST_F(PagedSourceTest, KeysInAnotherFormAreNotNone) {
+  constexpr std::string_view kUrn =
+      "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";
+  const json::object one{{"sunkSshKeys",
+                          "ssh-ed25519 "
+                          "AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd"
+                          "6pgfeiQzQpC"}};
+  const json::object other{{"sunkSshKeys", json::array{json::object{{"value", "ssh-ed25519"}}}}};
+  source.add("Users", {{"id", "x"}, {"userName", "x"}, {kUrn, one}});
+  source.add("Users", {{"id", "y"}, {"userName", "y"}, {kUrn, other}});
+  EXPECT_THAT(*read(), SizeIs(13));
+  EXPECT_THAT(*people.at("x").ssh_keys, SizeIs(1));
+  EXPECT_THAT(kept.at("y"), HasSubstr("sunkSshKeys"));
+}
+
+TEST_F(SyncTest, ARecordThatCannotBeReadThereStaysAndTheRestGoesOn) {
+  add_person("alice");
+  add_person("bob");
+  directory.add("Users", {{"externalId", "roster:user:alice"}, {"active", true}});
+  directory.add("Users", {{"userName", "eve"}, {"externalId", "roster:user:eve"}});
+  directory.add("Groups", {{"externalId", "roster:group:dev"}});
+  told.groups.push_back({"dev", "dev", {"alice", "bob"}});
+  const Outcome outcome = run();
+  EXPECT_TRUE(outcome.whole());
+  EXPECT_THAT(prepared.plan.problems, SizeIs(2));
+  EXPECT_THAT(directory.writes(), UnorderedElementsAre("PATCH /Users/id2", "POST /Users"));
+  EXPECT_FALSE(directory.person("eve").at("active").get_bool()) << "who left is locked";
+}
+
+TEST_F(SyncTest, ANewGroupOfManyIsWrittenWholeWhereItMustBe) {
+  options.replace_members = true;
+  told.groups.push_back({"all", "all", {}});
+  for (int i = 0; i < 1'100; ++i) {
+    told.groups[0].members.push_back(add_person("p" + std::to_string(i)).key);
+  }
+  EXPECT_TRUE(run().whole());
+  EXPECT_THAT(directory.groups().begin()->second.at("members").get_array(), SizeIs(1'100));
+  expect_nothing_to_do();
+}
+
+// A server that cannot take single members out, and says so.
+TEST_F(SyncTest, AGroupThatKeepsALeaverKeepsItsName) {
+  add_person("alice");
+  add_person("bob");
+  told.groups.push_back({"g", "dev", {"alice", "bob"}});
+  EXPECT_TRUE(run().whole());
+  told.groups[0] = {"g", "admins", {"alice"}};
+  directory.set_intercept([](const http::Request& request) -> std::optional<FakeDirectory::Lie> {
+    if (!request.body.contains("members[")) return std::nullopt;
+    return FakeDirectory::Lie{status_only(400)};
+  });
+  EXPECT_THAT(run().failures, SizeIs(2));
+  EXPECT_EQ(*json::find_string(directory.groups().begin()->second, "displayName"), "dev");
 }
 
 TEST_F(SyncTest, ANameThatWasThereBeforeIsNoCreation) {
@@ -413,7 +571,7 @@ TEST_F(SyncTest, WhoLostTheLastKeyLosesItEverywhere) {
   source_options.token = Secret("t-1");
   const auto tell = [&] {
     std::map<std::string, std::optional<std::size_t>> counts;
-    const auto scim = open_scim(source_options, pause());
+    const auto scim = open_scim({.server = source_options}, pause());
     const auto read = (*scim)->read({.group = [](Group) {},
                                      .person =
                                          [&](Person person) {
@@ -465,7 +623,7 @@ TEST_F(SyncTest, AScimSourceFlattensGroupsAndLeavesBadKeysOut) {
   scim_client::Options source_options;
   source_options.url = source.url();
   source_options.token = Secret("t-1");
-  const auto scim = open_scim(source_options, pause());
+  const auto scim = open_scim({.server = source_options}, pause());
   ASSERT_TRUE(scim);
   std::vector<std::string> seen;
   const auto read = (*scim)->read(

@@ -1,7 +1,10 @@
 #include "sync/scim_format.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
+
+#include "base/unicode.h"
 
 namespace roster::sync {
 namespace {
@@ -36,13 +39,28 @@ std::string email_of(const json::object& resource) {
   return first;
 }
 
-std::vector<std::string> strings_in(const json::array* list) {
+/// A list of lines, or one line. In another form they are not known, and not none.
+Result<std::vector<std::string>> keys_in(const json::value* keys) {
   std::vector<std::string> out;
-  if (list == nullptr) return out;
-  for (const json::value& item : *list) {
+  if (keys == nullptr || keys->is_null()) return out;
+  const auto take = [&out](const json::value& item) {
     if (item.is_string()) out.emplace_back(json::view(item.get_string()));
-  }
+    return item.is_string();
+  };
+  const json::array* list = keys->if_array();
+  const bool readable = list == nullptr ? take(*keys) : std::ranges::all_of(*list, take);
+  if (!readable) return fail(Code::kInvalidArgument, "a User whose `sunkSshKeys` are no texts");
   return out;
+}
+
+/// Also as a text, as Entra sends it: "False".
+Result<std::optional<bool>> active_in(const json::value* active) {
+  if (active == nullptr || active->is_null()) return std::nullopt;
+  if (active->is_bool()) return active->get_bool();
+  const std::string_view word = active->is_string() ? json::view(active->get_string()) : "";
+  if (ascii_iequals(word, "true")) return true;
+  if (ascii_iequals(word, "false")) return false;
+  return fail(Code::kInvalidArgument, "a User whose `active` is neither true nor false");
 }
 
 json::array as_array(std::span<const std::string> texts) {
@@ -105,14 +123,14 @@ Result<ScimPerson> read_person(const json::object& resource) {
   out.external_id = found(&resource, "externalId");
   Person& person = out.person;
   person.user_name = found(&resource, "userName");
-  if (out.id.empty() || person.user_name.empty()) {
-    return fail(Code::kInvalidArgument, "a User without id or userName");
+  if (out.id.empty()) return fail(Code::kInvalidArgument, "a User without id");
+  ASSIGN_OR_RETURN(const auto active, active_in(json::find(resource, "active")));
+  out.tells_active = active.has_value();
+  person.active = active.value_or(true);
+  // Who is locked is, whatever else cannot be read of them.
+  if (person.user_name.empty() && person.active) {
+    return fail(Code::kInvalidArgument, "a User without userName");
   }
-  const json::value* active = json::find(resource, "active");
-  if (active != nullptr && !active->is_bool() && !active->is_null()) {
-    return fail(Code::kInvalidArgument, "a User whose `active` is no boolean");
-  }
-  person.active = json::find_bool(resource, "active").value_or(true);
   const json::object* name = json::find_object(resource, "name");
   person.text(Text::kGivenName) = found(name, "givenName");
   person.text(Text::kFamilyName) = found(name, "familyName");
@@ -122,7 +140,9 @@ Result<ScimPerson> read_person(const json::object& resource) {
   if (extension == nullptr) return out;
   person.text(Text::kHome) = found(extension, "sunkPreferredHomeDirectory");
   person.text(Text::kShell) = found(extension, "sunkLoginShell");
-  person.ssh_keys = strings_in(json::find_array(*extension, "sunkSshKeys"));
+  auto keys = keys_in(json::find(*extension, "sunkSshKeys"));
+  if (!keys && person.active) return std::unexpected(std::move(keys).error());
+  if (keys) person.ssh_keys = std::move(*keys);
   return out;
 }
 
@@ -165,11 +185,14 @@ Result<scim_client::Page> read_list(std::string_view body,
     return page;
   }
   page.resources = resources->size();
-  for (const json::value& resource : *resources) {
-    if (!resource.is_object()) return no_list();
-    if (page.first_id.empty()) page.first_id = found(&resource.get_object(), "id");
-    each(resource.get_object());
+  // All of it, or nothing: a page that cannot be read is asked for again.
+  const auto is_object = [](const json::value& resource) { return resource.is_object(); };
+  if (!std::ranges::all_of(*resources, is_object)) return no_list();
+  if (!resources->empty()) {
+    page.first_id = found(&resources->front().get_object(), "id");
+    page.last_id = found(&resources->back().get_object(), "id");
   }
+  for (const json::value& resource : *resources) each(resource.get_object());
   return page;
 }
 

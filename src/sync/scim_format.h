@@ -19,6 +19,7 @@ struct ScimPerson {
   std::string id;
   std::string external_id;
   reconcile::Person person;
+  bool tells_active = false;
 };
 
 struct ScimGroup {
@@ -29,7 +30,8 @@ struct ScimGroup {
 };
 
 /// RFC 7643 4.1. Keys, home and shell are told of when the CoreWeave extension is there at all.
-/// Texts that are missing are told as empty. kInvalidArgument without `id` or `userName`.
+/// Texts that are missing are told as empty. kInvalidArgument without `id`, for an `active` that
+/// says nothing, and, of active people, without `userName` or for keys in another form.
 Result<ScimPerson> read_person(const json::object& resource);
 /// RFC 7643 4.2. kInvalidArgument without `id` or `displayName`.
 Result<ScimGroup> read_group(const json::object& resource);

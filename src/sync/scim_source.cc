@@ -1,5 +1,7 @@
 #include "sync/scim_source.h"
 
+#include <algorithm>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -25,14 +27,14 @@ constexpr std::string_view kPersonAttributes =
 
 class ScimSource final : public Source {
  public:
-  ScimSource(scim_client::Options options, scim_client::Pause pause)
+  ScimSource(ScimOptions options, scim_client::Pause pause)
       : options_(std::move(options)), pause_(std::move(pause)) {}
 
-  std::string describe() const override { return "scim " + options_.url; }
+  std::string describe() const override { return "scim " + options_.server.url; }
   Result<void> read(const Intake& intake) override;
 
  private:
-  const scim_client::Options options_;
+  const ScimOptions options_;
   const scim_client::Pause pause_;
 };
 
@@ -111,6 +113,7 @@ class People {
   void flush() {
     for (Person& person : std::exchange(waiting_, {})) tell(std::move(person));
   }
+  bool extension_seen() const { return extension_seen_; }
 
  private:
   void tell(Person person) {
@@ -130,28 +133,40 @@ class People {
 };
 
 Result<void> ScimSource::read(const Intake& intake) {
-  ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_, pause_));
-  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server));
+  ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_.server, pause_));
+  ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server, options_.overlap));
   ASSIGN_OR_RETURN(const Groups groups, read_groups(lists, intake));
   tell_groups(groups, intake);
   People people(intake);
-  RETURN_IF_ERROR(lists.read("Users", "", [&people, &intake](const json::object& resource) {
+  bool anybody = false;
+  bool active_seen = false;
+  RETURN_IF_ERROR(lists.read("Users", "", [&](const json::object& resource) {
     auto person = read_person(resource);
     if (!person) {
       const std::string id(json::find_string(resource, "id").value_or(""));
       intake.keep(id, {"person " + id, "the source gives " + person.error().message});
       return;
     }
+    anybody = true;
+    active_seen = active_seen || person->tells_active;
     person->person.key = std::move(person->id);
     people.take(std::move(person->person));
   }));
   people.flush();
+  if (anybody && !active_seen) {
+    intake.hide_locks({"source", "the server shows `active` of nobody"});
+  }
+  if (anybody && !people.extension_seen()) {
+    intake.warn({"source",
+                 "the server shows SSH keys, homes and shells (sunkSshKeys and others) of "
+                 "nobody: what the destination has of them stays"});
+  }
   return {};
 }
 
 }  // namespace
 
-Result<ScimLists> ScimLists::open(scim_client::Server& server) {
+Result<ScimLists> ScimLists::open(scim_client::Server& server, bool overlap) {
   ASSIGN_OR_RETURN(const http::ClientResponse response,
                    server.send("GET", "/ServiceProviderConfig", ""));
   bool by_cursor = false;
@@ -162,31 +177,51 @@ Result<ScimLists> ScimLists::open(scim_client::Server& server) {
                                          : nullptr;
     by_cursor = pagination != nullptr && json::find_bool(*pagination, "cursor").value_or(false);
   }
-  return ScimLists(server, by_cursor);
+  return ScimLists(server, by_cursor, overlap);
 }
 
 Result<void> ScimLists::read(const std::string& endpoint, const std::string& filter,
                              const std::function<void(const json::object&)>& each) {
   scim_client::Listing listing{.endpoint = endpoint,
                                .parameters = "count=" + std::string(kPageSize),
-                               .by_cursor = by_cursor_};
+                               .by_cursor = by_cursor_,
+                               .overlap = overlap_ && !by_cursor_};
   if (by_cursor_) listing.parameters += "&cursor=";
   if (endpoint == "Users") listing.parameters += "&attributes=" + percent_encode(kPersonAttributes);
   if (!filter.empty()) listing.parameters += "&filter=" + percent_encode(filter);
+  std::string last_id;
+  std::vector<std::size_t> ids;  // hashed
+  const auto take = [&](const json::object& resource) {
+    const std::string_view id = json::find_string(resource, "id").value_or("");
+    if (listing.overlap && !id.empty() && id == last_id) return;
+    last_id = id;
+    if (!id.empty()) ids.push_back(std::hash<std::string_view>()(id));
+    each(resource);
+  };
   auto reading =
-      server_->read(listing, [&each](std::string_view body) { return read_list(body, each); });
+      server_->read(listing, [&take](std::string_view body) { return read_list(body, take); });
   if (!reading) return fail_in(endpoint, std::move(reading).error());
   if (reading->changed) {
     return fail(Code::kUnavailable, endpoint + ": the list changed while it was read", kChanged);
   }
   if (!reading->note.empty()) return fail(Code::kUnavailable, reading->note, kChanged);
+  // Who comes twice moved while the list was read, and another one did not come at all.
+  std::ranges::sort(ids);
+  if (std::ranges::adjacent_find(ids) != ids.end()) {
+    return fail(Code::kUnavailable,
+                endpoint +
+                    ": the list gives somebody twice: it changed while it was read, or is in "
+                    "no order",
+                kChanged);
+  }
   return {};
 }
 
-Result<std::unique_ptr<Source>> open_scim(const scim_client::Options& options,
-                                          scim_client::Pause pause) {
-  if (options.url.empty()) return fail(Code::kInvalidArgument, options.url_setting + ": missing");
-  return std::make_unique<ScimSource>(options, std::move(pause));
+Result<std::unique_ptr<Source>> open_scim(ScimOptions options, scim_client::Pause pause) {
+  if (options.server.url.empty()) {
+    return fail(Code::kInvalidArgument, options.server.url_setting + ": missing");
+  }
+  return std::make_unique<ScimSource>(std::move(options), std::move(pause));
 }
 
 }  // namespace roster::sync

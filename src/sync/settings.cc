@@ -138,9 +138,11 @@ Result<void> Settings::read_file(const std::filesystem::path& file) {
   reader.bind("source.url", source.url);
   reader.bind("source.token_file", source.token_file);
   reader.bind("source.ca_file", source.ca_file);
+  reader.bind("source.overlap", source.overlap);
   reader.bind("destination.url", destination.url);
   reader.bind("destination.token_file", destination.token_file);
   reader.bind("destination.ca_file", destination.ca_file);
+  reader.bind("destination.overlap", destination.overlap);
   reader.bind("destination.replace_members", replace_members);
   bind_ldap(reader, ldap);
   bind_files(reader, files);
@@ -177,7 +179,7 @@ Result<void> Settings::read_environment(const Environment& environment) {
       return fail(Code::kInvalidArgument,
                   "CW_SCIM_BEARER_TOKEN: missing beside CW_SCIM_ORG_USERID");
     }
-    destination.url = std::string(kCoreWeaveScim) + percent_encode(*owner);
+    destination.url = std::string(kCoreWeaveScim) + percent_encode(trim(*owner, " \t\r\n"));
     replace_members = true;
     fill(destination_token, token);  // for that server, and no other
     if (prefix.empty() && source_kind == "activate") prefix = kActivatePrefix;
@@ -187,9 +189,10 @@ Result<void> Settings::read_environment(const Environment& environment) {
 
 Result<std::unique_ptr<Source>> Settings::open_source(const Surroundings& surroundings) const {
   if (source_kind == "scim") {
-    ASSIGN_OR_RETURN(const scim_client::Options options,
-                     client_options(source, source_token, "source"));
-    return open_scim(options, surroundings.pause);
+    ScimOptions options{.server = {}, .overlap = source.overlap};
+    ASSIGN_OR_RETURN(options.server, client_options(source, source_token, "source"));
+    options.server.random = surroundings.random;
+    return open_scim(std::move(options), surroundings.pause);
   }
   if (source_kind == "activate") {
     ActivateOptions options = activate;
@@ -212,7 +215,7 @@ Result<std::unique_ptr<Source>> Settings::open_source(const Surroundings& surrou
                                                 "\" (scim, activate, ldap or files)");
 }
 
-Result<Destination> Settings::open_destination(const Pause& pause) const {
+Result<Destination> Settings::open_destination(const Surroundings& surroundings) const {
   DestinationOptions options;
   options.prefix = prefix.empty() ? kPrefix : prefix;
   const bool ambiguous = options.prefix.ends_with("user:") || options.prefix.ends_with("group:");
@@ -224,7 +227,9 @@ Result<Destination> Settings::open_destination(const Pause& pause) const {
   ASSIGN_OR_RETURN(options.server, client_options(destination, destination_token, "destination"));
   options.parallel = static_cast<std::size_t>(parallel);
   options.replace_members = replace_members;
-  return Destination(std::move(options), pause);
+  options.overlap = destination.overlap;
+  options.server.random = surroundings.random;
+  return Destination(std::move(options), surroundings.pause);
 }
 
 RunOptions Settings::run_options() const {

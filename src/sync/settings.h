@@ -28,6 +28,7 @@ struct Endpoint {
   std::string url = {};
   std::filesystem::path token_file = {};
   std::filesystem::path ca_file = {};
+  bool overlap = true;  // as in ScimOptions
 };
 
 /// Everything that one run needs. Filled from a TOML file, then by flags; the environment fills
@@ -67,7 +68,7 @@ struct Settings {
 
   /// kInvalidArgument naming the setting that is missing or wrong.
   Result<std::unique_ptr<Source>> open_source(const Surroundings& surroundings) const;
-  Result<Destination> open_destination(const Pause& pause) const;
+  Result<Destination> open_destination(const Surroundings& surroundings) const;
   RunOptions run_options() const;
 };
 

@@ -50,7 +50,9 @@ TEST_F(SettingsTest, TheVariablesOfPwActivateScimSyncAreEnough) {
   EXPECT_EQ(settings.destination_token.expose(), "secret");
   EXPECT_TRUE(settings.replace_members);
   EXPECT_THAT(settings.groups, ElementsAre("dev", "ops"));
-  EXPECT_TRUE(settings.open_destination([](std::chrono::milliseconds) { return false; }));
+  EXPECT_TRUE(settings.open_destination({.pause = [](std::chrono::milliseconds) { return false; },
+                                         .clock = system_now,
+                                         .random = system_random}));
 }
 
 TEST_F(SettingsTest, WhatIsSetGoesBeforeTheEnvironment) {

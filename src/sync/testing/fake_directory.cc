@@ -109,6 +109,16 @@ void FakeDirectory::set_filters(bool on) {
   filters_ = on;
 }
 
+void FakeDirectory::set_page_max(std::size_t size) {
+  const std::lock_guard lock(mutex_);
+  page_max_ = size;
+}
+
+void FakeDirectory::erase(std::string_view collection, const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  (collection == "Users" ? people_ : groups_).erase(id);
+}
+
 std::string FakeDirectory::add(std::string_view collection, json::object resource) {
   const std::lock_guard lock(mutex_);
   std::string id = text_at(resource, "id");
@@ -190,7 +200,8 @@ http::Response FakeDirectory::list(const Resources& resources, const http::Reque
     if (selects(filter, resource)) selected.push_back(&resource);
   }
   const std::size_t first = number(query->get("startIndex"), 1) - 1;
-  const std::size_t end = std::min(selected.size(), first + number(query->get("count"), 100));
+  const std::size_t count = std::min(page_max_, number(query->get("count"), page_max_));
+  const std::size_t end = std::min(selected.size(), first + count);
   json::array page;
   for (std::size_t i = first; i < end; ++i) page.push_back(*selected[i]);
   return http::json_response(200,

@@ -30,9 +30,12 @@ class FakeDirectory {
   void set_intercept(Intercept intercept);
   /// Answers lists whole, whatever their filter says.
   void set_filters(bool on);
+  /// Of pages, at most; 100 by default.
+  void set_page_max(std::size_t size);
 
   /// Adds a resource as it is, with an `id` of its own when it has none; the id.
   std::string add(std::string_view collection, json::object resource);
+  void erase(std::string_view collection, const std::string& id);
 
   /// Copies by id.
   std::map<std::string, json::object> people() const;
@@ -55,6 +58,7 @@ class FakeDirectory {
   Resources people_, groups_;
   std::vector<std::string> writes_;
   std::size_t next_id_ = 1, now_ = 0, most_ = 0;
+  std::size_t page_max_ = 100;
   bool filters_ = true;
   Intercept intercept_;
 
