@@ -1,6 +1,7 @@
 #include "base/unicode.h"
 
 #include <utf8proc.h>
+#include <array>
 
 #include <cstdint>
 #include <cstdlib>
@@ -55,6 +56,26 @@ Result<std::string> case_key(std::string_view text) {
   return map_utf8(
       text, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPAT | UTF8PROC_COMPOSE |
                                            UTF8PROC_CASEFOLD | UTF8PROC_IGNORE));
+}
+
+std::optional<std::string> plain_lower(std::string_view text) {
+  if (is_ascii(text)) return ascii_lower(text);
+  const auto composed =
+      map_utf8(text, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (!composed || *composed != text) return std::nullopt;
+  std::string lower;
+  while (!text.empty()) {
+    utf8proc_int32_t letter = 0;
+    const auto size = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                       static_cast<utf8proc_ssize_t>(text.size()), &letter);
+    const utf8proc_int32_t small = utf8proc_tolower(letter);
+    if (small != letter && utf8proc_toupper(small) != letter) return std::nullopt;
+    std::array<utf8proc_uint8_t, 4> bytes{};
+    const auto written = utf8proc_encode_char(small, bytes.data());
+    lower.append(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(written));
+    text.remove_prefix(static_cast<std::size_t>(size));
+  }
+  return lower;
 }
 
 Result<std::string> fold_to_base_letters(std::string_view text) {

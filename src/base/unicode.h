@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,11 @@ bool is_valid_utf8(std::string_view text);
 /// Key for case-insensitive comparison and uniqueness: NFKC casefold (Unicode UAX #31,
 /// NFKC_Casefold), the same on every engine. kInvalidArgument when not UTF-8.
 Result<std::string> case_key(std::string_view text);
+
+/// The text in lower case, letter by letter; nothing when more than case could be lost: it is not
+/// in NFC, or one of its letters is not the only upper case of its lower case ("\u0130"). What
+/// equals such a text in all but case has the same; what merely compares equal (case_key) has not.
+std::optional<std::string> plain_lower(std::string_view text);
 
 /// NFKD, combining marks dropped, lower case: the first step from a display form to a POSIX name.
 Result<std::string> fold_to_base_letters(std::string_view text);

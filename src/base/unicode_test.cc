@@ -58,5 +58,17 @@ TEST(Unicode, ControlCharactersDoNotReachTheTerminal) {
   EXPECT_EQ(printable("a\x1b[2Jb\nc\x7f\xc2\x9bz\xc3\xa9"), "a?[2Jb?c??z\xc3\xa9");
 }
 
+TEST(Unicode, PlainLowerLosesNothingButCase) {
+  EXPECT_EQ(plain_lower("Alice@Example.ORG"), "alice@example.org");
+  EXPECT_EQ(plain_lower("M\u00DCller"), "m\u00FCller");
+  EXPECT_EQ(plain_lower("stra\u00DFe"), "stra\u00DFe");
+  EXPECT_EQ(plain_lower("mu\u017Fe\u00FC"), "mu\u017Fe\u00FC") << "a long s is no s";
+  EXPECT_EQ(plain_lower("do\u00ADr\u00E4"), "do\u00ADr\u00E4") << "a soft hyphen stays";
+  EXPECT_EQ(plain_lower("\u212Aim"), std::nullopt) << "the Kelvin sign";
+  EXPECT_EQ(plain_lower("u\u0308"), std::nullopt) << "not composed";
+  EXPECT_EQ(plain_lower("\u0130van\u00E4"), std::nullopt) << "a dotted capital I";
+  EXPECT_EQ(plain_lower("\xff"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace roster

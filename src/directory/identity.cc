@@ -201,9 +201,9 @@ Result<std::optional<Waiting>> best_waiting(Tx& tx, const Statement& statement,
             *external_id != *request.external_id) {
           return {};
         }
-        if (&statement == &kWaitingKey && found.state == row::kReserved) {
+        if (&statement == &kWaitingKey) {
           // Without a client anybody's userName would do; the externalId is the stronger tie.
-          if (external_id && !found.client) return {};
+          if (found.state == row::kReserved && external_id && !found.client) return {};
           if (!binds_key(value, request.pushed)) return {};
         }
         // What an import reserved comes first, then who left last.
@@ -336,9 +336,7 @@ Result<Identity> new_identity(Tx& tx, const Rules& rules, const IdentityRequest&
 
 }  // namespace
 
-bool binds_key(std::string_view key, std::string_view pushed) {
-  return !is_printable_ascii(key) || ascii_lower(pushed) == key;
-}
+bool binds_key(std::string_view key, std::string_view pushed) { return plain_lower(pushed) == key; }
 
 Result<Identity> allocate_identity(Tx& tx, const Rules& rules, const IdentityRequest& request) {
   // Nodes are not told who was in a deleted group: its number bound again would bring them back.

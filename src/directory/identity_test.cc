@@ -144,6 +144,23 @@ TEST_P(IdentityTest, IdsComeFromDisjointBlocksAndRunOutWithAnError) {
   EXPECT_EQ(world.org().users, 3);
 }
 
+TEST_P(IdentityTest, RebindIsNotForWhoOnlyLooksLikeThem) {
+  World world(GetParam());
+  OrgSettings settings;
+  settings.rebind_deleted = true;
+  must(
+      world.directory->update_org_settings(world.operator_, world.acme, testing::always(settings)));
+  const auto create_and_delete = [&world](std::string_view name) {
+    const User user = must(world.directory->create_user(world.okta, world.acme, user_named(name)));
+    must(world.directory->delete_user(world.okta, world.acme, user.id, {}));
+    return user.posix->number;
+  };
+  const auto kim = create_and_delete("kim");
+  EXPECT_NE(create_and_delete("k\u00ADim"), kim);
+  EXPECT_NE(create_and_delete("\u212Aim"), kim);
+  EXPECT_EQ(create_and_delete("Kim"), kim);
+}
+
 TEST_P(IdentityTest, RebindGivesTheSamePersonTheirIdentityBack) {
   World world(GetParam());
   OrgSettings settings;

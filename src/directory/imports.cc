@@ -436,33 +436,9 @@ Result<void> Judge::judge_match(std::int64_t own, bool waits) {
       "match", "another reserved identity waits for externalId " + entry_->external_id, *waiting);
 }
 
-/// Who of a list waits for an externalId. One without a client meets everybody's, as it does when a
-/// push looks for whom it binds.
-class ExternalClaims {
- public:
-  /// Nothing when it was free and is now `owner`'s, else whose it is already.
-  std::optional<std::size_t> claim(const std::string& value, std::string_view client,
-                                   std::size_t owner) {
-    auto& claims = claims_[value];
-    const auto met = std::ranges::find_if(claims, [client](const Claim& other) {
-      return client.empty() || other.client.empty() || client == other.client;
-    });
-    if (met != claims.end()) return met->owner;
-    claims.push_back({std::string(client), owner});
-    return std::nullopt;
-  }
-
- private:
-  struct Claim {
-    std::string client;
-    std::size_t owner;
-  };
-  std::unordered_map<std::string, std::vector<Claim>> claims_;
-};
-
 /// Clashes of the list with itself: the first who asks is the owner.
-void claim(posix::Claims& claims, ExternalClaims& externals, const ImportEntry& entry,
-           std::size_t position, Verdict& verdict) {
+void claim(posix::Claims& claims, const ImportEntry& entry, std::size_t position,
+           Verdict& verdict) {
   const auto note = [&](std::string_view what, std::string reason,
                         std::optional<std::size_t> owner) {
     if (owner) {
@@ -482,7 +458,7 @@ void claim(posix::Claims& claims, ExternalClaims& externals, const ImportEntry& 
   }
   if (wish.external_id) {
     note("match", "externalId " + entry.external_id + " comes twice",
-         externals.claim(kind + *wish.external_id, entry.client, position));
+         claims.external_id(kind + *wish.external_id, entry.client, position));
   }
 }
 
@@ -585,7 +561,6 @@ class Import {
   std::vector<std::size_t> accepted_;  // of those that ask for a write
   std::set<std::uint32_t> gids_;       // of groups that the list brings
   posix::Claims claims_;
-  ExternalClaims externals_;
   ImportResult result_;
 };
 
@@ -598,7 +573,7 @@ Result<void> Import::preview(Tx& tx, std::size_t at) {
     const std::size_t position = order_[at];
     const ImportEntry& entry = entries_[position];
     ASSIGN_OR_RETURN(Verdict verdict, judge.judge(entry, position));
-    claim(claims_, externals_, entry, position, verdict);
+    claim(claims_, entry, position, verdict);
     if (!verdict.clashes.empty()) {
       ++result_.skipped;
       std::ranges::move(verdict.clashes, std::back_inserter(result_.clashes));

@@ -1,5 +1,7 @@
 #include "posix/claims.h"
 
+#include <algorithm>
+
 namespace roster::posix {
 namespace {
 
@@ -30,6 +32,17 @@ std::optional<std::size_t> Claims::home(std::string_view home, std::size_t owner
   const auto inner = homes_.lower_bound(inside);
   if (inner != homes_.end() && inner->first.starts_with(inside)) return inner->second;
   homes_.emplace(home, owner);
+  return std::nullopt;
+}
+
+std::optional<std::size_t> Claims::external_id(std::string_view value, std::string_view client,
+                                               std::size_t owner) {
+  auto& holders = external_ids_[std::string(value)];
+  const auto met = std::ranges::find_if(holders, [client](const auto& holder) {
+    return client.empty() || holder.first.empty() || client == holder.first;
+  });
+  if (met != holders.end()) return met->second;
+  holders.emplace_back(client, owner);
   return std::nullopt;
 }
 

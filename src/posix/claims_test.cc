@@ -14,6 +14,11 @@ TEST(ClaimsTest, TheFirstHasIt) {
   EXPECT_EQ(claims.number(1000, 4), 3U);
   EXPECT_EQ(claims.key("alice", 5), std::nullopt) << "a key is no name";
   EXPECT_EQ(claims.key("alice", 6), 5U);
+  EXPECT_EQ(claims.external_id("E-1", "okta", 7), std::nullopt);
+  EXPECT_EQ(claims.external_id("E-1", "entra", 8), std::nullopt) << "each client has its own";
+  EXPECT_EQ(claims.external_id("E-1", "", 9), 7U) << "nobody's is everybody's";
+  EXPECT_EQ(claims.external_id("E-2", "", 10), std::nullopt);
+  EXPECT_EQ(claims.external_id("E-2", "okta", 11), 10U);
 }
 
 TEST(ClaimsTest, HomesDoNotLieInEachOther) {

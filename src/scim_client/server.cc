@@ -266,7 +266,7 @@ Result<Reading> Server::Impl::read_by_index(const Listing& listing, const Take& 
     if (fresh == 0) {
       if (reading.changed) return reading;
       return fail(Code::kDataLoss, listing.endpoint + ": the page from " + std::to_string(start) +
-                                       " brings nobody, though there should be " +
+                                       " is empty, though there should be " +
                                        std::to_string(*page.total));
     }
     if (next <= start || (!page.first_id.empty() && page.first_id == first_id)) {

@@ -385,7 +385,7 @@ std::vector<ListClash> clashes_within(const ImportList& list) {
     }
     if (!entry.external_id.empty()) {
       note("match", "externalId " + entry.external_id + " comes twice",
-           claims.key(kind + "x" + entry.client + '\n' + entry.external_id, i));
+           claims.external_id(kind + entry.external_id, entry.client, i));
     }
   }
   return clashes;
