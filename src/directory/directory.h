@@ -311,7 +311,8 @@ class Directory {
                                                   std::span<const std::uint64_t> scope = {});
   /// Identities that became tombstones: what explains a shrink. Numbers only.
   Result<std::vector<std::uint64_t>> tombstones(OrgN org, std::uint64_t after_n, std::size_t limit);
-  /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`.
+  /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`;
+  /// past all present blocks when that is an imported id outside of them, which says nothing.
   /// Org::epoch is a decimal number from 1 to 2^62.
   Result<Org> new_epoch(OrgN org, std::uint32_t highest_id);
   /// Only the second half: no id up to `highest_id`, which a node has seen, is given out again. For

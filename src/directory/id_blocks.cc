@@ -179,4 +179,12 @@ Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
   return true;
 }
 
+Result<void> fill_id_blocks(Tx& tx, OrgN org) {
+  ASSIGN_OR_RETURN(const std::vector<IdBlockRow> blocks, all_id_blocks(tx));
+  for (const IdBlockRow& block : blocks) {
+    if (block.org == org) RETURN_IF_ERROR(tx.execute(kSetNext, block.n, block.ids.last + 1));
+  }
+  return {};
+}
+
 }  // namespace roster::directory

@@ -49,4 +49,7 @@ Result<LiftNeed> judge_highest_id(store::Tx& tx, OrgN org, std::uint32_t highest
 /// else does not come from here and changes nothing: false.
 Result<bool> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
 
+/// No more ids from any block of the organization: the next one comes from a block of its own.
+Result<void> fill_id_blocks(store::Tx& tx, OrgN org);
+
 }  // namespace roster::directory

@@ -146,6 +146,20 @@ TEST_P(ImportTest, ARaceForOneIdentityHasOneWinner) {
   EXPECT_EQ(bound, 1);
 }
 
+// What the nodes know is one number, and an import made it larger than any id that was given out.
+TEST_P(ImportTest, ARestoredHubGivesNoIdTwiceThatAnImportHides) {
+  Site site(GetParam());
+  site.admit({{500'000, 599'999}});
+  site.import({person("dora", 555'555)});
+  const std::uint32_t before = must(site.push(site.world.okta, "alice")).posix->number;
+  EXPECT_LT(before, 500'000U);
+  must(site.world.directory->new_epoch(site.world.acme, 555'555));
+  const std::uint32_t after = must(site.push(site.world.okta, "bob")).posix->number;
+  EXPECT_GT(after, 600'000U) << "what lies between may be somebody's since the backup";
+  must(site.world.directory->new_epoch(site.world.acme, after + 3));
+  EXPECT_EQ(must(site.push(site.world.okta, "carol")).posix->number, after + 4);
+}
+
 // The comparison form of a name drops some characters and makes others ASCII; whoever may choose a
 // userName at a provider must not get another's files by that.
 TEST_P(ImportTest, WhatOnlyLooksLikeANameBindsNothing) {

@@ -252,7 +252,12 @@ Result<Org> Directory::new_epoch(OrgN org, std::uint32_t highest_id) {
     ASSIGN_OR_RETURN(const Org current, load_org(tx, org));
     const std::string epoch = new_epoch_text(impl_->options.random);
     RETURN_IF_ERROR(tx.execute(kSetEpoch, org, epoch));
-    RETURN_IF_ERROR(roster::directory::lift_ids(tx, org, highest_id));
+    ASSIGN_OR_RETURN(const bool lifted, roster::directory::lift_ids(tx, org, highest_id));
+    // An imported id above the blocks hides which ids of the blocks the node has seen.
+    const bool imported = std::ranges::any_of(
+        current.settings.admitted_ids,
+        [highest_id](const posix::IdBlock& ids) { return ids.contains(highest_id); });
+    if (!lifted && imported) RETURN_IF_ERROR(fill_id_blocks(tx, org));
     Actor hub;
     hub.name = "hub";
     JournalEntry entry =

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/config.h"
@@ -128,7 +129,9 @@ Result<void> Settings::read_file(const std::filesystem::path& file) {
 
   ConfigReader reader;
   reader.bind("prefix", prefix);
-  reader.bind("groups", groups);
+  const std::vector<std::string> not_given{std::string(1, '\0')};
+  std::vector<std::string> listed = not_given;
+  reader.bind("groups", listed);
   reader.bind("parallel", parallel, 1, 64);
   reader.bind("homes_and_shells", homes_and_shells);
   reader.bind("shrink.people", shrink_people_max, 0, 1'000'000);
@@ -147,7 +150,14 @@ Result<void> Settings::read_file(const std::filesystem::path& file) {
   bind_ldap(reader, ldap);
   bind_files(reader, files);
   bind_activate(reader, activate);
-  return reader.read_file(file);
+  RETURN_IF_ERROR(reader.read_file(file));
+  if (listed == not_given) return {};
+  if (listed.empty() || std::ranges::find(listed, "") != listed.end()) {
+    return fail(Code::kInvalidArgument,
+                file.string() + ": groups: holds no name; leave it out when everybody is meant");
+  }
+  groups = std::move(listed);
+  return {};
 }
 
 Result<void> Settings::read_environment(const Environment& environment) {

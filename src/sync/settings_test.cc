@@ -120,6 +120,16 @@ replace_members = true
   EXPECT_TRUE(settings.run_options().homes_and_shells);
 }
 
+TEST_F(SettingsTest, AnEmptySelectionIsNotEverybody) {
+  for (const char* groups : {"[]", "[\"\"]", "[\"dev\", \"\"]"}) {
+    const auto read = settings.read_file(write("groups = " + std::string(groups) + "\n"));
+    ASSERT_FALSE(read) << groups;
+    EXPECT_THAT(read.error().message, HasSubstr("groups: holds no name"));
+  }
+  ASSERT_TRUE(settings.read_file(write("groups = [\"dev\"]\n")));
+  EXPECT_THAT(settings.groups, ElementsAre("dev"));
+}
+
 TEST_F(SettingsTest, WhatIsWrongIsNamed) {
   EXPECT_THAT(settings.read_file(write("[source]\nkimd = \"scim\"\n")).error().message,
               HasSubstr("source.kimd"));
