@@ -41,12 +41,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           },
       .person =
           [](const reconcile::Person& person) {
-            CHECK(!person.key.empty());
+            CHECK(!person.key.empty() && !person.user_name.empty());
             check_text(person.user_name);
             for (const auto& text : person.texts) check_text(text.value_or(""));
           },
-      .keep = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
-      .keep_group = [](const std::string& key, const reconcile::Problem&) { CHECK(!key.empty()); },
+      .keep =
+          [](const std::string& key, const reconcile::Problem& why) {
+            check_text(key);
+            check_text(why.sentence);
+          },
+      .keep_group = [](const std::string& key, const reconcile::Problem&) { check_text(key); },
       .hide_locks = [](const reconcile::Problem&) {},
       .warn =
           [](const reconcile::Problem& problem) {

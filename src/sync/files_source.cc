@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -48,14 +49,17 @@ Result<std::vector<Line>> lines_of(std::string_view text, const std::string& nam
     }
     const std::size_t begin = line.find_first_not_of(" \t\r");
     if (begin == std::string_view::npos || line[begin] == '#') continue;
-    lines.push_back({number, line});
+    lines.push_back({number, line.substr(begin)});  // nss_files passes over leading blanks, too
   }
   return lines;
 }
 
-bool is_name(std::string_view name) {
+bool is_text(std::string_view name) {
   return !name.empty() && name.size() <= kNameBytesMax && is_valid_utf8(name) &&
-         !has_control_characters(name) && !name.contains(' ') && !name.contains(',');
+         !has_control_characters(name);
+}
+bool is_name(std::string_view name) {
+  return is_text(name) && !name.contains(' ') && !name.contains(',');
 }
 
 /// "+", "-alice", "+@staff:::::": what NIS would put there.
@@ -66,7 +70,8 @@ struct Account {
   std::int64_t uid = -1;
   std::int64_t gid = -1;
   std::string_view gecos = {}, home = {}, shell = {};
-  bool kept = false;  // its line cannot be read: nothing else of it is known
+  bool has_texts = true;
+  std::optional<Problem> kept = {};  // why it is not known whether they are active, or their texts
 };
 
 struct NamedGroup {
@@ -88,10 +93,8 @@ class Reading {
     if (texts_.has_shadow) RETURN_IF_ERROR(read_shadow());
     RETURN_IF_ERROR(read_groups());
     tell_groups();
-    for (const auto& [key, problem] : kept_) intake_.keep(key, problem);
-    for (const Account& account : accounts_) {
-      if (!account.kept) tell_person(account);
-    }
+    for (Problem& each : nameless_) intake_.keep("", std::move(each));
+    for (Account& account : accounts_) tell_person(account);
     return {};
   }
 
@@ -103,7 +106,8 @@ class Reading {
   void read_group(const Line& line);
   void add_member(NamedGroup& group, std::string_view member);
   void tell_groups();
-  void tell_person(const Account& account);
+  void tell_person(Account& account);
+  void take_texts(const Account& account, reconcile::Person& person) const;
 
   bool in_range(std::int64_t id) const {
     return id >= options_.id_min && id <= options_.id_max && id != 65534 && id != 65535;
@@ -111,14 +115,17 @@ class Reading {
   void warn(const std::string& file, std::size_t number, std::string sentence) const {
     intake_.warn({file + " line " + std::to_string(number), std::move(sentence)});
   }
+  /// Keeps whom a line of passwd names.
   void keep(std::string_view name, const Line& line, const std::string& reason,
             std::int64_t gid = -1) {
     const auto [at, is_new] = by_name_.try_emplace(name, accounts_.size());
     if (!is_new) return;
-    accounts_.push_back({.name = name, .gid = gid, .kept = true});
-    kept_.emplace_back(name, Problem{"person " + std::string(name),
-                                     texts_.passwd_name + " line " + std::to_string(line.number) +
-                                         ": " + reason + "; they stay as they are"});
+    accounts_.push_back({.name = name, .gid = gid, .has_texts = false});
+    mark(accounts_.back(), texts_.passwd_name + " line " + std::to_string(line.number), reason);
+  }
+  static void mark(Account& account, const std::string& where, const std::string& reason) {
+    if (account.kept) return;
+    account.kept = Problem{"person " + std::string(account.name), where + ": " + reason};
   }
 
   const AccountTexts& texts_;
@@ -129,9 +136,10 @@ class Reading {
   std::unordered_map<std::string_view, std::size_t> by_name_;
   std::set<std::string_view> others_;   // names of the file that are nobody's
   std::set<std::string_view> expired_;  // and locked ones, when that counts
-  std::vector<std::pair<std::string, Problem>> kept_;
+  std::vector<Problem> nameless_;       // people whose names cannot be read
   std::vector<NamedGroup> groups_;
   std::unordered_map<std::string_view, std::size_t> group_by_name_;
+  std::map<std::string_view, Problem> kept_groups_;  // by name; nobody knows which: an empty one
 };
 
 Result<void> Reading::read_passwd() {
@@ -146,8 +154,13 @@ void Reading::read_account(const Line& line) {
     return;
   }
   const std::string_view name = line.text.substr(0, line.text.find(':'));
-  if (!is_name(name)) {
-    warn(texts_.passwd_name, line.number, "does not begin with a name; nobody is read from it");
+  std::array<std::string_view, 7> fields;
+  const bool whole = split_into(line.text, ':', fields);
+  const auto uid = whole ? parse_number<std::int64_t>(fields[2]) : std::nullopt;
+  const auto gid = whole ? parse_number<std::int64_t>(fields[3]) : std::nullopt;
+  if (!is_text(name)) {
+    const std::string where = texts_.passwd_name + " line " + std::to_string(line.number);
+    if (!uid || in_range(*uid)) nameless_.push_back({where, "does not begin with a name"});
     return;
   }
   if (by_name_.contains(name) || others_.contains(name)) {
@@ -155,19 +168,20 @@ void Reading::read_account(const Line& line) {
          "'" + std::string(name) + "' was there before; the first line counts");
     return;
   }
-  std::array<std::string_view, 7> fields;
-  if (!split_into(line.text, ':', fields)) {
+  if (!whole) {
     keep(name, line, "has not seven fields");
     return;
   }
-  const auto uid = parse_number<std::int64_t>(fields[2]);
-  const auto gid = parse_number<std::int64_t>(fields[3]);
   if (!uid || !gid) {
     keep(name, line, "has an id that is no number");
     return;
   }
   if (!in_range(*uid) || name.ends_with('$')) {
     others_.insert(name);
+    return;
+  }
+  if (!is_name(name)) {
+    keep(name, line, "the name has a space or comma", *gid);
     return;
   }
   if (!is_valid_utf8(fields[5]) || !is_valid_utf8(fields[6]) || has_control_characters(fields[5]) ||
@@ -200,21 +214,23 @@ Result<void> Reading::read_shadow() {
     std::array<std::string_view, 9> fields;
     const bool whole = split_into(line.text, ':', fields);
     const auto expires = whole ? parse_number<std::int64_t>(fields[7]) : std::nullopt;
+    const bool is_expired = expires && *expires >= 0 && *expires <= today_;
+    const bool is_locked = whole && (fields[1].starts_with('!') || fields[1].starts_with('*'));
+    if (is_expired || (is_locked && options_.locked_password_is_inactive)) expired_.insert(name);
     if (!whole || (!fields[7].empty() && !expires)) {
       // Whether they have expired is not known; the sentence must not hold the line: it has a hash.
-      Account& person = accounts_[account->second];
-      if (!person.kept) {
-        person.kept = true;
-        kept_.emplace_back(name,
-                           Problem{"person " + std::string(name),
-                                   texts_.shadow_name + " line " + std::to_string(line.number) +
-                                       ": cannot be read as shadow(5); they stay as they are"});
-      }
-      continue;
+      mark(accounts_[account->second], texts_.shadow_name + " line " + std::to_string(line.number),
+           "cannot be read as shadow(5)");
     }
-    const bool is_expired = expires && *expires >= 0 && *expires <= today_;
-    const bool is_locked = fields[1].starts_with('!') || fields[1].starts_with('*');
-    if (is_expired || (is_locked && options_.locked_password_is_inactive)) expired_.insert(name);
+  }
+  if (seen.empty() && !accounts_.empty()) {
+    return fail(Code::kDataLoss, texts_.shadow_name + ": has no line for anybody in " +
+                                     texts_.passwd_name + "; is it a whole copy?");
+  }
+  for (Account& account : accounts_) {
+    if (!seen.contains(account.name)) {
+      mark(account, texts_.shadow_name, "has no line for them, which would say if they are locked");
+    }
   }
   return {};
 }
@@ -240,17 +256,13 @@ void Reading::read_group(const Line& line) {
   const bool whole = split_into(line.text, ':', fields);
   const auto gid = whole ? parse_number<std::int64_t>(fields[2]) : std::nullopt;
   const std::string_view name = line.text.substr(0, line.text.find(':'));
-  if (!is_name(name)) {
-    warn(texts_.group_name, line.number, "cannot be read as group(5); no group is read from it");
+  if (gid && !in_range(*gid)) return;
+  if (!gid || !is_name(name)) {
+    kept_groups_.try_emplace(is_text(name) ? name : std::string_view(),
+                             Problem{texts_.group_name + " line " + std::to_string(line.number),
+                                     "cannot be read as group(5): the group stays as it is"});
     return;
   }
-  if (!gid) {
-    intake_.keep_group(std::string(name),
-                       {texts_.group_name + " line " + std::to_string(line.number),
-                        "cannot be read as group(5): the group stays as it is"});
-    return;
-  }
-  if (!in_range(*gid)) return;
   const auto [at, is_new] = group_by_name_.try_emplace(fields[0], groups_.size());
   if (is_new) groups_.push_back({.name = fields[0], .gid = *gid});
   NamedGroup& group = groups_[at->second];
@@ -285,7 +297,12 @@ void Reading::add_member(NamedGroup& group, std::string_view member) {
 }
 
 void Reading::tell_groups() {
+  for (auto& [name, problem] : kept_groups_) {
+    intake_.keep_group(std::string(name), std::move(problem));
+  }
   for (NamedGroup& group : groups_) {
+    // Another line of it cannot be read: some of its members may be there.
+    if (kept_groups_.contains(group.name)) continue;
     std::ranges::sort(group.members);
     const auto repeated = std::ranges::unique(group.members);
     group.members.erase(repeated.begin(), repeated.end());
@@ -297,6 +314,12 @@ void Reading::tell_groups() {
                                          (group.strangers > kNamedMax ? ", ..." : "")});
     }
     const auto owner = by_name_.find(group.name);
+    if (owner != by_name_.end() && accounts_[owner->second].gid == -1) {
+      intake_.keep_group(name, {"group " + name,
+                                "may be the private group of the person with that name, whose line "
+                                "cannot be read; it stays as it is"});
+      continue;
+    }
     if (owner != by_name_.end() && accounts_[owner->second].gid == group.gid) {
       if (group.members.size() > 1) {
         intake_.warn({"group " + name,
@@ -309,10 +332,24 @@ void Reading::tell_groups() {
   }
 }
 
-void Reading::tell_person(const Account& account) {
+/// Who is known to be inactive is so, whatever else of them cannot be read.
+void Reading::tell_person(Account& account) {
   reconcile::Person person;
   person.key = account.name;
   person.user_name = account.name;
+  person.active = !expired_.contains(account.name) &&
+                  !(options_.nologin_is_inactive && posix::refuses_login(account.shell));
+  if (account.kept && person.active) {
+    account.kept->sentence += "; they stay as they are";
+    intake_.keep(std::move(person.key), std::move(*account.kept));
+    return;
+  }
+  if (account.kept) intake_.warn(*account.kept);
+  if (account.has_texts) take_texts(account, person);
+  intake_.person(std::move(person));
+}
+
+void Reading::take_texts(const Account& account, reconcile::Person& person) const {
   const std::string_view full_name = account.gecos.substr(0, account.gecos.find(','));
   if (!is_valid_utf8(full_name)) {
     intake_.warn(
@@ -322,9 +359,6 @@ void Reading::tell_person(const Account& account) {
   person.text(Text::kDisplayName) = posix::sanitize_gecos(full_name);
   person.text(Text::kHome) = std::string(account.home);
   person.text(Text::kShell) = std::string(account.shell);
-  person.active = !expired_.contains(account.name) &&
-                  !(options_.nologin_is_inactive && posix::refuses_login(account.shell));
-  intake_.person(std::move(person));
 }
 
 class FilesSource : public Source {

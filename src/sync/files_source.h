@@ -20,7 +20,7 @@ inline constexpr std::size_t kAccountLineBytesMax = std::size_t{4} << 20;
 struct FilesOptions {
   std::filesystem::path passwd = {};
   std::filesystem::path group = {};   // or empty: no groups
-  std::filesystem::path shadow = {};  // or empty: nobody is known to have expired
+  std::filesystem::path shadow = {};  // or empty: nobody has expired
   /// Whose ids are people's and their groups'; both ends belong to it. 65534 and 65535 never do.
   std::int64_t id_min = 1000;
   std::int64_t id_max = 2'147'483'647;
@@ -41,11 +41,14 @@ struct FilesOptions {
 /// Members are those of the line and everybody whose primary group it is. A group that has the name
 /// of a person and is their primary group is their private one and not told.
 ///
-/// With a shadow file, an account that has expired (field 8, as pam_unix(8) reads it) is inactive.
+/// With a shadow file, an account that has expired (field 8, as pam_unix(8) reads it) is inactive,
+/// and who has no line in it is kept.
 ///
-/// A line that cannot be read keeps whom it names; of a name that comes twice the first line
+/// A line that cannot be read keeps whom it names, unless what is known of them says that they are
+/// inactive; a line that names nobody may be anybody's. Of a name that comes twice the first line
 /// counts, as for getpwnam(3). A file that holds NUL, ends inside a line, is larger than 256 MiB or
-/// has a line of more than 4 MiB is no whole file: kDataLoss or kTooLarge.
+/// has a line of more than 4 MiB, and a shadow file without a line for any person, is no whole
+/// file: kDataLoss or kTooLarge.
 ///
 /// Memory: the files, some 200 bytes a person and 32 a membership.
 Result<std::unique_ptr<Source>> open_files(FilesOptions options, Clock clock);

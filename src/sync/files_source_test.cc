@@ -95,6 +95,49 @@ TEST(FilesSource, ShadowTellsWhoHasExpired) {
   EXPECT_FALSE(strict.people.at("carol").active) << "nologin";
 }
 
+TEST(FilesSource, WhoHasNoShadowLineStaysAsTheyAre) {
+  // A shadow file that lost its end must not let in again whom it locked.
+  const Gathered got = gather(
+      {.passwd = kPasswd, .shadow = "alice:$y$hash:19000:0:99999:7::19999:\n", .has_shadow = true});
+  EXPECT_FALSE(got.people.at("alice").active);
+  EXPECT_EQ(got.people.size(), 1u);
+  EXPECT_THAT(got.kept.at("bob"), HasSubstr("shadow: has no line for them"));
+  EXPECT_TRUE(got.kept.contains("carol"));
+  EXPECT_EQ(got.kept.size(), 2u) << "daemon is nobody";
+}
+
+TEST(FilesSource, AShadowFileOfNobodyIsNoWholeFile) {
+  for (const std::string_view shadow : {"", "root:*:19000:0:99999:7:::\n"}) {
+    Gathered got;
+    const auto read =
+        read_accounts({.passwd = kPasswd, .group = kGroup, .shadow = shadow, .has_shadow = true},
+                      {}, kToday, got.intake());
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, Code::kDataLoss);
+    EXPECT_TRUE(got.people.empty() && got.kept.empty() && got.groups.empty());
+  }
+}
+
+TEST(FilesSource, WhoIsKnownToBeInactiveIsSoWhateverElseCannotBeRead) {
+  const Gathered got = gather({.passwd = "alice:x:1000:1000:Alice:/home/alice\n"
+                                         "bob:x:1001:1001:Bob:/home/bob:/bin/sh\n"
+                                         "carol:x:1002:1002:Carol:/home/carol:/usr/sbin/nologin\n"
+                                         "dave:x:1003:1003:Dave:/home/dave:/bin/sh\n",
+                               .group = "alice:x:1000:\n",
+                               .shadow = "alice:$y$hash:19000:0:99999:7::19999:\n"
+                                         "bob:!$y$hash:19000:0:99999:7::soon:\n",
+                               .has_shadow = true},
+                              {.nologin_is_inactive = true, .locked_password_is_inactive = true});
+  EXPECT_EQ(got.people.size(), 3u);
+  for (const auto& [key, person] : got.people) EXPECT_FALSE(person.active) << key;
+  EXPECT_FALSE(got.people.at("alice").text(Text::kDisplayName)) << "of a line that is no line";
+  EXPECT_EQ(got.people.at("bob").text(Text::kDisplayName), "Bob");
+  EXPECT_TRUE(got.kept.contains("dave"));
+  EXPECT_EQ(got.warnings.size(), 3u) << got.said();
+  EXPECT_THAT(got.said(), Not(HasSubstr("hash")));
+  EXPECT_THAT(got.kept_groups.at("alice"), HasSubstr("may be the private group"));
+}
+
 TEST(FilesSource, AnUnreadableShadowLineKeepsAndRepeatsNoHash) {
   const Gathered got = gather({.passwd = kPasswd,
                                .shadow = "alice:$y$secrethash:19000:0:99999:7::soon:\n",
@@ -112,13 +155,35 @@ TEST(FilesSource, ALineThatCannotBeReadKeepsWhomItNames) {
                                          "dave:x:1004:1004::/home/\xff:/bin/sh\n",
                                .group = "staff:x:2000:alice,bob\nbroken:x:2001\n"});
   EXPECT_TRUE(got.people.empty());
-  EXPECT_EQ(got.kept.size(), 4u);
+  EXPECT_EQ(got.kept.size(), 5u);
   EXPECT_THAT(got.kept.at("alice"), HasSubstr("passwd line 1: has not seven fields"));
   EXPECT_THAT(got.kept.at("bob"), HasSubstr("an id that is no number"));
   // Who is kept stays in their groups.
   EXPECT_THAT(got.groups.at("staff").members, ElementsAre("alice", "bob"));
-  EXPECT_THAT(got.said(), HasSubstr("passwd line 3: does not begin with a name"));
+  EXPECT_THAT(got.kept.at(""), HasSubstr("passwd line 3: does not begin with a name"));
   EXPECT_THAT(got.kept_groups.at("broken"), HasSubstr("group line 2: cannot be read"));
+}
+
+TEST(FilesSource, ALineWithoutANameMayBeAnybodys) {
+  const Gathered got = gather({.passwd = "\xff:x:1002:1002::/:/bin/sh\n"
+                                         ":x:5:5::/:/bin/sh\n"
+                                         "al ice:x:1003:1003::/:/bin/sh\n"
+                                         "  bob:x:1004:1004::/:/bin/sh\n",
+                               .group = "\xff:x:2000:bob\n:x:998:\ndomain users:x:2001:bob\n"});
+  EXPECT_EQ(got.kept.size(), 2u) << "system accounts are nobody";
+  EXPECT_THAT(got.kept.at(""), HasSubstr("passwd line 1: does not begin with a name"));
+  EXPECT_THAT(got.kept.at("al ice"), HasSubstr("has a space or comma"));
+  EXPECT_TRUE(got.people.contains("bob")) << "as nss_files reads it";
+  EXPECT_TRUE(got.groups.empty());
+  EXPECT_EQ(got.kept_groups.size(), 2u);
+  EXPECT_THAT(got.kept_groups.at(""), HasSubstr("group line 1: cannot be read"));
+  EXPECT_TRUE(got.kept_groups.contains("domain users"));
+}
+
+TEST(FilesSource, AGroupOfWhichOneLineCannotBeReadStays) {
+  const Gathered got = gather({.passwd = kPasswd, .group = "big:x:2000:alice\nbig:x:20o0:bob\n"});
+  EXPECT_TRUE(got.groups.empty());
+  EXPECT_THAT(got.kept_groups.at("big"), HasSubstr("group line 2"));
 }
 
 TEST(FilesSource, TheFirstOfTwoLinesCounts) {
