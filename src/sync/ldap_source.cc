@@ -99,7 +99,14 @@ struct FoundPerson {
   reconcile::Person person;
   std::vector<std::string> key_texts;
   std::optional<std::int64_t> gid;
-  std::optional<Problem> kept;
+  std::optional<Problem> kept;  // why they stay as they are, unless they are known to be inactive
+};
+
+/// Whose a user name is.
+struct Owner {
+  static constexpr std::size_t kUnknown = static_cast<std::size_t>(-1);  // an entry without a key
+  std::size_t at;                                                        // in the list of people
+  bool several = false;  // more than one entry has it: then it is nobody's
 };
 
 struct FoundGroup {
@@ -107,7 +114,7 @@ struct FoundGroup {
   std::optional<std::int64_t> gid;
   std::vector<std::string> names;  // members by user name, as they came
   std::vector<std::string> dns;    // and by DN, normalized
-  bool holds_unreadable = false;   // a group within it
+  std::string unknown;             // why it is not known who is in it; empty: it is
   std::size_t strangers = 0;
   std::string some_strangers;
 };
@@ -117,7 +124,11 @@ class Reading {
  public:
   Reading(const LdapOptions& options, LdapConnection& connection, std::int64_t today,
           const Intake& intake)
-      : options_(options), connection_(connection), today_(today), intake_(intake) {}
+      : options_(options),
+        connection_(connection),
+        today_(today),
+        intake_(intake),
+        seen_states_(options.inactive.size()) {}
 
   Result<void> run() {
     RETURN_IF_ERROR(find_people());
@@ -133,16 +144,20 @@ class Reading {
   Result<void> find_inactive();
   Result<void> find_groups();
   void take_person(const LdapEntry& entry);
+  void take_name(const LdapEntry& entry, const std::string& name, std::size_t at);
+  void take_state(const LdapEntry& entry, const std::string& subject, FoundPerson& found);
   void take_texts(const LdapEntry& entry, FoundPerson& found);
   Result<void> take_group(const LdapEntry& entry);
   void warn_of_references(const LdapConnection::Found& found, const std::string& base) const;
-  void keep_what_holds_unreadable();
+  void keep_what_holds_unknown();
   void stranger(FoundGroup& group, const std::string& who) const;
   std::vector<std::vector<std::uint64_t>> direct_memberships();
   void flatten();
+  void leave_out(std::span<const std::uint64_t> direct, std::span<const std::uint64_t> effective);
   bool is_private(const FoundGroup& group) const;
   void tell_groups();
   void tell_people();
+  void tell_hidden() const;
 
   std::array<const std::string*, kTexts> text_attributes() const {
     std::array<const std::string*, kTexts> names{};
@@ -163,12 +178,14 @@ class Reading {
   const std::int64_t today_;
   const Intake& intake_;
   std::vector<FoundPerson> people_;
-  std::unordered_map<std::string, std::size_t> person_by_dn_, person_by_name_;
-  std::size_t without_key_ = 0;
+  std::unordered_map<std::string, std::size_t> person_by_dn_;
+  std::unordered_map<std::string, Owner> owners_;  // by user name in lower case
   std::vector<Problem> keyless_;
   std::unordered_set<std::string> unreadable_;  // DNs of groups
   std::array<bool, kTexts> seen_texts_{};       // whether anybody has it
   bool seen_keys_ = false;
+  std::vector<bool> seen_states_;  // of options_.inactive
+  bool filter_shows_ = false;      // somebody who is inactive
   std::vector<FoundGroup> groups_;
   std::unordered_map<std::string, std::size_t> group_by_dn_;
   std::vector<std::vector<std::uint64_t>> parents_;  // of each group
@@ -188,7 +205,7 @@ Result<void> Reading::find_people() {
                                       }));
   warn_of_references(found, options_.people_base);
   if (!people_.empty()) return {};
-  if (without_key_ > 0) {
+  if (!keyless_.empty()) {
     return fail(Code::kFailedPrecondition, "nobody below " + options_.people_base +
                                                " has one readable value of " + options_.key +
                                                ": name another key, or let the client read it");
@@ -201,39 +218,47 @@ Result<void> Reading::find_people() {
 void Reading::take_person(const LdapEntry& entry) {
   FoundPerson found;
   found.person.key = key_of(entry, options_.key);
+  found.person.user_name = name_of(entry, options_.user_name);
+  const std::string& name = found.person.user_name;
+  const std::string subject = "person " + (name.empty() ? shown(entry.dn) : name);
+  take_state(entry, subject, found);
   if (found.person.key.empty()) {
-    ++without_key_;
+    take_name(entry, name, Owner::kUnknown);
     keyless_.push_back(
         {"person " + shown(entry.dn), "has not one readable value of " + options_.key});
     return;
   }
-  found.person.user_name = name_of(entry, options_.user_name);
-  const std::string subject =
-      "person " + (found.person.user_name.empty() ? shown(entry.dn) : found.person.user_name);
-  if (found.person.user_name.empty()) {
-    found.kept =
-        Problem{subject, "has no readable " + options_.user_name + "; they stay as they are"};
-  }
+  if (name.empty()) found.kept = Problem{subject, "has no readable " + options_.user_name};
   const auto& gid =
       options_.gid_number.empty() ? std::vector<std::string>() : entry.values(options_.gid_number);
   if (!gid.empty()) found.gid = parse_number<std::int64_t>(gid.front());
-  for (const std::string& attribute : options_.inactive) {
-    const auto& values = entry.values(attribute);
-    if (values.empty()) continue;
-    const State state = state_by(attribute, values.front(), today_);
-    if (state == State::kInactive) found.person.active = false;
-    if (state == State::kUnknown) {
-      found.kept = Problem{subject, attribute + " cannot be read; they stay as they are"};
+  take_texts(entry, found);
+  person_by_dn_.emplace(normal_dn(entry.dn), people_.size());
+  take_name(entry, name, people_.size());
+  people_.push_back(std::move(found));
+}
+
+/// A name that several entries have says nothing: else whoever may write one of them could take the
+/// place of another in groups that list names.
+void Reading::take_name(const LdapEntry& entry, const std::string& name, std::size_t at) {
+  if (name.empty()) return;
+  const auto [owner, is_new] = owners_.try_emplace(ascii_lower(name), Owner{.at = at});
+  if (is_new) return;
+  owner->second.several = true;
+  intake_.warn({"person " + name, "another entry has the same user name: " + shown(entry.dn) +
+                                      "; no member that groups list by it is told"});
+}
+
+void Reading::take_state(const LdapEntry& entry, const std::string& subject, FoundPerson& found) {
+  for (std::size_t i = 0; i < options_.inactive.size(); ++i) {
+    const std::string& attribute = options_.inactive[i];
+    for (const std::string& value : entry.values(attribute)) {
+      seen_states_[i] = true;
+      const State state = state_by(attribute, value, today_);
+      if (state == State::kInactive) found.person.active = false;
+      if (state == State::kUnknown) found.kept = Problem{subject, attribute + " cannot be read"};
     }
   }
-  take_texts(entry, found);
-  const std::size_t at = people_.size();
-  person_by_dn_.emplace(normal_dn(entry.dn), at);
-  const std::string name = ascii_lower(found.person.user_name);
-  if (!name.empty() && !person_by_name_.emplace(name, at).second) {
-    intake_.warn({subject, "another entry has the same user name: " + shown(entry.dn)});
-  }
-  people_.push_back(std::move(found));
 }
 
 void Reading::take_texts(const LdapEntry& entry, FoundPerson& found) {
@@ -258,24 +283,40 @@ void Reading::take_texts(const LdapEntry& entry, FoundPerson& found) {
   if (!found.key_texts.empty()) seen_keys_ = true;
 }
 
-/// Who does not match the filter for active people.
+/// Who does not match the filter for active people. By key, as an entry may be renamed between the
+/// two searches; of a key that several entries have, all must match.
 Result<void> Reading::find_inactive() {
   if (options_.active_filter.empty()) return {};
-  std::unordered_set<std::string> active;
-  ASSIGN_OR_RETURN(const LdapConnection::Found found,
-                   connection_.search(options_.people_base,
-                                      "(&" + options_.people_filter + options_.active_filter + ")",
-                                      {"1.1"}, [&active](const LdapEntry& entry) -> Result<void> {
-                                        active.insert(normal_dn(entry.dn));
-                                        return {};
-                                      }));
-  if (found.entries == 0) {
+  std::unordered_map<std::string, std::size_t> matches;
+  RETURN_IF_ERROR(connection_.search(
+      options_.people_base, "(&" + options_.people_filter + options_.active_filter + ")",
+      {options_.key}, [this, &matches](const LdapEntry& entry) -> Result<void> {
+        ++matches[key_of(entry, options_.key)];
+        return {};
+      }));
+  std::unordered_map<std::string, std::size_t> entries;
+  for (const FoundPerson& found : people_) ++entries[found.person.key];
+  std::size_t active = 0;
+  for (FoundPerson& found : people_) {
+    const auto match = matches.find(found.person.key);
+    if (match != matches.end() && match->second >= entries.at(found.person.key)) {
+      ++active;
+    } else {
+      found.person.active = false;
+    }
+  }
+  const auto all = static_cast<std::int64_t>(people_.size());
+  if (active == 0) {
     return fail(Code::kFailedPrecondition,
                 "nobody matches " + options_.active_filter + ": everybody would be inactive");
   }
-  for (const auto& [dn, at] : person_by_dn_) {
-    if (!active.contains(dn)) people_[at].person.active = false;
+  if (static_cast<std::int64_t>(active) * 100 < all * options_.active_percent_min) {
+    return fail(Code::kFailedPrecondition,
+                "only " + std::to_string(active) + " of " + std::to_string(all) + " people match " +
+                    options_.active_filter +
+                    ": all others would be inactive. If that is meant, lower active_percent_min");
   }
+  filter_shows_ = active < people_.size();
   return {};
 }
 
@@ -289,7 +330,13 @@ Result<void> Reading::find_groups() {
       connection_.search(options_.groups_base, options_.groups_filter, attributes,
                          [this](const LdapEntry& entry) { return take_group(entry); }));
   warn_of_references(found, options_.groups_base);
-  if (groups_.empty() && found.entries > 0) {
+  if (found.entries == 0) {
+    return fail(Code::kFailedPrecondition,
+                "no group is found below " + options_.groups_base + " by " +
+                    options_.groups_filter +
+                    ": may this client read them? Where there are none, leave groups_base empty");
+  }
+  if (groups_.empty()) {
     return fail(Code::kFailedPrecondition, "no group below " + options_.groups_base +
                                                " has readable values of " + options_.group_key +
                                                " and " + options_.group_name);
@@ -297,7 +344,7 @@ Result<void> Reading::find_groups() {
   const bool lists_members = !options_.member_uid.empty() || !options_.member.empty();
   const bool has_members = std::ranges::any_of(
       groups_, [](const FoundGroup& group) { return !group.names.empty() || !group.dns.empty(); });
-  if (!groups_.empty() && lists_members && !has_members) {
+  if (lists_members && !has_members) {
     return fail(Code::kFailedPrecondition,
                 "no group below " + options_.groups_base +
                     " lists a member: is it the other schema (rfc2307, rfc2307bis), or may this "
@@ -365,11 +412,13 @@ std::vector<std::vector<std::uint64_t>> Reading::direct_memberships() {
     FoundGroup& group = groups_[i];
     if (group.gid) by_gid.emplace(*group.gid, i);
     for (const std::string& name : group.names) {
-      const auto person = person_by_name_.find(ascii_lower(name));
-      if (person != person_by_name_.end()) {
-        direct[person->second].push_back(i);
-      } else {
+      const auto owner = owners_.find(ascii_lower(name));
+      if (owner == owners_.end()) {
         stranger(group, name);
+      } else if (owner->second.several) {
+        group.unknown = "lists " + shown(name) + ", the user name of more than one person";
+      } else if (owner->second.at != Owner::kUnknown) {
+        direct[owner->second.at].push_back(i);
       }
     }
     for (const std::string& dn : group.dns) {
@@ -380,7 +429,7 @@ std::vector<std::vector<std::uint64_t>> Reading::direct_memberships() {
       } else if (inner != group_by_dn_.end()) {
         parents_[inner->second].push_back(i);
       } else if (unreadable_.contains(dn)) {
-        group.holds_unreadable = true;
+        group.unknown = "a group within it cannot be read";
       } else {
         stranger(group, dn);
       }
@@ -406,39 +455,56 @@ void Reading::flatten() {
     for (const std::uint64_t group : effective.groups) {
       groups_[group].group.members.push_back(people_[i].person.key);
     }
-    if (!effective.complete) {
-      intake_.warn({"person " + shown(people_[i].person.user_name),
-                    "is in groups through too many others; the farthest are left out"});
-    }
+    if (!effective.complete) leave_out(direct[i], effective.groups);
   }
 }
 
-bool Reading::is_private(const FoundGroup& group) const {
-  const auto owner = person_by_name_.find(ascii_lower(group.group.name));
-  return owner != person_by_name_.end() && group.gid && people_[owner->second].gid == group.gid;
+/// Marks the groups of somebody that are beyond a limit. Groups that are farther still hold these.
+void Reading::leave_out(std::span<const std::uint64_t> direct,
+                        std::span<const std::uint64_t> effective) {
+  const auto mark = [this, effective](std::span<const std::uint64_t> groups) {
+    for (const std::uint64_t group : groups) {
+      if (std::ranges::binary_search(effective, group)) continue;
+      groups_[group].unknown = "some are in it through too many other groups";
+    }
+  };
+  mark(direct);
+  for (const std::uint64_t inner : effective) mark(parents_[inner]);
 }
 
-/// Whoever holds a group with an unreadable one in it holds that as well.
-void Reading::keep_what_holds_unreadable() {
+bool Reading::is_private(const FoundGroup& group) const {
+  const auto owner = owners_.find(ascii_lower(group.group.name));
+  return owner != owners_.end() && owner->second.at != Owner::kUnknown && group.gid &&
+         people_[owner->second.at].gid == group.gid;
+}
+
+/// Who is in a group is not known either when that is not known of one within it.
+void Reading::keep_what_holds_unknown() {
   std::vector<std::size_t> open;
   for (std::size_t i = 0; i < groups_.size(); ++i) {
-    if (groups_[i].holds_unreadable) open.push_back(i);
+    const auto owner = owners_.find(ascii_lower(groups_[i].group.name));
+    if (owner != owners_.end() && owner->second.several) {
+      groups_[i].unknown = "more than one person has its name: it may be a private group";
+    }
+    if (!groups_[i].unknown.empty()) open.push_back(i);
   }
   while (!open.empty()) {
     const std::size_t inner = open.back();
     open.pop_back();
     for (const std::uint64_t outer : parents_[inner]) {
-      if (!std::exchange(groups_[outer].holds_unreadable, true)) open.push_back(outer);
+      if (!groups_[outer].unknown.empty()) continue;
+      groups_[outer].unknown = "it is not known who is in a group within it";
+      open.push_back(outer);
     }
   }
 }
 
 void Reading::tell_groups() {
-  keep_what_holds_unreadable();
+  keep_what_holds_unknown();
   for (FoundGroup& group : groups_) {
     const std::string subject = "group " + group.group.name;
-    if (group.holds_unreadable) {
-      intake_.keep_group(group.group.key, {subject, "a group within it cannot be read"});
+    if (!group.unknown.empty()) {
+      intake_.keep_group(group.group.key, {subject, group.unknown + "; it stays as it is"});
       continue;
     }
     if (group.strangers > 0) {
@@ -459,7 +525,26 @@ void Reading::tell_groups() {
   }
 }
 
+/// What shows who is locked and shows nobody is more likely hidden than unused.
+void Reading::tell_hidden() const {
+  if (!options_.active_filter.empty()) {
+    if (filter_shows_) return;
+    intake_.hide_locks({"active_filter " + options_.active_filter,
+                        "everybody matches it: may this client read what it asks for, for all?"});
+    return;
+  }
+  std::string hidden;
+  for (std::size_t i = 0; i < seen_states_.size(); ++i) {
+    if (!seen_states_[i]) hidden += (hidden.empty() ? "" : ", ") + options_.inactive[i];
+  }
+  if (hidden.empty()) return;
+  intake_.hide_locks({"attributes " + hidden,
+                      "nobody has them, or this client may not read them, and they say who is "
+                      "locked: let it read them, or take out of source.inactive what nobody has"});
+}
+
 void Reading::tell_people() {
+  tell_hidden();
   const auto names = text_attributes();
   for (std::size_t i = 0; i < kTexts; ++i) {
     if (names[i]->empty() || seen_texts_[i]) continue;
@@ -473,8 +558,14 @@ void Reading::tell_people() {
   for (Problem& each : keyless_) intake_.keep("", std::move(each));
   for (FoundPerson& found : people_) {
     reconcile::Person& person = found.person;
-    if (found.kept) {
+    if (found.kept && person.active) {
+      found.kept->sentence += "; they stay as they are";
       intake_.keep(std::move(person.key), std::move(*found.kept));
+      continue;
+    }
+    if (found.kept) intake_.warn(std::move(*found.kept));
+    if (person.user_name.empty()) {  // nothing but that they are locked
+      intake_.person({.key = std::move(person.key), .user_name = {}, .active = false});
       continue;
     }
     for (std::size_t i = 0; i < kTexts; ++i) {
@@ -541,6 +632,9 @@ Result<std::unique_ptr<Source>> open_ldap(LdapOptions options, Surroundings surr
   for (std::string* filter :
        {&options.people_filter, &options.groups_filter, &options.active_filter}) {
     if (!filter->empty() && !filter->starts_with('(')) *filter = "(" + *filter + ")";
+  }
+  if (options.active_percent_min < 0 || options.active_percent_min > 100) {
+    return refuse("active_percent_min must be 0 to 100");
   }
   return std::make_unique<LdapSource>(std::move(options), std::move(surroundings));
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,15 +40,20 @@ struct LdapOptions {
   std::string member_uid = {};
   std::vector<std::string> member = {};
 
-  /// What makes somebody inactive, each by its own rule. The client must be allowed to read them:
-  /// who has none of them is active.
+  /// What makes somebody inactive, each by its own rule. Who has none of them is active. One that
+  /// nobody at all has may be hidden from the client: then Intake::hide_locks() is told, unless
+  /// `active_filter` shows who is inactive.
   ///   shadowExpire          a day that has come (RFC 2307)
   ///   pwdAccountLockedTime  "000001010000Z": locked by hand, not by wrong passwords (ppolicy)
   ///   nsAccountLock         "true" (389 Directory Server, FreeIPA)
   ///   userAccountControl    bit 0x2 (Active Directory)
   std::vector<std::string> inactive = {"shadowExpire"};
-  /// Who does not match it is inactive. Empty: everybody matches.
+  /// Who does not match it is inactive; when everybody does, hide_locks() is told. Empty: not
+  /// asked.
   std::string active_filter = {};
+  /// 0..100: when fewer of all people than that match it, it is an error, not a directory where
+  /// nearly everybody is locked.
+  std::int64_t active_percent_min = 50;
 };
 
 /// Options for a schema: "rfc2307" (memberUid) or "rfc2307bis" (member and uniqueMember).
@@ -58,12 +64,16 @@ Result<LdapOptions> ldap_defaults(const std::string& schema);
 ///
 /// Members are those of a group's own list, of groups within it, and everybody whose primary group
 /// it is. A group that has the name of a person and is their primary group is their private one
-/// and not told. An entry that has no key is not told; one that cannot be read otherwise is kept.
-/// An attribute that nobody at all has is not told of anybody: it is more likely hidden than gone.
+/// and not told. An entry that has no key may be anybody's; one that cannot be read otherwise is
+/// kept, unless what is known of it says that it is inactive. An attribute that nobody at all has
+/// is not told of anybody: it is more likely hidden than gone.
+///
+/// A user name that several entries have is nobody's: groups that list it are kept. So are groups
+/// that somebody is in through more others than posix::effective_groups() follows.
 ///
 /// An error means that what came is not all: limits of the server, lost connections, nobody found,
-/// groups of which none lists a member (another schema, or hidden), members that come in ranges
-/// (Active Directory, groups of more than 1,500).
+/// no group found, groups of which none lists a member (another schema, or hidden), members that
+/// come in ranges (Active Directory, groups of more than 1,500).
 ///
 /// Memory: some 1.2 kB a person besides the keys, and 150 bytes a membership.
 Result<std::unique_ptr<Source>> open_ldap(LdapOptions options, Surroundings surroundings);

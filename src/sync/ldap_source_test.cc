@@ -246,6 +246,7 @@ TEST_F(LdapTest, TlsIsCheckedAgainstTheAuthority) {
   std::ofstream(slapd / "ca.pem") << authority.pem();
   std::ofstream(slapd / "other.pem") << other.pem();
   LdapOptions with = options(slapd);
+  with.groups_base.clear();
   for (const std::string& url : {slapd.ldap_url(), slapd.ldaps_url()}) {
     with.server.url = url;
     with.server.start_tls = true;
@@ -334,6 +335,7 @@ TEST_F(LdapTest, BindsAreRefusedPlainly) {
 TEST_F(LdapTest, ExternalOverTheSocket) {
   const Slapd slapd({.entries = person("alice", 10'000, 1)});
   LdapOptions with = options(slapd);
+  with.groups_base.clear();
   with.server.url = slapd.ldapi_url();
   with.server.bind_dn = "";
   with.server.password_file.clear();
@@ -354,6 +356,7 @@ TEST_F(LdapTest, TellsWhoIsInactive) {
                   person("guessed", 10'005, 1, "pwdAccountLockedTime: 20261121000000Z\n") +
                   person("retired", 10'006, 1, "employeeType: retired\n")});
   LdapOptions with = options(slapd);
+  with.groups_base.clear();
   with.inactive = {"nsAccountLock", "userAccountControl", "pwdAccountLockedTime"};
   with.active_filter = "!(employeeType=retired)";
   Gathered got;
@@ -369,11 +372,204 @@ TEST_F(LdapTest, TellsWhoIsInactive) {
   EXPECT_FALSE(read(with, none)) << "a filter that nobody matches would end everybody";
 }
 
+TEST_F(LdapTest, HiddenStatesAreNotTakenForNone) {
+  const std::string entries = person("alice", 10'000, 1) +
+                              person("bob", 10'001, 1, "shadowExpire: 1\nemployeeType: retired\n") +
+                              person("carol", 10'002, 1) +
+                              posix_group("dev", 9, "memberUid: bob\n");
+  const Slapd open({.entries = entries});
+  Gathered all;
+  ASSERT_TRUE(read(options(open), all));
+  EXPECT_FALSE(all.people.at("bob").active);
+  EXPECT_EQ(all.hidden, "");
+  LdapOptions with = options(open);
+  with.inactive.push_back("nsAccountLock");
+  Gathered one;
+  ASSERT_TRUE(read(with, one));
+  EXPECT_THAT(one.hidden, HasSubstr("attributes nsAccountLock: nobody has them"));
+
+  const Slapd slapd({.entries = entries, .access = "access to attrs=shadowExpire by * none\n"});
+  with = options(slapd);
+  with.inactive.push_back("nsAccountLock");
+  Gathered hidden;
+  ASSERT_TRUE(read(with, hidden));
+  EXPECT_TRUE(hidden.people.at("bob").active) << "nothing says otherwise";
+  EXPECT_THAT(hidden.hidden, HasSubstr("attributes shadowExpire, nsAccountLock: nobody has them"));
+  with.inactive.clear();
+  Gathered none;
+  ASSERT_TRUE(read(with, none));
+  EXPECT_EQ(none.hidden, "") << "there are none, the settings say";
+
+  // A filter that shows somebody is enough; one that everybody matches shows as little.
+  with = options(slapd);
+  with.active_filter = "!(employeeType=retired)";
+  Gathered filtered;
+  ASSERT_TRUE(read(with, filtered));
+  EXPECT_FALSE(filtered.people.at("bob").active);
+  EXPECT_EQ(filtered.hidden, "");
+  with.active_filter = "objectClass=posixAccount";
+  Gathered everybody;
+  ASSERT_TRUE(read(with, everybody));
+  EXPECT_THAT(everybody.hidden, HasSubstr("active_filter (objectClass=posixAccount): everybody"));
+  with.active_filter = "!(shadowExpire=1)";
+  Gathered nobody;
+  EXPECT_FALSE(read(with, nobody)) << "what is hidden matches neither way";
+}
+
+TEST_F(LdapTest, AFilterThatHardlyAnybodyMatchesIsNotBelieved) {
+  const Slapd slapd({.entries = person("alice", 10'000, 1, "employeeType: staff\n") +
+                                person("bob", 10'001, 1) + person("carol", 10'002, 1) +
+                                posix_group("dev", 9, "memberUid: bob\n")});
+  LdapOptions with = options(slapd);
+  with.active_filter = "employeeType=staff";
+  Gathered refused;
+  const auto done = read(with, refused);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(done.error().message, HasSubstr("only 1 of 3 people match (employeeType=staff)"));
+  with.active_percent_min = 33;
+  Gathered meant;
+  ASSERT_TRUE(read(with, meant));
+  EXPECT_TRUE(meant.people.at("alice").active);
+  EXPECT_FALSE(meant.people.at("bob").active);
+  with.active_percent_min = 0;
+  with.active_filter = "employeeType=stafff";
+  Gathered nobody;
+  EXPECT_FALSE(read(with, nobody)) << "everybody is never meant";
+}
+
+TEST_F(LdapTest, WhoIsKnownToBeInactiveIsSoWhateverElseCannotBeRead) {
+  const std::string no_number = "shadowExpire: 99999999999999999999\n";
+  const std::string nameless =
+      "dn: cn=nameless,ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\n"
+      "objectClass: posixAccount\nobjectClass: testAccount\nuid:: AWI=\ncn: nameless\nsn: x\n"
+      "uidNumber: 10004\ngidNumber: 1\nhomeDirectory: /home/nameless\n"
+      "nsAccountLock: TRUE\nmail: x@example.org\n\n";
+  const Slapd slapd(
+      {.entries = person("both", 10'000, 1, no_number + "nsAccountLock: TRUE\n") +
+                  person("unknown", 10'001, 1, no_number) +
+                  person("retired", 10'002, 1, no_number + "employeeType: retired\n") +
+                  person("active", 10'003, 1) + nameless +
+                  posix_group("dev", 9, "memberUid: active\n")});
+  LdapOptions with = options(slapd);
+  with.key = "cn";
+  with.inactive.push_back("nsAccountLock");
+  with.active_filter = "!(employeeType=retired)";
+  Gathered got;
+  const auto done = read(with, got);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(got.people.size(), 4u);
+  EXPECT_FALSE(got.people.at("both Example").active);
+  EXPECT_FALSE(got.people.at("retired Example").active);
+  EXPECT_TRUE(got.people.at("active Example").active);
+  const auto& locked = got.people.at("nameless");
+  EXPECT_FALSE(locked.active);
+  EXPECT_EQ(locked.user_name, "");
+  EXPECT_FALSE(locked.text(Text::kEmail)) << "nothing but that they are locked";
+  EXPECT_EQ(got.kept.size(), 1u);
+  EXPECT_THAT(got.kept.at("unknown Example"), HasSubstr("shadowExpire cannot be read; they stay"));
+  EXPECT_THAT(got.said(), HasSubstr("person both: shadowExpire cannot be read\n"));
+}
+
+TEST_F(LdapTest, AnEntryThatIsRenamedMeanwhileStaysActive) {
+  const Slapd slapd({.entries = person("alice", 10'000, 1) +
+                                person("bob", 10'001, 1, "employeeType: retired\n") +
+                                posix_group("dev", 9, "memberUid: alice\n")});
+  LdapOptions with = options(slapd);
+  with.key = "entryUUID";
+  with.active_filter = "!(employeeType=retired)";
+  int asked = 0;
+  auto source = open_ldap(with, surroundings([&asked, &slapd](milliseconds) {
+                            if (++asked == 3) {  // after the list of people
+                              slapd.modify("dn: " + in_people("alice") +
+                                           "\nchangetype: modrdn\nnewrdn: cn=alice\n"
+                                           "deleteoldrdn: 0\n");
+                            }
+                            return false;
+                          }));
+  ASSERT_TRUE(source);
+  Gathered got;
+  ASSERT_TRUE((*source)->read(got.intake()));
+  EXPECT_GE(asked, 3);
+  for (const auto& [key, one] : got.people) EXPECT_EQ(one.active, one.user_name == "alice");
+}
+
+TEST_F(LdapTest, GroupsThatNobodySeesAreNotTakenForNone) {
+  const Slapd slapd(
+      {.entries = person("alice", 10'000, 1) + posix_group("dev", 9, "memberUid: alice\n"),
+       .access = "access to dn.children=\"ou=groups,dc=example,dc=org\" by * none\n"});
+  LdapOptions with = options(slapd);
+  Gathered got;
+  const auto done = read(with, got);
+  ASSERT_FALSE(done) << "every group would be emptied";
+  EXPECT_THAT(done.error().message, HasSubstr("no group is found below ou=groups"));
+  with.groups_base.clear();
+  EXPECT_TRUE(read(with, got)) << "there are none, the settings say";
+}
+
+TEST_F(LdapTest, AUserNameOfSeveralIsNobodys) {
+  // Mallory may write entries of one part of the directory, and takes the name of somebody else.
+  const std::string mallory =
+      "dn: cn=mallory,ou=groups,dc=example,dc=org\nobjectClass: inetOrgPerson\n"
+      "objectClass: posixAccount\nuid: Alice\ncn: mallory\nsn: x\nuidNumber: 10666\n"
+      "gidNumber: 1\nhomeDirectory: /home/mallory\n\n";
+  const Slapd slapd(
+      {.entries = mallory + person("alice", 10'000, 10'000) + person("bob", 10'001, 1) +
+                  posix_group("admins", 9, "memberUid: alice\nmemberUid: bob\n") +
+                  posix_group("alice", 10'000) + posix_group("staff", 8, "memberUid: bob\n")});
+  LdapOptions with = options(slapd);
+  with.people_base = "dc=example,dc=org";
+  with.key = "uidNumber";
+  Gathered got;
+  const auto done = read(with, got);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(got.people.size(), 3u);
+  EXPECT_THAT(got.kept_groups.at("admins"),
+              HasSubstr("group admins: lists alice, the user name of more than one person"));
+  EXPECT_TRUE(got.kept_groups.contains("alice")) << "whose private group it is, is not known";
+  EXPECT_EQ(got.groups.size(), 1u);
+  EXPECT_THAT(got.groups.at("staff").members, ElementsAre("10001"));
+  EXPECT_THAT(got.said(), HasSubstr("another entry has the same user name"));
+
+  // Nor is it alice's when mallory's entry has no key.
+  const Slapd keyless({.entries = mallory + person("alice", 10'000, 1, "employeeNumber: 1\n") +
+                                  person("bob", 10'001, 1, "employeeNumber: 2\n") +
+                                  posix_group("admins", 9, "memberUid: alice\n") +
+                                  posix_group("staff", 8, "memberUid: bob\n")});
+  with = options(keyless);
+  with.people_base = "dc=example,dc=org";
+  with.key = "employeeNumber";
+  Gathered other;
+  ASSERT_TRUE(read(with, other));
+  EXPECT_TRUE(other.kept.contains(""));
+  EXPECT_TRUE(other.kept_groups.contains("admins"));
+  EXPECT_THAT(other.groups.at("staff").members, ElementsAre("2"));
+}
+
+TEST_F(LdapTest, GroupsThroughTooManyOthersStay) {
+  std::string entries = person("alice", 10'000, 1) + person("bob", 10'001, 1) +
+                        bis_group("g0", 100, "member: " + in_people("alice") + "\n");
+  for (int n = 1; n < 70; ++n) {
+    entries += bis_group("g" + std::to_string(n), 100 + n,
+                         "member: " + in_groups("g" + std::to_string(n - 1)) + "\n");
+  }
+  entries += bis_group("flat", 99, "member: " + in_people("bob") + "\n");
+  const Slapd slapd({.bis = true, .entries = entries});
+  Gathered got;
+  const auto done = read(options(slapd, "rfc2307bis"), got);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_THAT(got.groups.at("g64").members, ElementsAre("alice"));
+  EXPECT_EQ(got.groups.size(), 66u);
+  EXPECT_EQ(got.kept_groups.size(), 5u);
+  EXPECT_THAT(got.kept_groups.at("g65"), HasSubstr("some are in it through too many other groups"));
+  EXPECT_THAT(got.kept_groups.at("g69"), HasSubstr("it is not known who is in a group within it"));
+}
+
 TEST_F(LdapTest, KeysMayBeBinaryAndMustBeThere) {
   const Slapd slapd({.entries = person("alice", 10'000, 1,
                                        "objectGUID:: " + base64_encode("0123456789abcdef") + "\n") +
                                 person("bob", 10'001, 1)});
   LdapOptions with = options(slapd);
+  with.groups_base.clear();
   with.key = "objectGUID";
   Gathered got;
   ASSERT_TRUE(read(with, got));

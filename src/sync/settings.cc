@@ -59,6 +59,7 @@ void bind_ldap(ConfigReader& reader, LdapOptions& ldap) {
   reader.bind("source.groups_base", ldap.groups_base);
   reader.bind("source.groups_filter", ldap.groups_filter);
   reader.bind("source.active_filter", ldap.active_filter);
+  reader.bind("source.active_percent_min", ldap.active_percent_min, 0, 100);
   reader.bind("source.inactive", ldap.inactive);
   reader.bind("source.attributes.key", ldap.key);
   reader.bind("source.attributes.group_key", ldap.group_key);

@@ -125,10 +125,11 @@ void Slapd::load(const SlapdOptions& options) const {
        << "limits dn.exact=\"" << kReader
        << "\" size.soft=500 size.hard=500 size.prtotal=unlimited\n"
        << "limits dn.exact=\"" << kLimited << "\" size.soft=500 size.hard=500 size.prtotal=hard\n"
+       << "rootdn \"gidNumber=" << ::getegid() << "+uidNumber=" << ::geteuid()
+       << ",cn=peercred,cn=external,cn=auth\"\n"
        << "access to attrs=userPassword by anonymous auth by * none\n"
-       << "access to * by dn.exact=\"" << kReader << "\" read by dn.exact=\"" << kLimited
-       << "\" read by dn.exact=\"gidNumber=" << ::getegid() << "+uidNumber=" << ::geteuid()
-       << ",cn=peercred,cn=external,cn=auth\" read by anonymous auth by * none\n"
+       << options.access << "access to * by dn.exact=\"" << kReader << "\" read by dn.exact=\""
+       << kLimited << "\" read by anonymous auth by * none\n"
        << "overlay ppolicy\n";
   conf.close();
   std::ofstream(directory_ / "data.ldif")
@@ -174,6 +175,17 @@ void Slapd::start() {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   CHECK(false);  // slapd does not start: see its log
+}
+
+void Slapd::modify(std::string_view ldif) const {
+  std::ofstream(directory_ / "change.ldif") << ldif;
+  const auto done = run_program({"/usr/bin/ldapmodify", "-Q", "-Y", "EXTERNAL", "-H", ldapi_url(),
+                                 "-f", (directory_ / "change.ldif").string()},
+                                {.deadline = std::chrono::seconds(60)});
+  if (!done || done->status != 0) {
+    std::fprintf(stderr, "ldapmodify: %s\n", done ? done->err.c_str() : "");
+  }
+  CHECK(done && done->status == 0);
 }
 
 void Slapd::kill() {

@@ -17,11 +17,12 @@ struct SlapdOptions {
   std::string certificate_pem = {};
   std::string key_pem = {};
   std::string entries = {};  // LDIF below ou=people and ou=groups
+  std::string access = {};   // slapd.access(5) lines before those that let kReader read all
 };
 
 /// OpenLDAP's server with a directory of its own, on loopback and a socket; ended with the object.
 /// `kReader` may read all in pages but 500 entries at once; `kLimited` never more than 500; root of
-/// this machine may read by EXTERNAL; others may only bind.
+/// this machine may do all by EXTERNAL; others may only bind.
 class Slapd {
  public:
   static bool is_installed();
@@ -36,6 +37,8 @@ class Slapd {
   /// The password of kReader and kLimited in a private file.
   std::filesystem::path password_file() const { return directory_ / "password"; }
   std::filesystem::path operator/(std::string_view name) const { return directory_ / name; }
+  /// Carries out LDIF changes.
+  void modify(std::string_view ldif) const;
   /// As if its machine lost power.
   void kill();
 
