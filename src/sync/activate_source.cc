@@ -230,8 +230,8 @@ class ActivateSource : public Source {
                        apis[0].get("/api/auth/whoami/organization", parse_activate_organization));
     }
     const std::string base = "/api/organizations/" + percent_encode(organization);
-    std::unordered_set<std::string> members;
-    RETURN_IF_ERROR(read_groups(apis, base, intake, members));
+    ASSIGN_OR_RETURN(const std::vector<Listed> groups, read_groups(apis, base));
+    const std::unordered_set<std::string> members = tell_groups(groups, intake);
     ASSIGN_OR_RETURN(const std::vector<ActivateUser> users,
                      read_list(apis[0], base + "/users", "&active=all&sortBy=username&sortDir=asc",
                                options_.page_size, parse_activate_users));
@@ -242,8 +242,21 @@ class ActivateSource : public Source {
   /// One user's SSH keys, or why they are not known.
   using Keys = std::variant<std::monostate, std::vector<std::string>, Error>;
 
-  Result<void> read_groups(std::vector<Api>& apis, const std::string& base, const Intake& intake,
-                           std::unordered_set<std::string>& members) const;
+  /// A group, and who is listed in it.
+  struct Listed {
+    ActivateGroup group;
+    std::vector<ActivateMember> members = {};
+    bool is_cut() const { return static_cast<std::int64_t>(members.size()) < group.members; }
+  };
+
+  Result<std::vector<ActivateGroup>> list_groups(Api& api, const std::string& base) const;
+  static Result<void> read_members(std::vector<Api>& apis, const std::string& base,
+                                   const std::vector<std::size_t>& which,
+                                   std::vector<Listed>& groups);
+  Result<std::vector<Listed>> read_groups(std::vector<Api>& apis, const std::string& base) const;
+  /// The keys of everybody who is in one of them.
+  std::unordered_set<std::string> tell_groups(const std::vector<Listed>& groups,
+                                              const Intake& intake) const;
   Result<std::vector<Keys>> read_keys(const std::vector<ActivateUser>& users,
                                       const std::unordered_set<std::string>& members) const;
   Result<void> tell_people(const std::vector<ActivateUser>& users,
@@ -266,49 +279,88 @@ class ActivateSource : public Source {
   const std::string host_;
 };
 
-Result<void> ActivateSource::read_groups(std::vector<Api>& apis, const std::string& base,
-                                         const Intake& intake,
-                                         std::unordered_set<std::string>& members) const {
-  ASSIGN_OR_RETURN(
-      std::vector<ActivateGroup> groups,
-      read_list(apis[0], base + "/groups", "", options_.page_size, parse_activate_groups));
+Result<std::vector<ActivateGroup>> ActivateSource::list_groups(Api& api,
+                                                               const std::string& base) const {
+  ASSIGN_OR_RETURN(std::vector<ActivateGroup> groups,
+                   read_list(api, base + "/groups", "", options_.page_size, parse_activate_groups));
   std::erase_if(groups, [this](const ActivateGroup& group) { return !is_wanted(group.name); });
-  std::vector<std::vector<ActivateMember>> lists(groups.size());
-  RETURN_IF_ERROR(in_parallel(
-      groups.size(), apis.size(),
-      [&apis, &base, &groups, &lists](std::size_t worker, std::size_t i) -> Result<void> {
-        auto list =
-            apis[worker].get(base + "/groups/" + percent_encode(groups[i].name) + "/members",
-                             parse_activate_members);
+  return groups;
+}
+
+/// Fills the lists of the groups `which`.
+Result<void> ActivateSource::read_members(std::vector<Api>& apis, const std::string& base,
+                                          const std::vector<std::size_t>& which,
+                                          std::vector<Listed>& groups) {
+  return in_parallel(
+      which.size(), apis.size(),
+      [&apis, &base, &which, &groups](std::size_t worker, std::size_t i) -> Result<void> {
+        Listed& listed = groups[which[i]];
+        const std::string& name = listed.group.name;
+        auto list = apis[worker].get(base + "/groups/" + percent_encode(name) + "/members",
+                                     parse_activate_members);
         if (!list) {
           const Code code = list.error().code;
           // It was there a moment ago: what it means that it is gone is seen at the next run.
-          if (code == Code::kNotFound) return changed("group " + groups[i].name);
-          return fail_in("members of group " + groups[i].name, list.error());
+          if (code == Code::kNotFound) return changed("group " + name);
+          return fail_in("members of group " + name, list.error());
         }
-        if (list->empty() && groups[i].members > 0) {
-          return fail(Code::kUnavailable, "group " + groups[i].name + " should have " +
-                                              std::to_string(groups[i].members) +
-                                              " members, and none came");
-        }
-        lists[i] = std::move(*list);
+        listed.members = std::move(*list);
         return {};
-      }));
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    reconcile::Group group{.key = groups[i].id, .name = groups[i].name, .members = {}};
-    for (const ActivateMember& member : lists[i]) {
+      });
+}
+
+/// All groups with their members. Those that list fewer than they count are read again, a few
+/// times: somebody may have left between the two requests.
+Result<std::vector<ActivateSource::Listed>> ActivateSource::read_groups(
+    std::vector<Api>& apis, const std::string& base) const {
+  ASSIGN_OR_RETURN(std::vector<ActivateGroup> found, list_groups(apis[0], base));
+  std::vector<Listed> groups;
+  std::vector<std::size_t> open;
+  for (ActivateGroup& group : found) {
+    open.push_back(groups.size());
+    groups.push_back({.group = std::move(group)});
+  }
+  for (int reading = 1;; ++reading) {
+    RETURN_IF_ERROR(read_members(apis, base, open, groups));
+    std::erase_if(open, [&groups](std::size_t i) { return !groups[i].is_cut(); });
+    if (open.empty() || reading == kReadingsMax) return groups;
+    log::warn("ACTIVATE lists fewer members than it counts; they are read again",
+              {{"groups", open.size()}, {"reading", reading + 1}});
+    ASSIGN_OR_RETURN(const std::vector<ActivateGroup> now, list_groups(apis[0], base));
+    for (const std::size_t i : open) {
+      const auto same = std::ranges::find(now, groups[i].group.id, &ActivateGroup::id);
+      if (same == now.end()) return changed("group " + groups[i].group.name);
+      groups[i].group = *same;
+    }
+  }
+}
+
+std::unordered_set<std::string> ActivateSource::tell_groups(const std::vector<Listed>& groups,
+                                                            const Intake& intake) const {
+  std::unordered_set<std::string> members;
+  for (const Listed& listed : groups) {
+    const std::string subject = "group " + listed.group.name;
+    reconcile::Group group{.key = listed.group.id, .name = listed.group.name, .members = {}};
+    for (const ActivateMember& member : listed.members) {
       std::string key = key_of(member.id, member.username, member.email);
       if (key.empty()) {
-        intake.warn({"group " + group.name, "its member " + member.username + " has no " +
-                                                options_.user_key + " and is not told"});
+        intake.warn({subject, "its member " + member.username + " has no " + options_.user_key +
+                                  " and is not told"});
         continue;
       }
       members.insert(key);
       group.members.push_back(std::move(key));
     }
-    intake.group(std::move(group));
+    if (listed.is_cut()) {
+      intake.keep_group(
+          group.key,
+          {subject, "has " + std::to_string(listed.group.members) + " members, and " +
+                        std::to_string(listed.members.size()) + " are listed; it stays as it is"});
+    } else {
+      intake.group(std::move(group));
+    }
   }
-  return {};
+  return members;
 }
 
 Result<std::vector<ActivateSource::Keys>> ActivateSource::read_keys(

@@ -44,6 +44,8 @@ struct ActivateOptions {
 /// by page, each page beginning with the last user of the page before it, so that a list that moves
 /// while it is read is noticed and read again; all groups; the members of each.
 ///
+/// A group that lists fewer members than it counts is read again, and kept when that stays so.
+///
 /// Keys are a user's username (or `user_key`) and a group's id. Display name and e-mail address are
 /// told; who is not active is told as inactive.
 ///

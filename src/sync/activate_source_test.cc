@@ -252,16 +252,53 @@ TEST_F(ActivateTest, AGroupThatGoesMeanwhileIsNotTakenForEmpty) {
   EXPECT_EQ(done.error().code, Code::kUnavailable);
 }
 
-TEST_F(ActivateTest, MembersThatAreKeptFromUsAreNoEmptyGroup) {
-  platform_.add_group("dev", "g", {0});
+TEST_F(ActivateTest, AMemberListThatIsCutIsNotBelieved) {
+  set_users(3);
+  platform_.add_group("dev", "g-dev", {0, 1, 2});
+  platform_.add_group("hidden", "g-hidden", {0});
+  platform_.add_group("whole", "g-whole", {1});
   platform_.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
-    if (!request.path.ends_with("/members")) return std::nullopt;
-    return json_answer(200, "null");
+    if (request.path.ends_with("/dev/members")) {
+      return json_answer(200, R"([{"username":"User.0","id":"id-0","email":"u0@example.org"}])");
+    }
+    if (request.path.ends_with("/hidden/members")) return json_answer(200, "null");
+    return std::nullopt;
   });
   Gathered got;
   const auto done = read(options(), got);
-  ASSERT_FALSE(done);
-  EXPECT_THAT(done.error().message, HasSubstr("group dev should have 1 members, and none came"));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(got.groups.size(), 1u);
+  EXPECT_THAT(got.groups.at("g-whole").members, ElementsAre("User.1"));
+  EXPECT_THAT(got.kept_groups.at("g-dev"), HasSubstr("group dev: has 3 members, and 1 are listed"));
+  EXPECT_THAT(got.kept_groups.at("g-hidden"), HasSubstr("has 1 members, and 0 are listed"));
+  EXPECT_EQ(platform_.count("/dev/members"), 3u);
+  EXPECT_EQ(platform_.count("/whole/members"), 1u) << "what is whole is not read again";
+}
+
+TEST_F(ActivateTest, AMemberListThatWasCutOnceIsReadAgain) {
+  set_users(2);
+  platform_.add_group("dev", "g-dev", {0, 1});
+  int asked = 0;
+  platform_.set_intercept([&asked](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("/members") || ++asked > 1) return std::nullopt;
+    return json_answer(200, "[]");
+  });
+  Gathered got;
+  const auto done = read(options(), got);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_THAT(got.groups.at("g-dev").members, ElementsAre("User.0", "User.1"));
+  EXPECT_TRUE(got.kept_groups.empty());
+
+  // Somebody leaves between the list of groups and the group's: its count is read again, too.
+  int groups = 0;
+  platform_.set_intercept([&groups](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.path.ends_with("/groups") || ++groups > 1) return std::nullopt;
+    return json_answer(200, R"([{"name":"dev","id":"g-dev","members":3}])");
+  });
+  Gathered later;
+  ASSERT_TRUE(read(options(), later));
+  EXPECT_EQ(later.groups.at("g-dev").members.size(), 2u);
+  EXPECT_TRUE(later.kept_groups.empty());
 }
 
 TEST_F(ActivateTest, KeysComeFromPw) {
