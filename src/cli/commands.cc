@@ -192,7 +192,8 @@ struct ListSetting {
 constexpr ListSetting kListSettings[] = {
     {"--home-prefix", "home_prefixes", "homes must lie below one of these"},
     {"--shell", "shells", "shells that may be asked for; \"\": the built-in list"},
-    {"--admit-ids", "admitted_ids", "ids that imports may bring, e.g. 2000-2999; \"\": none; operators only"},
+    {"--admit-ids", "admitted_ids",
+     "ids that imports may bring, e.g. 2000-2999; \"\": none; operators only"},
     {"--reserve-name", "reserved_names", "names that nobody gets; \"\": only the built-in ones"}};
 
 struct SwitchSetting {

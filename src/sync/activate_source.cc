@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -10,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/backoff.h"
 #include "base/encoding.h"
 #include "base/log.h"
 #include "base/unicode.h"
@@ -82,6 +82,7 @@ class Api {
   /// What `parse` makes of the answer.
   template <typename Parsed>
   Result<Parsed> get(const std::string& target, Result<Parsed> (*parse)(std::string_view)) {
+    Backoff backoff(options_.retry_delay, kDelayMax);
     for (std::int64_t attempt = 1;; ++attempt) {
       if (surroundings_.pause(milliseconds(0))) return fail(Code::kUnavailable, "stopping");
       if (std::chrono::steady_clock::now() > begin_ + kTimeMax) {
@@ -95,7 +96,7 @@ class Api {
       if (!temporary || attempt >= options_.tries) return answer;
       log::warn("ACTIVATE is asked again",
                 {{"reason", answer.error().message}, {"try", attempt + 1}});
-      if (surroundings_.pause(asked.value_or(delay(attempt)))) return answer;
+      if (surroundings_.pause(asked.value_or(backoff.next(surroundings_.random)))) return answer;
     }
   }
 
@@ -109,32 +110,9 @@ class Api {
     request.headers.set("Authorization", authorization_.expose());
     ASSIGN_OR_RETURN(const http::ClientResponse response, client_->call(request));
     if (response.status == 200) return parse(response.body);
-    asked = retry_after(response.headers.get("Retry-After"));
+    asked = http::parse_retry_after(response.headers.get("Retry-After"), surroundings_.clock());
+    if (asked) asked = std::min(*asked, kDelayMax);
     return std::unexpected(refusal(response.status, target));
-  }
-
-  /// RFC 9110 10.2.3: seconds, or a date.
-  std::optional<milliseconds> retry_after(std::string_view text) const {
-    std::uint32_t seconds = 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, seconds);
-    if (!text.empty() && error == std::errc() && stop == end) {
-      return std::min(kDelayMax, milliseconds(std::chrono::seconds(seconds)));
-    }
-    const auto date = http::parse_date(text);
-    if (!date) return std::nullopt;
-    return std::clamp(*date - surroundings_.clock(), milliseconds(0), kDelayMax);
-  }
-
-  /// Doubled each time, and of that between one half and all, so that many do not come back at
-  /// once.
-  milliseconds delay(std::int64_t attempt) const {
-    const auto doubled =
-        options_.retry_delay * (std::int64_t{1} << std::min(attempt - 1, std::int64_t{16}));
-    const std::int64_t whole = std::min(doubled, kDelayMax).count();
-    std::array<std::uint8_t, 2> drawn{};
-    surroundings_.random(drawn);
-    return milliseconds(whole / 2 + whole / 2 * (drawn[0] * 256 + drawn[1]) / 65536);
   }
 
   const ActivateOptions& options_;
