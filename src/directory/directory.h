@@ -119,6 +119,9 @@ class Directory {
   /// One page in order of id, of 1 to 1,000.
   Result<Page<User>> list_users(const Actor& actor, OrgN org, std::string_view after_id,
                                 std::size_t limit, Load load);
+  /// The same without documents, for who looks for some among many: of 1 to kOutlinesMax.
+  Result<Page<UserOutline>> outline_users(const Actor& actor, OrgN org, std::string_view after_id,
+                                          std::size_t limit);
   /// Row numbers of those behind `after_id` whom the conditions leave, and possibly of others (the
   /// caller's evaluator decides), in order of id. Nothing when no index leaves few enough: list
   /// all. An index of a range or a prefix counts when it leaves `range_max` at most.

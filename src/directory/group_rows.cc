@@ -18,6 +18,8 @@ using store::Row;
 using store::Statement;
 using store::Tx;
 
+/// Members who are read by number, one by one.
+constexpr std::size_t kLeftPerRead = kMembersPerRead / 2;
 constexpr std::size_t kDisplayNameBytesMax = 1024;
 constexpr std::size_t kKeyBytesMax = 2048;
 
@@ -38,6 +40,7 @@ constexpr Statement kByPosixName{
 constexpr Statement kAfter{"group.after", ROSTER_GROUP_COLUMNS ROSTER_GROUP_TABLES
                            "WHERE g.org = $1 AND g.id > $2 ORDER BY g.id LIMIT $3"};
 
+constexpr Statement kVersion{"group.version", "SELECT version FROM grp WHERE n = $1"};
 constexpr Statement kBump{"group.bump",
                           "UPDATE grp SET version = version + 1, modified = $2 WHERE n = $1"};
 
@@ -68,6 +71,15 @@ const SetStatement& group_members() {
       "JOIN grp g ON g.n = m.member_n JOIN posix_id p ON p.n = g.n "
       "WHERE m.kind = 2 AND m.group_n IN ",
       0, "");
+  return statement;
+}
+
+/// Rows as those of group_members().
+const SetStatement& groups_by_member_number() {
+  static const SetStatement statement("group.groups",
+                                      "SELECT 0, g.n, g.id, g.display_name, p.name FROM grp g "
+                                      "JOIN posix_id p ON p.n = g.n WHERE g.n IN ",
+                                      0, "");
   return statement;
 }
 
@@ -217,25 +229,56 @@ Reference user_member(const Row& row) {
           .valid_until = time_or_null(row, 6)};
 }
 
-/// The people of nested groups in the place of these.
-Result<void> flatten(Tx& tx, Nesting& nesting, Group& group) {
-  if (std::ranges::none_of(group.members, &Reference::is_group)) return {};
-  ASSIGN_OR_RETURN(const std::vector<UserN> people, nesting.people(tx, group.n));
-  group.members.clear();
-  RETURN_IF_ERROR(
-      people_by_number().query(tx, {}, people, [&group](const Row& row) -> Result<void> {
-        group.members.push_back(user_member(row));
-        return {};
-      }));
-  std::ranges::sort(group.members, {}, &Reference::id);
+Reference group_member(const Row& row) {
+  return {.id = std::string(row.text(2)),
+          .display = std::string(row.text(3)),
+          .posix_name = std::string(row::name_or_empty(row.text(4))),
+          .is_group = true};
+}
+
+/// The members that are left, as many as fit into one read.
+Result<void> load_left(Tx& tx, GroupRecord& record) {
+  MembersLeft& left = record.left;
+  const bool people = left.read < left.people.size();
+  const std::span<const std::int64_t> rest =
+      people ? std::span(left.people).subspan(left.read)
+             : std::span(left.groups).subspan(left.read - left.people.size());
+  const auto part = rest.first(std::min(rest.size(), kLeftPerRead));
+  std::vector<Reference>& members = record.group.members;
+  RETURN_IF_ERROR((people ? people_by_number() : groups_by_member_number())
+                      .query(tx, {}, part, [&members, people](const Row& row) -> Result<void> {
+                        members.push_back(people ? user_member(row) : group_member(row));
+                        return {};
+                      }));
+  left.read += part.size();
+  if (left.empty() && left.by_id) std::ranges::sort(members, {}, &Reference::id);
   return {};
 }
 
-/// The first groups whose members are not too many for one read.
+bool is_big(const GroupRecord& record) {
+  return record.group.member_count > static_cast<std::int64_t>(kMembersPerRead);
+}
+
+/// The people of nested groups in the place of these.
+Result<void> flatten(Tx& tx, Nesting& nesting, GroupRecord& record) {
+  Group& group = record.group;
+  if (record.left.groups.empty() && std::ranges::none_of(group.members, &Reference::is_group)) {
+    return {};
+  }
+  group.members.clear();
+  record.left = {.people = {}, .groups = {}, .read = 0, .by_id = true};
+  ASSIGN_OR_RETURN(record.left.people, nesting.people(tx, group.n));
+  if (record.left.people.size() > kMembersPerRead) return {};
+  while (!record.left.empty()) RETURN_IF_ERROR(load_left(tx, record));
+  return {};
+}
+
+/// The first groups whose members are not too many for one read; one with too many stands alone.
 std::span<GroupRecord> that_fit(std::span<GroupRecord> groups) {
   std::size_t members = 0;
   std::size_t count = 0;
   while (count < groups.size() && members < kMembersPerRead) {
+    if (count > 0 && is_big(groups[count])) break;
     members += static_cast<std::size_t>(groups[count++].group.member_count);
   }
   return groups.first(count);
@@ -250,11 +293,7 @@ Result<void> load_direct_members(Tx& tx, const ByNumber& by_n,
     return {};
   }));
   return group_members().query(tx, {}, numbers, [&by_n](const Row& row) -> Result<void> {
-    by_n.at(row.integer(0))
-        ->members.push_back({.id = std::string(row.text(2)),
-                             .display = std::string(row.text(3)),
-                             .posix_name = std::string(row::name_or_empty(row.text(4))),
-                             .is_group = true});
+    by_n.at(row.integer(0))->members.push_back(group_member(row));
     return {};
   });
 }
@@ -273,16 +312,55 @@ Result<std::size_t> load_group_parts(Tx& tx, const Actor& actor, std::span<Group
   RETURN_IF_ERROR(load_external_ids(
       tx, actor, row::kGroup, numbers,
       [&by_n](GroupN n, std::string&& value) { by_n.at(n)->external_id = std::move(value); }));
-  if (load.members) RETURN_IF_ERROR(load_direct_members(tx, by_n, numbers));
-  if (!load.members || load.flattened == nullptr) return groups.size();
+  if (!load.members) return groups.size();
+  if (!groups.empty() && is_big(groups.front())) {
+    GroupRecord& record = groups.front();
+    ASSIGN_OR_RETURN(DirectMembers direct, direct_members(tx, record.group.n));
+    record.left.people = std::move(direct.people);
+    record.left.groups = std::move(direct.groups);
+  } else {
+    RETURN_IF_ERROR(load_direct_members(tx, by_n, numbers));
+  }
+  if (load.flattened == nullptr) return groups.size();
   std::size_t members = 0;
   std::size_t filled = 0;
   while (filled < groups.size() && members < kMembersPerRead) {
-    Group& group = groups[filled++].group;
-    RETURN_IF_ERROR(flatten(tx, *load.flattened, group));
-    members += group.members.size();
+    GroupRecord& record = groups[filled];
+    RETURN_IF_ERROR(flatten(tx, *load.flattened, record));
+    if (filled > 0 && !record.left.empty()) break;  // for a read of its own
+    members += record.group.members.size() + record.left.size();
+    ++filled;
   }
   return filled;
+}
+
+Result<GroupRows> read_groups(store::Database& db,
+                              const std::function<Result<GroupRows>(Tx&)>& read) {
+  constexpr int kAttemptsMax = 3;
+  for (int attempt = 1;; ++attempt) {
+    const bool at_once = attempt == kAttemptsMax;
+    ASSIGN_OR_RETURN(GroupRows rows, db.read([&read, at_once](Tx& tx) -> Result<GroupRows> {
+      ASSIGN_OR_RETURN(GroupRows found, read(tx));
+      if (found.records.empty()) return found;
+      GroupRecord& first = found.records.front();
+      while (at_once && !first.left.empty()) RETURN_IF_ERROR(load_left(tx, first));
+      return found;
+    }));
+    if (rows.records.empty()) return rows;
+    GroupRecord& first = rows.records.front();
+    bool same = true;
+    while (same && !first.left.empty()) {
+      ASSIGN_OR_RETURN(same, db.read([&first](Tx& tx) -> Result<bool> {
+        // Who was deleted left the group: a later version. Members of groups nested in it, of whom
+        // it does not tell, are missing then.
+        ASSIGN_OR_RETURN(const auto version, tx.query_one(kVersion, integer_column, first.group.n));
+        if (version != first.group.version) return false;
+        RETURN_IF_ERROR(load_left(tx, first));
+        return true;
+      }));
+    }
+    if (same) return rows;
+  }
 }
 
 Result<std::vector<MemberRow>> members_of(Tx& tx, GroupN group) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <utility>
 
@@ -92,6 +93,19 @@ Result<GroupRecord> load_current(Tx& tx, const Actor& actor, OrgN org, std::stri
   return record;
 }
 
+Result<Group> read_group(store::Database& db, const Actor& actor, Load load,
+                         const std::function<Result<GroupRecord>(Tx&)>& find) {
+  const auto read = [&actor, load, &find](Tx& tx) -> Result<GroupRows> {
+    ASSIGN_OR_RETURN(GroupRecord record, find(tx));
+    RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, load));
+    GroupRows rows;
+    rows.records.push_back(std::move(record));
+    return rows;
+  };
+  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, read));
+  return std::move(rows.records.front().group);
+}
+
 /// What a write leaves of a group, when it leaves anything.
 struct GroupPlan {
   GroupColumns next;
@@ -176,11 +190,7 @@ Result<Group> Directory::create_group(const Actor& actor, OrgN org, const GroupI
 
 Result<Group> Directory::get_group(const Actor& actor, OrgN org, std::string_view id, Load load) {
   RETURN_IF_ERROR(authorize(actor, org));
-  return impl_->db.read([&actor, org, id, load](Tx& tx) -> Result<Group> {
-    ASSIGN_OR_RETURN(GroupRecord record, group_by_id(tx, org, id));
-    RETURN_IF_ERROR(load_group_parts(tx, actor, {&record, 1}, load));
-    return std::move(record.group);
-  });
+  return read_group(impl_->db, actor, load, [org, id](Tx& tx) { return group_by_id(tx, org, id); });
 }
 
 Result<Group> Directory::update_group(const Actor& actor, OrgN org, std::string_view id,
@@ -287,11 +297,8 @@ Result<void> Directory::delete_group(const Actor& actor, OrgN org, std::string_v
 }
 
 Result<Group> Directory::find_group(OrgN org, std::string_view name_or_id, Load load) {
-  return impl_->db.read([org, name_or_id, load](Tx& tx) -> Result<Group> {
-    ASSIGN_OR_RETURN(GroupRecord found, group_by_any_name(tx, org, name_or_id));
-    RETURN_IF_ERROR(load_group_parts(tx, Actor{}, {&found, 1}, load));
-    return std::move(found.group);
-  });
+  return read_group(impl_->db, Actor{}, load,
+                    [org, name_or_id](Tx& tx) { return group_by_any_name(tx, org, name_or_id); });
 }
 
 Result<Group> Directory::rename_group(const Actor& actor, OrgN org, std::string_view id,

@@ -1,10 +1,12 @@
 #include <algorithm>
-#include <map>
+#include <functional>
 #include <utility>
 
 #include "directory/candidates.h"
 #include "directory/group_rows.h"
 #include "directory/impl.h"
+#include "directory/nesting.h"
+#include "directory/query.h"
 #include "directory/schema.h"
 #include "directory/user_rows.h"
 
@@ -18,9 +20,15 @@ using store::Tx;
 
 constexpr std::size_t kPageMax = 1000;
 
-constexpr Statement kPeopleOfGroup{"list.people_of_group",
-                                   "SELECT u.id, u.n FROM member m JOIN usr u ON u.n = m.member_n "
-                                   "WHERE m.kind = 1 AND m.group_n = $1"};
+const SetStatement& ids_of_people() {
+  static const SetStatement statement("list.ids_of_people", "SELECT id, n FROM usr WHERE n IN ", 0,
+                                      "");
+  return statement;
+}
+
+constexpr Statement kOutlines{"list.user_outlines",
+                              "SELECT n, id, active, valid_until FROM usr "
+                              "WHERE org = $1 AND id > $2 ORDER BY id LIMIT $3"};
 constexpr Statement kMayLogIn{
     "list.may_log_in",
     "SELECT active_count - (SELECT COUNT(*) FROM usr WHERE org = $1 AND valid_until IS NOT NULL "
@@ -35,13 +43,20 @@ Result<Page<User>> user_page(Tx& tx, const Actor& actor, std::vector<UserRecord>
   return page;
 }
 
-Result<Page<Group>> group_page(Tx& tx, const Actor& actor, std::vector<GroupRecord> records,
-                               bool more, Load load) {
-  ASSIGN_OR_RETURN(const std::size_t filled, load_group_parts(tx, actor, records, load));
-  Page<Group> page{.items = {}, .more = more || filled < records.size()};
-  records.resize(filled);
-  page.items.reserve(filled);
-  for (GroupRecord& record : records) page.items.push_back(std::move(record.group));
+/// `find`: one page of groups without their parts.
+Result<Page<Group>> group_page(store::Database& db, const Actor& actor, Load load,
+                               const std::function<Result<GroupRows>(Tx&)>& find) {
+  const auto read = [&actor, load, &find](Tx& tx) -> Result<GroupRows> {
+    ASSIGN_OR_RETURN(GroupRows found, find(tx));
+    ASSIGN_OR_RETURN(const std::size_t filled, load_group_parts(tx, actor, found.records, load));
+    found.more = found.more || filled < found.records.size();
+    found.records.resize(filled);
+    return found;
+  };
+  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, read));
+  Page<Group> page{.items = {}, .more = rows.more};
+  page.items.reserve(rows.records.size());
+  for (GroupRecord& record : rows.records) page.items.push_back(std::move(record.group));
   return page;
 }
 
@@ -74,14 +89,36 @@ Result<Page<User>> Directory::list_users(const Actor& actor, OrgN org, std::stri
   });
 }
 
+Result<Page<UserOutline>> Directory::outline_users(const Actor& actor, OrgN org,
+                                                   std::string_view after_id, std::size_t limit) {
+  RETURN_IF_ERROR(authorize(actor, org));
+  limit = std::clamp<std::size_t>(limit, 1, kOutlinesMax);
+  return impl_->db.read([org, after_id, limit](Tx& tx) -> Result<Page<UserOutline>> {
+    Page<UserOutline> page;
+    RETURN_IF_ERROR(tx.query(
+        kOutlines,
+        [&page](const Row& row) -> Result<void> {
+          page.items.push_back({.n = row.integer(0),
+                                .id = std::string(row.text(1)),
+                                .active = row.integer(2) != 0,
+                                .valid_until = time_or_null(row, 3)});
+          return {};
+        },
+        org, after_id, limit + 1));
+    page.more = cut(page.items, limit);
+    return page;
+  });
+}
+
 Result<Page<Group>> Directory::list_groups(const Actor& actor, OrgN org, std::string_view after_id,
                                            std::size_t limit, Load load) {
   RETURN_IF_ERROR(authorize(actor, org));
   limit = std::clamp<std::size_t>(limit, 1, kPageMax);
-  return impl_->db.read([&actor, org, after_id, limit, load](Tx& tx) -> Result<Page<Group>> {
-    ASSIGN_OR_RETURN(std::vector<GroupRecord> records, groups_after(tx, org, after_id, limit + 1));
-    const bool more = cut(records, limit);
-    return group_page(tx, actor, std::move(records), more, load);
+  return group_page(impl_->db, actor, load, [org, after_id, limit](Tx& tx) -> Result<GroupRows> {
+    GroupRows rows;
+    ASSIGN_OR_RETURN(rows.records, groups_after(tx, org, after_id, limit + 1));
+    rows.more = cut(rows.records, limit);
+    return rows;
   });
 }
 
@@ -105,26 +142,29 @@ Result<std::optional<std::vector<GroupN>>> Directory::select_groups(
 
 Result<std::vector<UserN>> Directory::select_members(OrgN org, std::span<const std::string> groups,
                                                      std::string_view after_id) {
-  std::map<std::string, UserN> found;
+  std::vector<Candidate> found;
+  const auto add = [&found](const Row& row) -> Result<void> {
+    found.push_back({std::string(row.text(0)), row.integer(1)});
+    return {};
+  };
   for (const std::string& name : groups) {
-    RETURN_IF_ERROR(impl_->db.read([org, &name, &found](Tx& tx) -> Result<bool> {
-      ASSIGN_OR_RETURN(const auto group, group_or_nothing(tx, org, name));
-      if (!group) return false;
-      RETURN_IF_ERROR(tx.query(
-          kPeopleOfGroup,
-          [&found](const Row& row) -> Result<void> {
-            found.emplace(row.text(0), row.integer(1));
-            return {};
-          },
-          group->group.n));
-      return true;
-    }));
+    ASSIGN_OR_RETURN(const DirectMembers members,
+                     impl_->db.read([org, &name](Tx& tx) -> Result<DirectMembers> {
+                       ASSIGN_OR_RETURN(const auto group, group_or_nothing(tx, org, name));
+                       if (!group) return DirectMembers{};
+                       return direct_members(tx, group->group.n);
+                     }));
+    std::span<const UserN> left(members.people);
+    while (!left.empty()) {
+      const auto part = left.first(std::min(left.size(), kOutlinesMax));
+      RETURN_IF_ERROR(impl_->db.read([part, &add](Tx& tx) -> Result<bool> {
+        RETURN_IF_ERROR(ids_of_people().query(tx, {}, part, add));
+        return true;
+      }));
+      left = left.subspan(part.size());
+    }
   }
-  std::vector<UserN> numbers;
-  for (auto it = found.upper_bound(std::string(after_id)); it != found.end(); ++it) {
-    numbers.push_back(it->second);
-  }
-  return numbers;
+  return numbers_behind(std::move(found), after_id);
 }
 
 Result<std::vector<GroupN>> Directory::select_named(OrgN org, std::span<const std::string> names,
@@ -153,9 +193,9 @@ Result<Page<Group>> Directory::get_groups(const Actor& actor, OrgN org,
                                           std::span<const GroupN> numbers, Load load) {
   RETURN_IF_ERROR(authorize(actor, org));
   CHECK(numbers.size() <= kPageMax);
-  return impl_->db.read([&actor, org, numbers, load](Tx& tx) -> Result<Page<Group>> {
+  return group_page(impl_->db, actor, load, [org, numbers](Tx& tx) -> Result<GroupRows> {
     ASSIGN_OR_RETURN(std::vector<GroupRecord> records, groups_by_number(tx, org, numbers));
-    return group_page(tx, actor, std::move(records), false, load);
+    return GroupRows{.records = std::move(records), .more = false};
   });
 }
 

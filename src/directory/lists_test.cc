@@ -2,15 +2,18 @@
 
 #include "directory/group_rows.h"
 #include "directory/nesting.h"
+#include "directory/testing/crowd.h"
 #include "directory/testing/fixture.h"
 #include "directory/testing/observed.h"
 
 namespace roster::directory {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::must;
+using ::testing::Not;
 using testing::World;
 
 class ListsTest : public store::testing::BothEngines {};
@@ -78,6 +81,129 @@ TEST_P(ListsTest, AReadEndsBehindManyMembers) {
   const auto direct =
       must(world.directory->list_groups(world.okta, world.acme, "", 1000, {.members = true}));
   EXPECT_FALSE(direct.more);
+}
+
+/// A directory with one group of 12,000, whose reads are watched.
+class BigGroup {
+ public:
+  explicit BigGroup(store::Engine engine) : database_(engine) {
+    ada_ = add("ada").id;
+    bob_ = add("bob").id;
+    testing::add_crowd(*database_, org_, bob_, 12'000, true);
+    const Group inner = add_group("inner", {bob_});
+    group_ = add_group("big", {ada_, inner.id});
+    testing::join_crowd(*database_, group_.n);
+  }
+
+  User add(const std::string& name) {
+    return must(directory_->create_user(admin_, org_, testing::user_named(name)));
+  }
+  Group add_group(const std::string& name, const std::vector<std::string>& members) {
+    return must(directory_->create_group(admin_, org_, testing::group_named(name), members));
+  }
+  void change(MemberOp::Kind kind, const std::string& id) {
+    must(directory_->update_group(admin_, org_, group_.id, {}, [&kind, &id](const Group& current) {
+      return Result<Directory::GroupChange>({{current.doc, {}}, {{kind, {id}}}});
+    }));
+  }
+  Group get(Nesting* flattened = nullptr) {
+    const Load load{.members = true, .flattened = flattened};
+    return must(directory_->get_group(admin_, org_, group_.id, load));
+  }
+  /// `then` runs before each read.
+  void watch(std::function<void()> then) { before_read_ = std::move(then); }
+
+  store::testing::TestDatabase database_;
+  int reads_ = 0;
+  int rows_ = 0;         // of people in this read
+  int rows_most_ = 0;    // in any
+  bool people_ = false;  // the statement that runs is one of people
+  std::function<void()> before_read_ = [] {};
+  testing::ObservedDatabase observed_{
+      *database_,
+      {.statement =
+           [this](const store::Statement& statement, auto) {
+             people_ = statement.name == "group.people" || statement.name == "group.user_members";
+           },
+       .row = [this] { rows_most_ = std::max(rows_most_, rows_ += people_ ? 1 : 0); },
+       .write = [](store::Urgency) {},
+       .read =
+           [this] {
+             ++reads_;
+             rows_ = 0;
+             std::exchange(before_read_, [] {})();
+           }}};
+  std::unique_ptr<Directory> directory_ = must(Directory::open(observed_));
+  Actor admin_;
+  OrgN org_ = must(directory_->create_org(admin_, "acme")).n;
+  Group group_;
+  std::string ada_;
+  std::string bob_;
+};
+
+// The members of one group kept one snapshot for a third of a second.
+TEST_P(ListsTest, ABigGroupIsReadInParts) {
+  BigGroup big(GetParam());
+  const Group direct = big.get();
+  ASSERT_EQ(direct.members.size(), 12'002U);
+  EXPECT_EQ(direct.members.front().display, "ada");
+  EXPECT_EQ(direct.members[1].display, "crowd100001");
+  EXPECT_EQ(direct.members.back().display, "inner");
+  EXPECT_TRUE(direct.members.back().is_group);
+  EXPECT_LE(big.rows_most_, static_cast<int>(kMembersPerRead));
+  Nesting nesting;
+  const Group flat = big.get(&nesting);
+  ASSERT_EQ(flat.members.size(), 12'002U);
+  EXPECT_EQ(flat.members[1].display, "bob") << "in order of id";
+  EXPECT_EQ(flat.members.back().display, "crowd112000");
+  // A small group of a big one is as big for readers; a list gives each by itself.
+  big.add_group("small", {big.group_.id});
+  for (Nesting* flattened : {static_cast<Nesting*>(nullptr), &nesting}) {
+    std::vector<std::size_t> pages;
+    std::string after;
+    bool more = true;
+    while (more) {
+      const auto page = must(big.directory_->list_groups(
+          big.admin_, big.org_, after, 10, {.members = true, .flattened = flattened}));
+      for (const Group& group : page.items) pages.push_back(group.members.size());
+      pages.push_back(0);
+      after = page.items.back().id;
+      more = page.more;
+    }
+    const std::size_t small = flattened == nullptr ? 1 : 12'002;
+    EXPECT_THAT(pages, ElementsAre(1, 0, 12'002, 0, small, 0));
+  }
+  EXPECT_LE(big.rows_most_, static_cast<int>(kMembersPerRead));
+}
+
+// Parts of several moments would make a group that never was.
+TEST_P(ListsTest, ABigGroupIsAsOneMomentHadIt) {
+  BigGroup big(GetParam());
+  const std::string eve = big.add("eve").id;
+  big.reads_ = 0;
+  big.watch([&big, &eve] {
+    big.watch([&big, &eve] {
+      big.change(MemberOp::Kind::kAdd, eve);
+      must(big.directory_->delete_user(big.admin_, big.org_, big.ada_, {}));
+    });
+  });
+  const Group group = big.get();
+  EXPECT_EQ(group.version,
+            must(big.directory_->get_group(big.admin_, big.org_, group.id, {})).version);
+  EXPECT_THAT(displays(group), Not(Contains("ada")));
+  EXPECT_THAT(displays(group), Contains("eve"));
+  EXPECT_EQ(group.members.size(), 12'002U);
+  // It does not wait for a quiet moment.
+  int changes = 0;
+  const std::function<void()> always = [&big, &always, &changes, &eve] {
+    if (++changes > 20) return;
+    big.change(changes % 2 == 0 ? MemberOp::Kind::kAdd : MemberOp::Kind::kRemove, eve);
+    big.watch(always);
+  };
+  big.watch(always);
+  const Group busy = big.get();
+  EXPECT_LT(changes, 20);
+  EXPECT_EQ(static_cast<std::int64_t>(busy.members.size()), busy.member_count);
 }
 
 // Each group of a chain read all that is below it again.

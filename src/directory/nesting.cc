@@ -16,12 +16,13 @@ using store::Tx;
 constexpr std::size_t kNumbersMax = 1'000'000;
 
 constexpr Statement kDirect{"nesting.direct",
-                            "SELECT kind, member_n FROM member WHERE group_n = $1"};
+                            "SELECT kind, member_n FROM member WHERE group_n = $1 "
+                            "ORDER BY kind, member_n"};
 
 }  // namespace
 
-Result<Nesting::Direct> Nesting::read(Tx& tx, GroupN group) {
-  Direct direct;
+Result<DirectMembers> direct_members(Tx& tx, GroupN group) {
+  DirectMembers direct;
   RETURN_IF_ERROR(tx.query(
       kDirect,
       [&direct](const Row& row) -> Result<void> {
@@ -36,7 +37,7 @@ Result<std::vector<UserN>> Nesting::people(Tx& tx, GroupN group) {
   std::unordered_set<UserN> found;
   std::unordered_set<GroupN> seen{group};
   std::vector<GroupN> left{group};
-  const auto follow = [&](const Direct& direct) {
+  const auto follow = [&](const DirectMembers& direct) {
     found.insert(direct.people.begin(), direct.people.end());
     for (const GroupN nested : direct.groups) {
       if (seen.insert(nested).second) left.push_back(nested);
@@ -50,7 +51,7 @@ Result<std::vector<UserN>> Nesting::people(Tx& tx, GroupN group) {
       follow(known->second);
       continue;
     }
-    ASSIGN_OR_RETURN(Direct direct, read(tx, next));
+    ASSIGN_OR_RETURN(DirectMembers direct, direct_members(tx, next));
     follow(direct);
     const std::size_t numbers = direct.people.size() + direct.groups.size() + 1;
     if (numbers_ + numbers > kNumbersMax) continue;

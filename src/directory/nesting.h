@@ -9,6 +9,13 @@
 
 namespace roster::directory {
 
+struct DirectMembers {
+  std::vector<UserN> people;
+  std::vector<GroupN> groups;
+};
+/// Each rising.
+Result<DirectMembers> direct_members(store::Tx& tx, GroupN group);
+
 /// Who is in groups, those nested in them included. Groups that nest the same ones are often asked
 /// for together: what was read for one is remembered for the next, within bounds. For one request,
 /// on one thread.
@@ -18,13 +25,7 @@ class Nesting {
   Result<std::vector<UserN>> people(store::Tx& tx, GroupN group);
 
  private:
-  struct Direct {
-    std::vector<UserN> people;
-    std::vector<GroupN> groups;
-  };
-  static Result<Direct> read(store::Tx& tx, GroupN group);
-
-  std::unordered_map<GroupN, Direct> known_;
+  std::unordered_map<GroupN, DirectMembers> known_;
   std::size_t numbers_ = 0;  // in known_
 };
 

@@ -369,6 +369,16 @@ struct Load {
   Nesting* flattened = nullptr;
 };
 
+inline constexpr std::size_t kOutlinesMax = 10'000;
+
+/// What tells whether a person may log in, without their document.
+struct UserOutline {
+  UserN n = 0;
+  std::string id;
+  bool active = true;
+  std::optional<Timestamp> valid_until;
+};
+
 template <typename T>
 struct Page {
   std::vector<T> items;

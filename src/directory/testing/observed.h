@@ -14,6 +14,7 @@ struct Observer {
       [](const store::Statement&, std::span<const store::Param>) {};
   std::function<void()> row = [] {};  // each one that a query gives
   std::function<void(store::Urgency)> write = [](store::Urgency) {};
+  std::function<void()> read = [] {};  // before each one begins
 };
 
 class ObservedTx : public store::Tx {
@@ -58,6 +59,7 @@ class ObservedDatabase : public store::Database {
 
  protected:
   Result<void> read_erased(const std::function<Result<void>(store::Tx&)>& fn) override {
+    observer_.read();
     return inner_.read([this, &fn](store::Tx& tx) {
       ObservedTx observed(tx, observer_);
       return fn(observed);
