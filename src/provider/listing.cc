@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "crypto/hash.h"
 #include "directory/nesting.h"
 #include "provider/render.h"
 #include "scim/error.h"
@@ -23,10 +24,14 @@ using directory::User;
 using Numbers = std::span<const std::int64_t>;
 
 constexpr std::size_t kRowsPerRead = 1000;
-/// Where some of the rows are left out.
-constexpr std::size_t kRowsPerReadMin = 100;
+/// Of those to be found among others, at first.
+constexpr std::size_t kOutlinesPerReadMin = 100;
 /// With their members, which end most reads before.
 constexpr std::size_t kGroupsPerRead = 50;
+/// How often Call::scanned_rows_max people may be looked at for the first of a page by index.
+constexpr int kEmptyStretchesMax = 10;
+/// How long the number of matches that a walk by index began with is told on its pages.
+constexpr std::chrono::minutes kCountLifetime{10};
 
 std::optional<Condition::Op> condition_op(scim::Op op) {
   switch (op) {
@@ -141,6 +146,13 @@ bool members_are_indexed(const scim::FilterNode& root) {
   return std::ranges::all_of(root.children, decided);
 }
 
+std::unexpected<Error> nobody_among(std::int64_t rows) {
+  return fail(Code::kInvalidArgument,
+              "more than " + std::to_string(rows) +
+                  " people in a row are left out: page by cursor (cursor=)",
+              scim::kTooMany);
+}
+
 std::unexpected<Error> too_many(std::int64_t rows_max) {
   return fail(Code::kInvalidArgument,
               "the filter would have to read more than " + std::to_string(rows_max) +
@@ -156,6 +168,12 @@ struct Users {
   static Result<directory::Page<User>> list(Directory& directory, const Call& call,
                                             std::string_view after, std::size_t limit, Load load) {
     return directory.list_users(call.actor, call.org.n, after, limit, load);
+  }
+  /// As far as is_shown() and a walk by id need them.
+  static Result<directory::Page<directory::UserOutline>> outlines(Directory& directory,
+                                                                  const Call& call,
+                                                                  std::string_view after) {
+    return directory.outline_users(call.actor, call.org.n, after, directory::kOutlinesMax);
   }
   static Result<directory::Page<User>> get(Directory& directory, const Call& call, Numbers numbers,
                                            Load load) {
@@ -186,6 +204,10 @@ struct Groups {
   static Result<directory::Page<Group>> list(Directory& directory, const Call& call,
                                              std::string_view after, std::size_t limit, Load load) {
     return directory.list_groups(call.actor, call.org.n, after, limit, load);
+  }
+  static Result<directory::Page<Group>> outlines(Directory& directory, const Call& call,
+                                                 std::string_view after) {
+    return list(directory, call, after, kRowsPerRead, {});
   }
   static Result<directory::Page<Group>> get(Directory& directory, const Call& call, Numbers numbers,
                                             Load load) {
@@ -240,28 +262,9 @@ class KindMatches final : public Matches {
   }
 
   Result<Listing> slice(std::int64_t skip, std::int64_t take) override {
-    if (!is_everything()) return scan(skip, take);
+    if (take > 0) return is_everything() ? slice_of_all(skip, take) : slice_of_some(skip, take);
     Listing listing;
     ASSIGN_OR_RETURN(listing.total, count());
-    if (take == 0 || skip >= listing.total) return listing;
-    // By token: another client's pages began elsewhere when something was deleted between them.
-    const std::string memory_key =
-        std::to_string(call_.org.n) + ' ' + std::to_string(call_.actor.token) +
-        (query_.only_active ? " active" : " ") + std::string(Kind::type().endpoint);
-    ASSIGN_OR_RETURN(const std::string before, id_before(memory_key, skip));
-    Stretch stretch;
-    if (skip == 0 || !before.empty()) {
-      ASSIGN_OR_RETURN(stretch, after(before, take, std::nullopt));
-    }
-    listing.resources = std::move(stretch.resources);
-    const std::int64_t given = skip + std::ssize(listing.resources);
-    if (stretch.more) {
-      pages_.remember(memory_key, given, std::move(stretch.last_id));
-    } else {
-      // Who was let in again in front of the pages before is for the next list: readers would ask
-      // for the rest that the total promises forever.
-      listing.total = std::min(listing.total, given);
-    }
     return listing;
   }
 
@@ -269,26 +272,32 @@ class KindMatches final : public Matches {
                         std::optional<std::int64_t> total) override {
     Stretch stretch{.resources = {}, .last_id = std::string(id), .more = false};
     if (take == 0) return stretch;
+    begin_page();
     const auto visit = [this, take](Item& item) {
       // Whoever stands behind the page ends it: what comes is known to be there.
       if (chosen_ == take || is_full()) return false;
       choose(item);
       return true;
     };
-    // Where all are shown, the page itself tells whether there are more.
-    const bool all = is_everything() && !leaves_out();
+    // Where all that are read are shown, the page itself tells whether there are more.
+    const bool all = is_everything();
     const auto enough = [this, all, take] { return (all && chosen_ == take) || is_full(); };
     const auto wanted = static_cast<std::size_t>(take);
-    const std::size_t rows = all               ? wanted
-                             : is_everything() ? std::max(wanted, kRowsPerReadMin)
-                                               : kRowsPerRead;
-    RETURN_IF_ERROR(select(id, range_worth_it(take, total)));
+    if (all && leaves_out()) {
+      RETURN_IF_ERROR(select_active(id, wanted + 1));
+    } else {
+      RETURN_IF_ERROR(select(id, range_worth_it(take, total)));
+    }
     load_at_once_for(take);
-    ASSIGN_OR_RETURN(const End end, walk(id, rows, visit, enough));
+    ASSIGN_OR_RETURN(const End end, walk(id, all ? wanted : kRowsPerRead, visit, enough));
     ASSIGN_OR_RETURN(const bool whole, show_chosen());
     stretch.resources = std::move(resources_);
-    stretch.more = end != End::kLast || !whole;
-    if (stretch.more) stretch.last_id = whole ? passed_ : last_shown_;
+    stretch.more = end != End::kLast || !whole || looked_upto_;
+    if (!whole) {
+      stretch.last_id = last_shown_;
+    } else if (stretch.more) {
+      stretch.last_id = end == End::kLast ? *looked_upto_ : passed_;
+    }
     return stretch;
   }
 
@@ -299,7 +308,7 @@ class KindMatches final : public Matches {
     }
     std::int64_t total = 0;
     RETURN_IF_ERROR(select(""));
-    if (selected_ && index_decides()) return std::ssize(*selected_);
+    if (index_decides()) return std::ssize(*selected_);
     RETURN_IF_ERROR(each_match([&total](Item&) { ++total; }));
     return total;
   }
@@ -351,14 +360,71 @@ class KindMatches final : public Matches {
     return load;
   }
 
+  /// By token: another client's pages began elsewhere when something was deleted between them.
+  std::string memory_key() const {
+    std::string key = std::to_string(call_.org.n) + ' ' + std::to_string(call_.actor.token) +
+                      (query_.only_active ? " active" : " ") + std::string(Kind::type().endpoint);
+    if (!query_.text.empty()) key += ' ' + crypto::sha256(query_.text);
+    return key;
+  }
+
+  Result<Listing> slice_of_all(std::int64_t skip, std::int64_t take) {
+    Listing listing;
+    ASSIGN_OR_RETURN(listing.total, count());
+    if (skip >= listing.total) return listing;
+    const std::string key = memory_key();
+    ASSIGN_OR_RETURN(const std::string before, id_before(key, skip));
+    Stretch stretch;
+    if (skip == 0 || !before.empty()) {
+      ASSIGN_OR_RETURN(stretch, after(before, take, std::nullopt));
+    }
+    // Who reads by index takes an empty page for the end.
+    for (int i = 1; stretch.more && stretch.resources.empty(); ++i) {
+      if (i == kEmptyStretchesMax) return nobody_among(i * call_.scanned_rows_max);
+      ASSIGN_OR_RETURN(stretch, after(stretch.last_id, take, std::nullopt));
+    }
+    listing.resources = std::move(stretch.resources);
+    const std::int64_t given = skip + std::ssize(listing.resources);
+    if (stretch.more) {
+      pages_.remember(key, given, {.last_id = std::move(stretch.last_id), .count = std::nullopt});
+    } else {
+      // Who was let in again in front of the pages before is for the next list: readers would ask
+      // for the rest that the total promises forever.
+      listing.total = std::min(listing.total, given);
+    }
+    return listing;
+  }
+
+  /// A page behind one that is remembered costs no more than by cursor, any other all matches.
+  Result<Listing> slice_of_some(std::int64_t skip, std::int64_t take) {
+    const std::string key = memory_key();
+    std::optional<PageStart> start;
+    if (skip > 0) start = pages_.find(key, skip);
+    if (!start || !start->count) return scan(key, skip, take);
+    if (call_.now - start->count->at > kCountLifetime) {
+      ASSIGN_OR_RETURN(const std::int64_t total, count());
+      start->count = {.total = total, .at = call_.now};
+    }
+    ASSIGN_OR_RETURN(Stretch stretch, after(start->last_id, take, start->count->total));
+    if (stretch.more && stretch.resources.empty()) return scan(key, skip, take);
+    Listing listing{.total = start->count->total, .resources = std::move(stretch.resources)};
+    // The end is where the walk ends: who asks until they were given all must get there.
+    const std::int64_t given = skip + std::ssize(listing.resources);
+    listing.total = stretch.more ? std::max(listing.total, given + 1) : given;
+    if (stretch.more) {
+      pages_.remember(key, given, {.last_id = std::move(stretch.last_id), .count = start->count});
+    }
+    return listing;
+  }
+
   /// Id of the resource number `skip`, counted from 1; empty when there are fewer.
   Result<std::string> id_before(const std::string& memory_key, std::int64_t skip) {
     if (skip == 0) return std::string();
-    if (auto known = pages_.find(memory_key, skip)) return *known;
+    if (auto known = pages_.find(memory_key, skip)) return known->last_id;
     std::string after;
     while (true) {
-      ASSIGN_OR_RETURN(const auto page, Kind::list(directory_, call_, after, kRowsPerRead, {}));
-      for (const Item& item : page.items) {
+      ASSIGN_OR_RETURN(const auto page, Kind::outlines(directory_, call_, after));
+      for (const auto& item : page.items) {
         if (is_shown(item) && --skip == 0) return item.id;
       }
       if (!page.more) return std::string();
@@ -366,10 +432,12 @@ class KindMatches final : public Matches {
     }
   }
 
-  /// Whether all that the index leaves match: the filter is nothing but an externalId of the
-  /// client.
+  /// Whether all that was selected match: by name, without a filter, or the filter is nothing but
+  /// an externalId of the client.
   bool index_decides() const {
-    return query_.filter && !query_.names && !leaves_out() && call_.actor.client &&
+    if (!selected_ || leaves_out()) return false;
+    if (query_.names) return !query_.filter;
+    return query_.filter && call_.actor.client &&
            query_.filter->root().kind == scim::FilterNode::Kind::kComparison &&
            conditions_.size() == 1 && conditions_.front().field == Condition::Field::kExternalId;
   }
@@ -399,6 +467,31 @@ class KindMatches final : public Matches {
       return {};
     }
     ASSIGN_OR_RETURN(selected_, Kind::select(directory_, call_, conditions_, after, range_max));
+    return {};
+  }
+
+  /// Finds `wanted` people who may log in behind an id, or as many as are among the first
+  /// Call::scanned_rows_max; whom they leave out are not read.
+  Result<void> select_active(std::string_view after, std::size_t wanted) {
+    selected_.emplace();
+    looked_upto_.emplace(after);
+    auto left = std::max(static_cast<std::size_t>(call_.scanned_rows_max), kOutlinesPerReadMin);
+    std::size_t rows = std::max(wanted, kOutlinesPerReadMin);
+    while (selected_->size() < wanted && left > 0) {
+      rows = std::min(rows, left);
+      ASSIGN_OR_RETURN(const auto page,
+                       directory_.outline_users(call_.actor, call_.org.n, *looked_upto_, rows));
+      for (const directory::UserOutline& person : page.items) {
+        if (may_log_in(person, call_.now)) selected_->push_back(person.n);
+      }
+      if (!page.more) {
+        looked_upto_.reset();
+        return {};
+      }
+      looked_upto_ = page.items.back().id;
+      left -= page.items.size();
+      rows = directory::kOutlinesMax;
+    }
     return {};
   }
 
@@ -468,21 +561,39 @@ class KindMatches final : public Matches {
   }
 
   /// Everything that the index leaves, judged one by one.
-  Result<Listing> scan(std::int64_t skip, std::int64_t take) {
-    Listing listing;
+  Result<Listing> scan(const std::string& memory_key, std::int64_t skip, std::int64_t take) {
+    begin_page();
     RETURN_IF_ERROR(select(""));
+    const bool decided = index_decides();
+    Listing listing;
+    std::int64_t at = 0;
+    if (decided) {
+      // Of those that all match, only the page is read.
+      listing.total = std::ssize(*selected_);
+      at = std::min(skip, listing.total);
+      const auto first = selected_->begin() + at;
+      selected_ = std::vector(first, first + std::min(take, listing.total - at));
+    }
     load_at_once_for(take);
-    RETURN_IF_ERROR(each_match([this, &listing, skip, take](Item& item) {
-      const std::int64_t at = listing.total++;
+    RETURN_IF_ERROR(each_match([this, &at, skip, take](Item& item) {
       if (at >= skip && at < skip + take && !is_full()) choose(item);
+      ++at;
     }));
-    RETURN_IF_ERROR(show_chosen());
+    if (!decided) listing.total = at;
+    ASSIGN_OR_RETURN(const bool whole, show_chosen());
     listing.resources = std::move(resources_);
+    const std::int64_t given = skip + std::ssize(listing.resources);
+    if (!listing.resources.empty() && given < listing.total) {
+      pages_.remember(memory_key, given,
+                      {.last_id = whole ? last_chosen_ : last_shown_,
+                       .count = Count{.total = listing.total, .at = call_.now}});
+    }
     return listing;
   }
 
-  bool is_shown(const Item& item) const {
-    if constexpr (std::is_same_v<Item, User>) {
+  template <typename Outline>
+  bool is_shown(const Outline& item) const {
+    if constexpr (!std::is_same_v<Outline, Group>) {
       return !query_.only_active || may_log_in(item, call_.now);
     } else {
       return true;
@@ -502,9 +613,16 @@ class KindMatches final : public Matches {
 
   // ---- the page ----
 
+  void begin_page() {
+    chosen_ = 0;
+    to_load_.clear();
+    looked_upto_.reset();
+  }
+
   /// Puts a match onto the page: at once, or with the others when more of them has to be loaded.
   void choose(Item& item) {
     ++chosen_;
+    last_chosen_ = item.id;
     if (shows_scanned_) {
       resources_.emplace_back(shown(item, std::exchange(judged_, std::nullopt)));
     } else {
@@ -553,6 +671,7 @@ class KindMatches final : public Matches {
   // The walk:
   std::optional<std::vector<std::int64_t>> selected_;  // nothing: all
   Numbers left_;                                       // of these
+  std::optional<std::string> looked_upto_;             // all but these were looked at up to here
   std::string passed_;
 
   // The page:
@@ -560,26 +679,27 @@ class KindMatches final : public Matches {
   std::optional<json::object> judged_;  // the match that is visited, as the filter saw it
   std::int64_t chosen_ = 0;
   std::vector<std::int64_t> to_load_;
+  std::string last_chosen_;
   std::string last_shown_;
   std::size_t members_shown_ = 0;
 };
 
 }  // namespace
 
-std::optional<std::string> PageMemory::find(const std::string& query, std::int64_t skipped) {
+std::optional<PageStart> PageMemory::find(const std::string& query, std::int64_t skipped) {
   const std::lock_guard lock(mutex_);
-  const auto found = last_ids_.find(query + "#" + std::to_string(skipped));
-  return found != last_ids_.end() ? std::optional(found->second) : std::nullopt;
+  const auto found = starts_.find(query + "#" + std::to_string(skipped));
+  return found != starts_.end() ? std::optional(found->second) : std::nullopt;
 }
 
-void PageMemory::remember(const std::string& query, std::int64_t skipped, std::string last_id) {
+void PageMemory::remember(const std::string& query, std::int64_t skipped, PageStart start) {
   const std::lock_guard lock(mutex_);
   std::string key = query + "#" + std::to_string(skipped);
-  const auto [entry, made] = last_ids_.insert_or_assign(key, std::move(last_id));
+  const auto [entry, made] = starts_.insert_or_assign(key, std::move(start));
   if (!made) return;
   order_.push_back(std::move(key));
   if (order_.size() <= entries_max_) return;
-  last_ids_.erase(order_.front());
+  starts_.erase(order_.front());
   order_.pop_front();
 }
 

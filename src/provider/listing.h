@@ -22,21 +22,35 @@
 
 namespace roster::provider {
 
-/// Where a listing's next page begins: (query, index of the first resource) -> id of the resource
-/// before it. Pages are then read by key instead of by counting, and a resource that is deleted
-/// between two pages does not make the next one skip another. Bounded; forgets the oldest.
+/// How many match a filter, and when they were counted.
+struct Count {
+  std::int64_t total = 0;
+  Timestamp at{};
+  bool operator==(const Count&) const = default;
+};
+
+/// Where a listing's next page begins.
+struct PageStart {
+  std::string last_id;         // of the resource before it
+  std::optional<Count> count;  // where counting takes time
+  bool operator==(const PageStart&) const = default;
+};
+
+/// (query, index of a page's first resource) -> where it begins. Pages are then read by key instead
+/// of by counting, and a resource that is deleted between two pages does not make the next one skip
+/// another. Bounded; forgets the oldest.
 class PageMemory {
  public:
   explicit PageMemory(std::size_t entries_max = 4096) : entries_max_(entries_max) {}
 
-  std::optional<std::string> find(const std::string& query, std::int64_t skipped);
-  void remember(const std::string& query, std::int64_t skipped, std::string last_id);
+  std::optional<PageStart> find(const std::string& query, std::int64_t skipped);
+  void remember(const std::string& query, std::int64_t skipped, PageStart start);
 
  private:
   const std::size_t entries_max_;
   std::mutex mutex_;
-  std::unordered_map<std::string, std::string> last_ids_;  // guarded by mutex_
-  std::deque<std::string> order_;                          // guarded by mutex_
+  std::unordered_map<std::string, PageStart> starts_;  // guarded by mutex_
+  std::deque<std::string> order_;                      // guarded by mutex_
 };
 
 /// A list or search of one resource type, as its client asked for it.
@@ -48,6 +62,8 @@ struct ListQuery {
   /// all.
   std::optional<std::vector<std::string>> names;
   std::optional<scim::Sort> sort;
+  /// The filter and the names as the client wrote them, in one text; empty without.
+  std::string text;
 };
 
 struct Listing {
@@ -69,8 +85,10 @@ class Matches {
  public:
   virtual ~Matches() = default;
 
-  /// The resources after the first `skip` matches, at most `take`, and how many match in all.
-  /// Groups with Call::page_members_max members end the page before.
+  /// The resources after the first `skip` matches, at most `take`, and how many match in all: for
+  /// a page that follows one, how many did when that walk began. Groups with
+  /// Call::page_members_max members end the page before, and so do Call::scanned_rows_max people
+  /// who are looked at because some of them are left out, but not before the first who is not.
   virtual Result<Listing> slice(std::int64_t skip, std::int64_t take) = 0;
   /// At most `take` behind an id (empty: from the first). Fewer, and more to come, where nothing
   /// else was found within the limit, or the page ended as in slice(). `total`: how many match in

@@ -17,6 +17,7 @@ class Listings : public ScimTest {
   void make_users(int count) {
     for (int i = 1; i <= count; ++i) ids_.push_back(make_user("user" + std::to_string(i)));
   }
+  static std::string member(const std::string& id) { return R"({"value":")" + id + "\"}"; }
   std::vector<std::string> ids_;
 };
 
@@ -90,6 +91,85 @@ TEST_F(Listings, DeletionsBetweenPagesSkipNobody) {
   EXPECT_EQ(get("/Users?startIndex=4&count=3").listed("userName"), "user4 user5 user6");
   // Another client did not see the page before, so its pages count from what is there now.
   EXPECT_EQ(send(entra_, "GET", "/Users?startIndex=4&count=3").listed("userName"), "user5 user6");
+}
+
+// Each page by index judged all matches again: 100 pages of 100,000 people took 100 times as long
+// as one list of them.
+TEST_F(Listings, APageBehindAnotherCostsWhatItShows) {
+  for (int i = 1; i <= 60; ++i) {
+    const std::string n = std::to_string(i);
+    ids_.push_back(make_user("user" + n, R"(,"externalId":"x:)" + n + R"(","title":"t")"));
+  }
+  std::string people;
+  for (const std::string& id : ids_) people += (people.empty() ? "" : ",") + member(id);
+  make_group("lab", "[" + people + "]");
+  for (const char* text :
+       {R"(externalId sw "x:")", R"(externalId sw "x:" and title pr)", "title pr",
+        R"(userName sw "USER")", R"(meta.created gt "2020-01-01T00:00:00Z")"}) {
+    for (const std::string& bearer : {okta_, reader_}) {
+      const std::string query = "/Users?count=7&filter=" + percent_encode(text) + "&startIndex=";
+      std::string names;
+      for (int start = 1; start <= 60; start += 7) {
+        const Answer page = send(bearer, "GET", query + std::to_string(start));
+        EXPECT_EQ(page.total(), 60) << text << start;
+        names += page.listed("userName") + ' ';
+      }
+      EXPECT_EQ(names, get("/Users").listed("userName") + ' ') << text;
+    }
+  }
+  const auto rows = [this](const std::string& bearer, const std::string& target) {
+    const std::int64_t before = rows_read_;
+    EXPECT_EQ(send(bearer, "GET", target).total(), 60);
+    return rows_read_ - before;
+  };
+  const std::string all = "/Users?count=2&filter=" + percent_encode("title pr");
+  EXPECT_GT(rows(okta_, all), 60);
+  EXPECT_EQ(asked("user.after", [&] { rows(okta_, all + "&startIndex=3"); }), 1);
+  EXPECT_GT(rows(entra_, all + "&startIndex=3"), 60) << "another client's page is none behind it";
+  // What an index decides alone is not judged for any page.
+  const std::string own = "/Users?count=2&filter=" + percent_encode(R"(externalId sw "x:")");
+  EXPECT_EQ(asked("user.by_number", [&] { rows(okta_, own); }), 1);
+  EXPECT_LT(rows(okta_, own + "&startIndex=41"), 80) << "the index, and two people";
+  EXPECT_LT(rows(reader_, "/Users?groups=lab&count=2&startIndex=5"), 140) << "their ids";
+}
+
+TEST_F(Listings, FilteredPagesSkipNobodyWhateverIsWritten) {
+  make_users(9);
+  const std::string query = "/Users?count=3&filter=" + percent_encode(R"(userName sw "user")");
+  const auto page = [this, &query](int start) {
+    return get(query + "&startIndex=" + std::to_string(start));
+  };
+  EXPECT_EQ(page(1).listed("userName"), "user1 user2 user3");
+  EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[0]).status, 204);
+  EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[3]).status, 204);
+  make_user("user10");
+  const Answer second = page(4);
+  EXPECT_EQ(second.listed("userName"), "user5 user6 user7");
+  EXPECT_EQ(second.total(), 9) << "as many as there were";
+  const Answer last = page(7);
+  EXPECT_EQ(last.listed("userName"), "user8 user9 user10");
+  EXPECT_EQ(last.total(), 9);
+  EXPECT_EQ(page(1).total(), 8) << "a new walk";
+  // Who joins behind the last page that was told is shown, and who leaves is not waited for.
+  EXPECT_EQ(page(4).listed("userName"), "user6 user7 user8");
+  for (const char* name : {"user11", "user12"}) make_user(name);
+  const Answer more = page(7);
+  EXPECT_EQ(more.listed("userName"), "user9 user10 user11");
+  EXPECT_EQ(more.total(), 10) << "there is another page";
+  EXPECT_EQ(page(10).listed("userName"), "user12");
+  EXPECT_EQ(page(1).total(), 10);
+  for (const std::size_t i : {5U, 6U, 7U, 8U}) {
+    EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[i]).status, 204);
+  }
+  EXPECT_EQ(page(4).listed("userName"), "user10 user11 user12");
+  EXPECT_EQ(page(4).total(), 6);
+  // A walk that takes long is told anew how many there are.
+  EXPECT_EQ(page(1).total(), 6);
+  make_user("user13");
+  make_user("user14");
+  EXPECT_EQ(page(4).total(), 7);
+  now_ += std::chrono::minutes(11);
+  EXPECT_EQ(page(4).total(), 8);
 }
 
 TEST_F(Listings, FiltersFindUsers) {
@@ -280,13 +360,15 @@ TEST_F(Listings, ConditionsAreOnlyWhatAnIndexAnswers) {
 
 TEST(PageMemory, ForgetsTheOldest) {
   PageMemory memory(2);
-  memory.remember("q", 1, "a");
-  memory.remember("q", 1, "b");
-  memory.remember("q", 2, "c");
-  EXPECT_EQ(memory.find("q", 1), "b");
-  memory.remember("q", 3, "d");
+  const PageStart b{.last_id = "b", .count = Count{.total = 7, .at = from_millis(1)}};
+  const PageStart d{.last_id = "d", .count = {}};
+  memory.remember("q", 1, {.last_id = "a", .count = {}});
+  memory.remember("q", 1, b);
+  memory.remember("q", 2, {.last_id = "c", .count = {}});
+  EXPECT_EQ(memory.find("q", 1), b);
+  memory.remember("q", 3, d);
   EXPECT_EQ(memory.find("q", 1), std::nullopt);
-  EXPECT_EQ(memory.find("q", 3), "d");
+  EXPECT_EQ(memory.find("q", 3), d);
   EXPECT_EQ(memory.find("p", 3), std::nullopt);
 }
 

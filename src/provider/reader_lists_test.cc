@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <functional>
 
 #include "base/encoding.h"
+#include "directory/testing/crowd.h"
 #include "provider/testing.h"
 
 // Lists as readers on clusters ask for them: whole, and of people who may log in.
@@ -124,6 +126,47 @@ TEST_F(ReaderLists, PeopleWhoMayLogInAreListedWholly) {
   patch("/Users/" + ids[2], R"([{"op":"replace","path":"active","value":false}])");
   EXPECT_EQ(names(active_, "/Users?count=2&startIndex=3"), "u5 u6");
   expect_error(send(active_, "GET", "/Users?filter=title%20pr"), 400, "tooMany");
+}
+
+// One request read everybody who is left out, with their documents, until its page was full.
+TEST_F(ReaderLists, ManyWhoMayNotLogInAreNotAllReadForOnePage) {
+  const auto settings = [](std::int64_t rows_max) {
+    return ScimOptions{
+        .public_url = "https://hub.example", .allowed_hosts = {}, .scanned_rows_max = rows_max};
+  };
+  make_user("ada");
+  directory::testing::add_crowd(*database_, acme_, make_user("bob"), 50'000, false);
+  make_user("eve");
+  make_user("kim");
+  make_group("lab");
+  const auto rows = [this](const std::string& target) {
+    const std::int64_t before = rows_read_;
+    EXPECT_EQ(send(active_, "GET", target).status, 200);
+    return rows_read_ - before;
+  };
+  restart(settings(20'000));
+  EXPECT_EQ(walk(active_, "/Users?count=3&", 4), "ada bob/eve kim/");
+  EXPECT_EQ(walk(active_, "/Users?", 4), "ada bob/eve kim/");
+  EXPECT_EQ(walk_by_cursor(active_, "/Users?count=3&"), "ada bob//eve kim/");
+  EXPECT_EQ(walk_by_cursor(okta_, "/Users?excludeInactiveUsers=true&count=1&"),
+            "ada/bob//eve/kim/");
+  EXPECT_LT(rows("/Users?count=3&cursor="), 20'100);
+  EXPECT_EQ(asked("user.by_number", [&] { names(active_, "/Users?startIndex=3&count=3"); }), 1);
+  EXPECT_EQ(asked("user.after", [&] { walk(active_, "/Users?count=3&", 4); }), 0);
+  // What comes behind them is not on the page in front of them.
+  const Answer both = send(active_, "POST", "/.search?count=10", R"({"count":10})");
+  EXPECT_EQ(both.total(), 5);
+  EXPECT_EQ(both.listed("userName"), "ada bob");
+  EXPECT_EQ(send(active_, "POST", "/.search", R"({"startIndex":3})").listed("displayName"),
+            "- - lab");
+  // An empty page is the end to who reads by index.
+  restart(settings(1000));
+  EXPECT_EQ(names(active_, "/Users?count=2"), "ada bob");
+  expect_error(send(active_, "GET", "/Users?count=2&startIndex=3"), 400, "tooMany", "cursor");
+  std::string pages = walk_by_cursor(active_, "/Users?");
+  EXPECT_GT(std::ranges::count(pages, '/'), 50);
+  std::erase(pages, '/');
+  EXPECT_EQ(pages, "ada bobeve kim");
 }
 
 // nsscache asks on until it was given as many as the total says, at the same place after an empty

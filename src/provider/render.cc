@@ -76,14 +76,6 @@ void add_posix(const Call& call, const directory::User& user, json::object& out)
 
 }  // namespace
 
-bool may_log_in(const directory::User& user, Timestamp now) {
-  return user.active && (!user.valid_until || now < *user.valid_until);
-}
-
-bool may_log_in(const directory::Reference& member, Timestamp now) {
-  return member.active && (!member.valid_until || now < *member.valid_until);
-}
-
 void leave_active(directory::Group& group, Timestamp now) {
   std::erase_if(group.members, [now](const directory::Reference& member) {
     return !member.is_group && !may_log_in(member, now);

@@ -9,9 +9,11 @@
 
 namespace roster::provider {
 
-/// Whether the person may log in now.
-bool may_log_in(const directory::User& user, Timestamp now);
-bool may_log_in(const directory::Reference& member, Timestamp now);
+/// Whether the person may log in now: a User, UserOutline, or Reference to one.
+template <typename Person>
+bool may_log_in(const Person& person, Timestamp now) {
+  return person.active && (!person.valid_until || now < *person.valid_until);
+}
 /// Takes those who may not log in out of the members.
 void leave_active(directory::Group& group, Timestamp now);
 

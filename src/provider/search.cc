@@ -135,7 +135,8 @@ Result<ListQuery> list_query(const Call& call, const scim::ResourceType& type,
                   .projection = std::move(projection),
                   .only_active = call.only_active(),
                   .names = std::nullopt,
-                  .sort = std::nullopt};
+                  .sort = std::nullopt,
+                  .text = {}};
   if (search.filter) {
     ASSIGN_OR_RETURN(query.filter, scim::Filter::parse(type, *search.filter));
   }
@@ -143,6 +144,11 @@ Result<ListQuery> list_query(const Call& call, const scim::ResourceType& type,
     ASSIGN_OR_RETURN(query.sort, scim::Sort::parse(type, *search.sort_by));
   }
   ASSIGN_OR_RETURN(query.names, scope_names(call, type));
+  if (query.filter || query.names) {
+    json::array parts{search.filter ? json::value(*search.filter) : json::value()};
+    if (query.names) parts.insert(parts.end(), query.names->begin(), query.names->end());
+    query.text = json::serialize(parts);
+  }
   return query;
 }
 
@@ -186,11 +192,13 @@ Result<Question> make_question(Directory& directory, PageMemory& pages, const Ca
 
 Result<Listing> by_index(const Question& question, const scim::Paging& paging) {
   Listing listing;
+  bool ended = false;  // some of a type are for the next page
   for (const TypeMatches& each : question.types) {
     // The second type goes on where the first ended.
     const std::int64_t skip = std::max<std::int64_t>(paging.start_index - 1 - listing.total, 0);
-    const std::int64_t take = paging.count - static_cast<std::int64_t>(listing.resources.size());
-    ASSIGN_OR_RETURN(Listing part, each.matches->slice(skip, take));
+    const std::int64_t left = paging.count - static_cast<std::int64_t>(listing.resources.size());
+    ASSIGN_OR_RETURN(Listing part, each.matches->slice(skip, ended ? 0 : left));
+    ended = ended || skip + std::ssize(part.resources) < part.total;
     listing.total += part.total;
     for (json::value& resource : part.resources) listing.resources.push_back(std::move(resource));
   }
