@@ -17,8 +17,8 @@ using directory::GroupInput;
 using directory::MemberOp;
 
 http::Response answer(const Call& call, const scim::Projection& projection, int status,
-                      const Group& group) {
-  json::object body = render(call, group);
+                      Group group) {
+  json::object body = render(call, std::move(group));
   const std::string location(json::find_string(body.at("meta").as_object(), "location").value());
   http::Response response = json_answer(status, projection.apply(std::move(body)));
   response.headers.set("ETag", entity_tag(group.version));
@@ -33,7 +33,7 @@ Result<http::Response> answer_written(Directory& directory, const Call& call,
     ASSIGN_OR_RETURN(group,
                      directory.get_group(call.actor, call.org.n, group.id, {.members = true}));
   }
-  return answer(call, projection, status, group);
+  return answer(call, projection, status, std::move(group));
 }
 
 /// Operations on members. `judged`: the version of the group that a filter chose among.
@@ -210,7 +210,7 @@ Result<http::Response> create_group(Directory& directory, const Call& call,
       std::move(resource.members).value_or(std::vector<std::string>{});
   const GroupInput input{.doc = std::move(resource.doc), .external_id = resource.external_id};
   ASSIGN_OR_RETURN(Group group, directory.create_group(call.actor, call.org.n, input, members));
-  if (members.empty()) return answer(call, projection, 201, group);
+  if (members.empty()) return answer(call, projection, 201, std::move(group));
   return answer_written(directory, call, projection, 201, std::move(group));
 }
 
@@ -227,12 +227,12 @@ Result<http::Response> get_group(Directory& directory, const Call& call, std::st
     const std::string tag = entity_tag(group.version);
     // Who may log in changes under the same version.
     if (!call.only_active() && if_none_match(call.request, tag)) return not_modified(tag);
-    return answer(call, projection, 200, group);
+    return answer(call, projection, 200, std::move(group));
   }
   // What a reader is shown of the members changes under the same version.
   ASSIGN_OR_RETURN(const std::string tag, state_tag(directory, call));
   if (if_none_match(call.request, tag)) return not_modified(tag);
-  http::Response response = answer(call, projection, 200, group);
+  http::Response response = answer(call, projection, 200, std::move(group));
   response.headers.set("ETag", tag);
   return response;
 }

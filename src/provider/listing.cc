@@ -316,8 +316,9 @@ class KindMatches final : public Matches {
   Result<void> each(const std::function<void(std::string id, scim::SortKey key)>& offer) override {
     RETURN_IF_ERROR(select(""));
     return each_match([this, &offer](Item& item) {
-      offer(item.id, query_.sort ? query_.sort->key(judged_ ? *judged_ : render(call_, item))
-                                 : std::nullopt);
+      offer(item.id, query_.sort
+                         ? query_.sort->key(judged_ ? *judged_ : render(call_, std::move(item)))
+                         : std::nullopt);
     });
   }
 
@@ -607,7 +608,7 @@ class KindMatches final : public Matches {
       if (query_.only_active) leave_active(item, call_.now);
     }
     if (!query_.filter) return true;
-    judged_ = render(call_, item);
+    judged_ = render(call_, std::move(item));
     return query_.filter->matches(*judged_);
   }
 
@@ -653,7 +654,8 @@ class KindMatches final : public Matches {
       if (query_.only_active) leave_active(item, call_.now);
       members_shown_ += item.members.size();
     }
-    return query_.projection.apply(rendered ? std::move(*rendered) : render(call_, item));
+    return query_.projection.apply(rendered ? std::move(*rendered)
+                                            : render(call_, std::move(item)));
   }
 
   Directory& directory_;

@@ -20,14 +20,14 @@ json::object meta(const Call& call, const scim::ResourceType& type, const T& res
 }
 
 template <typename T>
-json::object common(const Call& call, const scim::ResourceType& type, const T& resource) {
+json::object common(const Call& call, const scim::ResourceType& type, T& resource) {
   json::object out;
   out.reserve(resource.doc.size() + 8);
   out["schemas"] = json::array{type.core->id};
   out["id"] = resource.id;
   if (resource.external_id) out["externalId"] = *resource.external_id;
   out["meta"] = meta(call, type, resource);
-  for (const auto& member : resource.doc) out[member.key()] = member.value();
+  for (auto& member : resource.doc) out[member.key()] = std::move(member.value());
   return out;
 }
 
@@ -82,7 +82,7 @@ void leave_active(directory::Group& group, Timestamp now) {
   });
 }
 
-json::object render(const Call& call, const directory::User& user) {
+json::object render(const Call& call, directory::User&& user) {
   json::object out = common(call, scim::user_type(), user);
   // The row decides, also for documents of older versions.
   out["active"] = user.active;
@@ -115,7 +115,7 @@ json::object render_member(const Call& call, const directory::Reference& member)
   return out;
 }
 
-json::object render(const Call& call, const directory::Group& group) {
+json::object render(const Call& call, directory::Group&& group) {
   json::object out = common(call, scim::group_type(), group);
   if (!group.members.empty()) {
     json::array members;

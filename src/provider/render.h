@@ -19,8 +19,9 @@ void leave_active(directory::Group& group, Timestamp now);
 
 /// The whole resource in schema case, before the client's choice of attributes. What was not loaded
 /// is absent. To a reader, somebody who may not log in has no keys and a shell that ends at once.
-json::object render(const Call& call, const directory::User& user);
-json::object render(const Call& call, const directory::Group& group);
+/// What is stored is moved out of the resource's document.
+json::object render(const Call& call, directory::User&& user);
+json::object render(const Call& call, directory::Group&& group);
 
 /// One element of `members`.
 json::object render_member(const Call& call, const directory::Reference& member);

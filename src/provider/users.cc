@@ -158,9 +158,8 @@ directory::Load load_for(const scim::Projection& projection) {
           .members = false};
 }
 
-http::Response answer(const Call& call, const scim::Projection& projection, int status,
-                      const User& user) {
-  json::object body = render(call, user);
+http::Response answer(const Call& call, const scim::Projection& projection, int status, User user) {
+  json::object body = render(call, std::move(user));
   const std::string location(json::find_string(body.at("meta").as_object(), "location").value());
   http::Response response = json_answer(status, projection.apply(std::move(body)));
   response.headers.set("ETag", entity_tag(user.version));
@@ -175,7 +174,7 @@ Result<http::Response> answer_written(Directory& directory, const Call& call,
   if (load.groups) {
     ASSIGN_OR_RETURN(user, directory.get_user(call.actor, call.org.n, user.id, load));
   }
-  return answer(call, projection, 200, user);
+  return answer(call, projection, 200, std::move(user));
 }
 
 }  // namespace
@@ -189,26 +188,25 @@ Result<http::Response> create_user(Directory& directory, const Call& call,
   if (resource.ssh_keys) {
     ASSIGN_OR_RETURN(input.keys, parse_keys(*resource.ssh_keys));
   }
-  ASSIGN_OR_RETURN(const User user, directory.create_user(call.actor, call.org.n, input));
-  return answer(call, projection, 201, user);
+  ASSIGN_OR_RETURN(User user, directory.create_user(call.actor, call.org.n, input));
+  return answer(call, projection, 201, std::move(user));
 }
 
 Result<http::Response> get_user(Directory& directory, const Call& call, std::string_view id) {
   ASSIGN_OR_RETURN(const scim::Projection projection, parse_projection(call, scim::user_type()));
-  ASSIGN_OR_RETURN(const User user,
-                   directory.get_user(call.actor, call.org.n, id, load_for(projection)));
+  ASSIGN_OR_RETURN(User user, directory.get_user(call.actor, call.org.n, id, load_for(projection)));
   if (call.reader() && call.only_active() && !may_log_in(user, call.now)) {
     return fail(Code::kNotFound, "there is no such user");
   }
   if (!call.reader()) {
     const std::string tag = entity_tag(user.version);
     if (if_none_match(call.request, tag)) return not_modified(tag);
-    return answer(call, projection, 200, user);
+    return answer(call, projection, 200, std::move(user));
   }
   // What a reader is shown changes under the same version: with the settings, and with time.
   ASSIGN_OR_RETURN(const std::string tag, state_tag(directory, call));
   if (if_none_match(call.request, tag)) return not_modified(tag);
-  http::Response response = answer(call, projection, 200, user);
+  http::Response response = answer(call, projection, 200, std::move(user));
   response.headers.set("ETag", tag);
   return response;
 }

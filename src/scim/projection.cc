@@ -96,60 +96,59 @@ bool Projection::wants(std::string_view urn, std::string_view attribute) const {
   return found != nullptr && part_of(*schema, *found) != Part::kNone;
 }
 
+void Projection::prune_element(const Schema& schema, const Attribute& attribute,
+                               json::value& element) const {
+  if (!element.is_object()) return;
+  json::object some;
+  for (const auto& sub_member : element.get_object()) {
+    const std::string_view sub_name(sub_member.key().data(), sub_member.key().size());
+    const Attribute* sub = find_attribute(attribute.sub_attributes, sub_name);
+    if (sub != nullptr && wants_sub(schema, attribute, *sub)) {
+      some[sub_member.key()] = sub_member.value();
+    }
+  }
+  element = std::move(some);
+}
+
 void Projection::prune(const Schema& schema, json::object& container) const {
-  json::object kept;
-  for (auto& member : container) {
-    const std::string_view name(member.key().data(), member.key().size());
-    const Attribute* attribute = &schema == type_->core ? find_core_attribute(*type_, name)
-                                                        : find_attribute(schema.attributes, name);
+  const bool core = &schema == type_->core;
+  for (auto member = container.begin(); member != container.end();) {
+    const std::string_view name(member->key().data(), member->key().size());
+    const Attribute* attribute =
+        core ? find_core_attribute(*type_, name) : find_attribute(schema.attributes, name);
+    const bool is_extension = core && attribute == nullptr && find_extension(*type_, name);
     const Part part = attribute != nullptr ? part_of(schema, *attribute) : Part::kNone;
-    if (part == Part::kNone) continue;
+    if (part == Part::kNone && !is_extension) {
+      member = container.stable_erase(member);
+      continue;
+    }
     if (part == Part::kSome) {
-      const auto prune_element = [&](json::value& element) {
-        if (!element.is_object()) return;
-        json::object some;
-        for (const auto& sub_member : element.get_object()) {
-          const std::string_view sub_name(sub_member.key().data(), sub_member.key().size());
-          const Attribute* sub = find_attribute(attribute->sub_attributes, sub_name);
-          if (sub != nullptr && wants_sub(schema, *attribute, *sub)) {
-            some[sub_member.key()] = sub_member.value();
-          }
-        }
-        element = std::move(some);
-      };
-      if (json::array* list = member.value().if_array()) {
-        std::ranges::for_each(*list, prune_element);
+      if (json::array* list = member->value().if_array()) {
+        for (json::value& each : *list) prune_element(schema, *attribute, each);
       } else {
-        prune_element(member.value());
+        prune_element(schema, *attribute, member->value());
       }
     }
-    kept[member.key()] = std::move(member.value());
+    ++member;
   }
-  container = std::move(kept);
 }
 
 json::object Projection::apply(json::object resource) const {
   json::array schemas{type_->core->id};
-  json::object extensions;
   for (const Schema* extension : type_->extensions) {
-    json::value* found = resource.if_contains(extension->id);
-    if (found == nullptr || !found->is_object()) continue;
-    json::object container = std::move(found->get_object());
-    resource.erase(extension->id);
-    prune(*extension, container);
-    if (container.empty()) continue;
-    schemas.emplace_back(extension->id);
-    extensions[extension->id] = std::move(container);
+    const auto found = resource.find(extension->id);
+    if (found == resource.end()) continue;
+    json::object* container = found->value().if_object();
+    if (container != nullptr) prune(*extension, *container);
+    if (container == nullptr || container->empty()) {
+      resource.stable_erase(found);
+    } else {
+      schemas.emplace_back(extension->id);
+    }
   }
   prune(*type_->core, resource);
-  json::object out;
-  out.reserve(resource.size() + extensions.size() + 1);
-  out["schemas"] = std::move(schemas);
-  for (auto& member : resource) {
-    if (member.key() != "schemas") out[member.key()] = std::move(member.value());
-  }
-  for (auto& member : extensions) out[member.key()] = std::move(member.value());
-  return out;
+  resource["schemas"] = std::move(schemas);
+  return resource;
 }
 
 }  // namespace roster::scim

@@ -47,6 +47,7 @@ class Projection {
   Part part_of(const Schema& schema, const Attribute& attribute) const;
   bool wants_sub(const Schema& schema, const Attribute& attribute, const Attribute& sub) const;
   void prune(const Schema& schema, json::object& container) const;
+  void prune_element(const Schema& schema, const Attribute& attribute, json::value& element) const;
 
   const ResourceType* type_;
   Mode mode_ = Mode::kDefault;
