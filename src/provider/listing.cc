@@ -254,6 +254,11 @@ class KindMatches final : public Matches {
       return projection.wants(name == "sunkSshKeys" ? scim::kCoreWeaveUserUrn : "", name);
     });
     if (query_.filter) conditions_ = conditions_of(Kind::type(), *query_.filter);
+    // To them it is who may log in, which changes with time.
+    const auto is_active = [](const Condition& condition) {
+      return condition.field == Condition::Field::kActive;
+    };
+    if (call_.reader()) std::erase_if(conditions_, is_active);
     // Readers are shown the people of nested groups as members.
     for (Condition& condition : conditions_) condition.nested = call.reader();
     // What is judged one by one is loaded only as far as it is looked at.

@@ -84,8 +84,8 @@ void leave_active(directory::Group& group, Timestamp now) {
 
 json::object render(const Call& call, directory::User&& user) {
   json::object out = common(call, scim::user_type(), user);
-  // The row decides, also for documents of older versions.
-  out["active"] = user.active;
+  // The row decides, also for documents of older versions. Readers turn it into who may log in.
+  out["active"] = call.reader() ? may_log_in(user, call.now) : user.active;
   if (!user.groups.empty()) {
     json::array groups;
     groups.reserve(user.groups.size());

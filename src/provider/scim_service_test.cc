@@ -697,6 +697,11 @@ TEST_F(Service, ExpiredPeopleAreLockedForReaders) {
       send(reader_, "GET", active).body.at("Resources").at(0).as_object().contains("members"));
   now_ += std::chrono::hours(1);
   EXPECT_FALSE(send(reader_, "GET", url).extension(COREWEAVE).contains("sunkSshKeys"));
+  EXPECT_EQ(send(reader_, "GET", "/Users/" + ada).body.at("active"), false);
+  EXPECT_EQ(send(okta_, "GET", "/Users/" + ada).body.at("active"), true) << "its own word";
+  EXPECT_EQ(send(reader_, "GET", "/Users?filter=active%20eq%20false").total(), 1);
+  EXPECT_EQ(send(reader_, "GET", "/Users?filter=active%20eq%20true").total(), 0);
+  EXPECT_EQ(send(okta_, "GET", "/Users?filter=active%20eq%20false").total(), 0);
   // Nothing changed but the time: who has read before must read again.
   EXPECT_EQ(status(url, of_user), 200);
   EXPECT_EQ(status("/Users", of_list), 200);
