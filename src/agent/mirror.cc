@@ -55,6 +55,32 @@ class CacheTarget final : public mirror::Target {
   /// Local rules have their own way into the cache.
   Result<void> follow_files(const Settings&) override { return {}; }
 
+  /// As they are published, but locked.
+  Result<void> lock(const std::vector<Person>& inactive) override {
+    std::vector<posix::NodeUser> leavers;
+    for (const Person& person : inactive) {
+      auto user = cache_.find_user(person.name);
+      if (!user || user->uid != person.uid || user->locked) continue;
+      user->locked = true;
+      user->groups.clear();
+      leavers.push_back(std::move(*user));
+    }
+    if (leavers.empty()) return {};
+    RETURN_IF_ERROR(cache_.begin(feed::Kind::kDelta));
+    Result<void> collected;
+    for (posix::NodeUser& user : leavers) {
+      if (collected) collected = cache_.apply(std::move(user));
+    }
+    // With no pass's mark: the next one that goes well publishes everything.
+    if (collected) collected = cache_.complete("", kView, true);
+    if (!collected) {
+      cache_.abort();
+      return collected;
+    }
+    RETURN_IF_ERROR(cache_.publish());
+    return {};
+  }
+
   Result<std::string> publish(const Settings& settings, Roll& roll) override {
     const Seq seq{static_cast<std::uint64_t>(to_millis(clock_()))};
     std::string mark = std::to_string(seq.value);
@@ -160,6 +186,8 @@ class KubernetesTarget final : public mirror::Target {
     return std::string("files");
   }
   Result<void> confirm(const Settings& settings) override { return follow_files(settings); }
+  /// The files lock them, and these are what the files are.
+  Result<void> lock(const std::vector<Person>&) override { return {}; }
   /// Somebody may have changed or removed them, which only asking tells: once in a while, and
   /// whenever the files are new.
   Result<void> follow_files(const Settings& settings) override {

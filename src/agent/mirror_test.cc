@@ -246,6 +246,46 @@ TEST_F(MirrorFeederTest, ALockoutWaitsForNeitherServerNorInterval) {
 }
 
 // Nobody who asks for a lockout thinks of the interval; and second tries are no passes left out.
+// Neither files that are refused nor a mapped cache that is keep somebody in whom the server says
+// not to be active.
+TEST_F(MirrorFeederTest, TheMappedCacheLocksWhoIsNotActiveAlthoughTheReadingIsRefused) {
+  const auto with_alice = [](bool active) {
+    std::string text = person_with_keys("alice", 20001, kKeyText);
+    return active ? text : text.insert(1, "\"active\":false,");
+  };
+  std::vector<std::string> many;
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    many.push_back(person_with_keys("user" + std::to_string(i), 21000 + i, kKeyText));
+  }
+  const auto people = [&](bool active, std::size_t others) {
+    std::vector<std::string> list(many.begin(), many.begin() + static_cast<std::ptrdiff_t>(others));
+    list.push_back(with_alice(active));
+    return list;
+  };
+  scim_.set_people(people(true, 40));
+  scim_.set_groups({group("eng", 30001, {"alice", "user1"})});
+  options_.publish = {"cache"};
+  options_.interval = milliseconds(10);
+  start();
+  ASSERT_TRUE(cache_->set_rules({}, true));
+  const auto is_locked = [this](const char* name) {
+    const auto user = cache_->find_user(name);
+    return user && user->locked && user->groups.empty();
+  };
+  ASSERT_TRUE(soon([&] { return phase() == "following" && cache_->serves_user("alice"); }));
+  EXPECT_FALSE(is_locked("alice"));
+
+  scim_.set_people(people(false, 20));  // too many are gone
+  ASSERT_TRUE(soon([&] { return is_locked("alice"); }));
+  EXPECT_TRUE(cache_->serves_user("user39")) << "and nobody else";
+  EXPECT_FALSE(is_locked("user1"));
+  EXPECT_THAT(map("passwd"),
+              HasSubstr("alice:x:20001:30000:alice Example:/mnt/home/alice:/usr/sb"));
+
+  scim_.set_people(people(true, 40));
+  ASSERT_TRUE(soon([&] { return !is_locked("alice") && phase() == "following"; }));
+}
+
 TEST_F(MirrorFeederTest, ALockoutThatMeetsALockIsTriedAgainSoon) {
   options_.lockout_retry = milliseconds(10);
   start();

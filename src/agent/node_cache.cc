@@ -439,6 +439,11 @@ Result<nsscache::ServedGeneration> NodeCache::served() const {
   return publisher_->served();
 }
 
+std::optional<posix::NodeUser> NodeCache::find_user(std::string_view login) const {
+  const std::lock_guard lock(mutex_);
+  return publisher_ ? publisher_->find_user(login) : std::nullopt;
+}
+
 bool NodeCache::serves_user(std::string_view login) const {
   const std::lock_guard lock(mutex_);
   return publisher_ && publisher_->serves_user(login);

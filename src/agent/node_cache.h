@@ -91,6 +91,8 @@ class NodeCache {
   bool has_unpublished_rules() const;
   /// See Publisher::served: reading it holds nothing up here. kUnavailable while there is none.
   Result<nsscache::ServedGeneration> served() const;
+  /// Of the published generation, masked or not.
+  std::optional<posix::NodeUser> find_user(std::string_view login) const;
   /// Whether a login of this name resolves to a person of the published generation on this node.
   bool serves_user(std::string_view login) const;
 

@@ -127,7 +127,7 @@ NameMap<Standing> standings_of(const Roll& roll, Map map) {
     if (person.active && map == Map::kSshKey && person.keys.empty()) standing = Standing::kKeyless;
     standings.add(person.name, standing);
   }
-  for (const std::string_view name : roll.omitted) standings.add(name, Standing::kLocked);
+  for (const Person& person : roll.omitted) standings.add(person.name, Standing::kLocked);
   return standings;
 }
 

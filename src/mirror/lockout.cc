@@ -12,10 +12,10 @@
 namespace roster::mirror {
 namespace {
 
-std::string problem_of(Map map, const Error& error) {
-  log::error("the deny file has no effect on a map",
-             {{"map", map_name(map)}, {"error", error.message}});
-  return "the deny file has no effect on the map " + std::string(map_name(map)) + ": " +
+std::string problem_of(std::string_view cause, Map map, const Error& error) {
+  log::error("a lockout has no effect on a map",
+             {{"cause", cause}, {"map", map_name(map)}, {"error", error.message}});
+  return std::string(cause) + " has no effect on the map " + std::string(map_name(map)) + ": " +
          error.message;
 }
 
@@ -34,30 +34,30 @@ void add_denied_by_uid(const Settings& settings, const nsscache::LocalRules& loc
 
 }  // namespace
 
-Lockout lock_denied(const Settings& settings, const nsscache::LocalRules& local) {
+Lockout lock_in_files(const Settings& settings, const NameSet& names, std::string_view cause) {
   Lockout out;
-  if (local.denied_names.empty() && local.denied_uids.empty()) return out;
+  if (names.empty()) return out;
   MapFiles files(settings);
-  NameSet denied(local.denied_names.begin(), local.denied_names.end());
-  if (settings.has(Map::kPasswd)) add_denied_by_uid(settings, local, denied);
   for (const Map map : settings.written) {
-    const auto staged = files.stage_lockout(map, denied);
+    const auto staged = files.stage_lockout(map, names);
     if (!staged) {
       files.drop(map);
-      out.problems.push_back(problem_of(map, staged.error()));
+      out.problems.push_back(problem_of(cause, map, staged.error()));
     } else if (*staged) {
       out.maps.push_back(map);
     }
   }
   for (const auto& [map, error] : files.seal()) {
-    out.problems.push_back(problem_of(map, error));
+    out.problems.push_back(problem_of(cause, map, error));
     std::erase(out.maps, map);
   }
   if (out.maps.empty()) return out;
   PassState state = PassState::load(settings.state_file);
   const bool known = state.files == stamps_of_files(settings);
-  for (const auto& [map, error] : files.commit()) out.problems.push_back(problem_of(map, error));
-  // A deny file that becomes what it was does not make the files what they were.
+  for (const auto& [map, error] : files.commit()) {
+    out.problems.push_back(problem_of(cause, map, error));
+  }
+  // A deny file, or a server, that becomes what it was does not make the files what they were.
   state.inputs.clear();
   if (known) state.files = stamps_of_files(settings);
   if (auto saved = state.save(settings.state_file); !saved) {
@@ -65,6 +65,12 @@ Lockout lock_denied(const Settings& settings, const nsscache::LocalRules& local)
     out.problems.push_back("the state is not kept: " + saved.error().message);
   }
   return out;
+}
+
+Lockout lock_denied(const Settings& settings, const nsscache::LocalRules& local) {
+  NameSet denied(local.denied_names.begin(), local.denied_names.end());
+  if (settings.has(Map::kPasswd)) add_denied_by_uid(settings, local, denied);
+  return lock_in_files(settings, denied, "the deny file");
 }
 
 }  // namespace roster::mirror

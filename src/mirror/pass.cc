@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "base/encoding.h"
@@ -46,6 +47,14 @@ std::string losses_of(const MapFiles::Written& written) {
   add(written.lost, "lose ", written.before, " entries");
   add(written.keyless, "take all keys from ", written.open, " people");
   return text;
+}
+
+/// Of whom the server says so. Whom this node denies is locked already.
+std::vector<Person> inactive_in(const Roll& roll) {
+  std::vector<Person> inactive = roll.omitted;
+  std::ranges::copy_if(roll.people, std::back_inserter(inactive),
+                       [](const Person& person) { return !person.active && !person.denied; });
+  return inactive;
 }
 
 /// Everything besides the server that the maps depend on.
@@ -186,18 +195,10 @@ class Pass {
     if (!memory.changed()) memory = IdentityMemory();
     MapFiles files(settings_);
     stage_maps(files);
-    // Before anybody is served, and not for a reading that is refused: whom an id was published
-    // for is never forgotten, and what was not is not remembered.
-    if (memory.changed() && is_believed()) {
-      auto saved = on_this_node(save_memory(settings_, memory));
-      if (!saved) {
-        for (MapResult& each : result_.maps) {
-          each.outcome = Outcome::kFailed;
-          each.error = saved.error().message;
-        }
-        return saved;
-      }
-    }
+    const Result<void> remembered = remember(memory);
+    if (!is_whole()) lock_inactive();
+    RETURN_IF_ERROR(remembered);
+    const bool known = before_.files == stamps_of_files(settings_);
     commit_maps(files);
     publish_targets(state);
     result_.people = roll_.people.size();
@@ -205,7 +206,10 @@ class Pass {
     result_.refused = roll_.refused();
     result_.refusals = roll_.refusals();
     // Files that were left alone may not be what the server has.
-    if (!result_.ok() || settings_.written.size() != settings_.maps.size()) return {};
+    if (!result_.ok() || settings_.written.size() != settings_.maps.size()) {
+      if (known) keep_files();
+      return {};
+    }
     state.inputs = inputs;
     state.files = stamps_of_files(settings_);
     state.report = result_.keep();
@@ -222,16 +226,37 @@ class Pass {
 
   /// Before the server is asked: it may take its time, or be away.
   void lock_out() {
-    Lockout lockout = lock_denied(settings_, options_.local);
-    for (std::string& problem : lockout.problems) result_.notes.push_back(std::move(problem));
-    if (!lockout.maps.empty()) {
-      std::string note = "the deny file took effect on the maps that were there:";
-      for (const Map map : lockout.maps) note.append(" ").append(map_name(map));
-      result_.notes.push_back(std::move(note));
-      before_ = PassState::load(settings_.state_file);
-    }
+    note_lockout(lock_denied(settings_, options_.local),
+                 "the deny file took effect on the maps that were there:");
     // Also for a lockout that a target did not take when it was made.
     keep_targets();
+  }
+
+  /// Of a reading that does not go into all maps: before those that it goes into, so that the
+  /// targets that are made of files see whole ones.
+  void lock_inactive() {
+    const std::vector<Person> inactive = inactive_in(roll_);
+    NameSet names;
+    for (const Person& person : inactive) names.emplace(person.name);
+    note_lockout(lock_in_files(settings_, names, "that somebody is not active"),
+                 "who is not active is locked in the maps that were there:");
+    for (Target* target : options_.targets) lock_in(*target, inactive);
+    keep_targets();
+  }
+
+  void lock_in(Target& target, const std::vector<Person>& inactive) {
+    if (auto locked = target.lock(inactive); !locked) {
+      result_.notes.push_back("that somebody is not active has no effect on " +
+                              std::string(target.name()) + ": " + locked.error().message);
+    }
+  }
+
+  void note_lockout(Lockout lockout, std::string note) {
+    for (std::string& problem : lockout.problems) result_.notes.push_back(std::move(problem));
+    if (lockout.maps.empty()) return;
+    for (const Map map : lockout.maps) note.append(" ").append(map_name(map));
+    result_.notes.push_back(std::move(note));
+    before_ = PassState::load(settings_.state_file);
   }
 
   /// What was published goes on being so, although the server is not asked, or does not answer.
@@ -242,7 +267,8 @@ class Pass {
     for (Target* target : options_.targets) {
       if (mark_of(*target).empty()) continue;
       auto followed = target->follow_files(settings_);
-      if (!followed) result_.targets[std::string(target->name())] = followed.error().message;
+      result_.targets[std::string(target->name())] =
+          followed ? std::string() : followed.error().message;
     }
   }
 
@@ -373,6 +399,30 @@ class Pass {
     note_problems(files.seal());
   }
 
+  /// Some of the files are new. All are judged, so that lockouts reach what is made of them.
+  void keep_files() {
+    auto stamps = stamps_of_files(settings_);
+    if (stamps == before_.files) return;
+    before_.inputs.clear();
+    before_.files = std::move(stamps);
+    if (auto saved = before_.save(settings_.state_file); !saved) {
+      result_.notes.push_back("the state is not kept: " + saved.error().message);
+    }
+  }
+
+  /// Before anybody is served, and not for a reading that is refused: whom an id was published for
+  /// is never forgotten, and what was not is not remembered.
+  Result<void> remember(const IdentityMemory& memory) {
+    if (!memory.changed() || !is_believed()) return {};
+    auto saved = on_this_node(save_memory(settings_, memory));
+    if (saved) return saved;
+    for (MapResult& each : result_.maps) {
+      each.outcome = Outcome::kFailed;
+      each.error = saved.error().message;
+    }
+    return saved;
+  }
+
   void commit_maps(MapFiles& files) {
     note_problems(files.commit());
     for (MapResult& each : result_.maps) stamp(each);
@@ -441,13 +491,17 @@ class Pass {
     for (Target* target : options_.targets) {
       std::string& problem = result_.targets[std::string(target->name())];
       if (!is_whole()) {
-        problem = "a map was not written: what is there stays";
+        if (problem.empty()) problem = "a map was not written: what is there stays";
         continue;
       }
       auto mark = target->publish(settings_, roll_);
       // What it could not take of a lockout before, it has now.
       problem = mark ? std::string() : mark.error().message;
-      if (mark) state.targets[std::string(target->name())] = std::move(*mark);
+      if (mark) {
+        state.targets[std::string(target->name())] = std::move(*mark);
+      } else {
+        lock_in(*target, inactive_in(roll_));
+      }
     }
   }
 

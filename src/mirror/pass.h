@@ -33,6 +33,9 @@ class Target {
   virtual Result<void> confirm(const Settings& settings) = 0;
   /// The server was not asked: makes it what the files are, if it is made of them.
   virtual Result<void> follow_files(const Settings& settings) = 0;
+  /// The reading as a whole goes nowhere: whom it says not to be active lose their access all the
+  /// same, unless it is made of the files, which see to that.
+  virtual Result<void> lock(const std::vector<Person>& inactive) = 0;
 };
 
 struct PassOptions {
@@ -101,7 +104,8 @@ void record_failure(Metrics& metrics);
 
 /// Locks whom `local` denies in what is there, then reads the server once and writes all maps from
 /// that reading. Never half: a map whose new content is refused or cannot be written leaves its
-/// files as they are, and the result says so. The caller holds the lock.
+/// files as they are, but that whom the reading says not to be active are locked in them, and the
+/// result says so. The caller holds the lock.
 PassResult run_pass(const Settings& settings, const PassOptions& options,
                     const scim_client::Pause& pause, const Clock& clock);
 

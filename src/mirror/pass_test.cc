@@ -147,9 +147,14 @@ class FakeTarget final : public Target {
     if (std::exchange(refuses, false)) return fail(Code::kInternal, "somebody was faster");
     return {};
   }
+  Result<void> lock(const std::vector<Person>& inactive) override {
+    for (const Person& person : inactive) locked.emplace_back(person.name);
+    return {};
+  }
   std::size_t people = 0;
   int confirmed = 0;
   std::atomic<int> followed = 0;
+  std::vector<std::string> locked;
   bool refuses = false;  // to follow, once
 
  private:
@@ -476,9 +481,117 @@ TEST_F(MirrorTest, ManyWhoAreNotActiveAreLockedAtOnceWithANote) {
     people(fifty(11, 30, 0));
     result = run({}, inactive);
     EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lose 11 of 50 entries: what"));
-    EXPECT_THAT(map("passwd"), HasSubstr("user0 Example:/mnt/home/user0:/bin/bash"));
-    EXPECT_THAT(result.notes, IsEmpty()) << "nobody is locked";
+    EXPECT_THAT(map("passwd"), HasSubstr("user10 Example:/mnt/home/user10:/bin/bash"));
+    EXPECT_THAT(map("passwd"), HasSubstr("user11 Example:/mnt/home/user11:/usr/sbin/nologin"));
+    EXPECT_THAT(map("passwd"), HasSubstr("user41 Example:/mnt/home/user41:/bin/bash"));
   }
+}
+
+// A map that is refused stays, but not for whom the same reading says not to be active.
+TEST_F(MirrorTest, WhoIsNotActiveIsLockedAlthoughAMapIsRefused) {
+  for (const char* inactive : {"roster_inactive = lock\n", "roster_inactive = omit\n"}) {
+    FakeTarget target;
+    people(fifty(0, 0, 0));
+    scim_.set_groups({group("eng", 30001, {"user0", "user20", "user49"})});
+    ASSERT_TRUE(run({.accept_shrink = true, .targets = {&target}}, inactive).ok());
+
+    people(fifty(20, 1, 0));  // user20
+    const int followed = target.followed;
+    PassResult result = run({.targets = {&target}}, inactive);
+    for (const Map each : {Map::kPasswd, Map::kShadow, Map::kGroup, Map::kSshKey}) {
+      EXPECT_EQ(of(result, each).outcome, Outcome::kRefused) << map_name(each);
+    }
+    EXPECT_THAT(result.notes, ElementsAre("who is not active is locked in the maps that were "
+                                          "there: passwd shadow group sshkey"));
+    EXPECT_THAT(map("passwd"),
+                AllOf(HasSubstr("user19 Example:/mnt/home/user19:/bin/bash\n"),
+                      HasSubstr("user20 Example:/mnt/home/user20:/usr/sbin/nologin\n"),
+                      HasSubstr("user21 Example:/mnt/home/user21:/bin/bash\n")));
+    EXPECT_THAT(map("shadow"), HasSubstr("user20:*:::99999:::1:\nuser21:*:::99999::::\n"));
+    EXPECT_THAT(map("sshkey"), HasSubstr("user20:\nuser21:["));
+    EXPECT_EQ(map("group"), "eng:x:30001:user0,user49\n");
+    const auto settings = parse_settings(conf(inactive), "t-1");
+    for (const Map each : kAllMaps) {
+      EXPECT_THAT(verify_map(*settings, each, "/nonexistent"), IsEmpty()) << "the indexes fit";
+    }
+    EXPECT_EQ(target.followed, followed + 1) << "what is made of files has it at once";
+    EXPECT_THAT(target.locked, ElementsAre("user20"));
+    EXPECT_EQ(target.people, 50U) << "but not the rest of the reading";
+
+    // Again: there is nothing more to lock, and the reason is the same.
+    const std::uint64_t before = inode("passwd.cache");
+    result = run({.targets = {&target}}, inactive);
+    EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lose 20 of 50 entries"));
+    EXPECT_EQ(inode("passwd.cache"), before);
+    EXPECT_THAT(result.notes, IsEmpty());
+
+    people(fifty(0, 0, 0));
+    EXPECT_TRUE(run({.targets = {&target}}, inactive).ok());
+    EXPECT_THAT(map("passwd"), HasSubstr("user20 Example:/mnt/home/user20:/bin/bash\n"));
+    EXPECT_EQ(map("group"), "eng:x:30001:user0,user20,user49\n");
+  }
+}
+
+TEST_F(MirrorTest, WhoIsNotActiveIsLockedAlsoInTheMapsThatGoWell) {
+  FakeTarget target;
+  people(fifty(0, 0, 0));
+  ASSERT_TRUE(run({.targets = {&target}}).ok());
+  people(fifty(0, 1, 30));
+  const PassResult result = run({.targets = {&target}});
+  EXPECT_EQ(of(result, Map::kPasswd).outcome, Outcome::kPublished);
+  EXPECT_EQ(of(result, Map::kSshKey).outcome, Outcome::kRefused);
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("user0:"))) << "as the reading has it";
+  EXPECT_THAT(map("sshkey"), HasSubstr("user0:\nuser1:["));
+  EXPECT_EQ(target.followed, 1) << "with nobody who is locked in one map only";
+  // The same goes for the deny file: the files are ours, although not of one reading.
+  run({.local = {.denied_names = {"user49"}}, .targets = {&target}});
+  EXPECT_GE(target.followed, 2);
+  EXPECT_THAT(map("sshkey"), HasSubstr("user49:\n"));
+}
+
+// Only the server's own word about exactly this person: by number, name and resource.
+TEST_F(MirrorTest, ARefusedMapLocksNobodyElse) {
+  auto many = fifty(0, 0, 0);
+  people(many);
+  ASSERT_TRUE(run().ok());
+  const std::string before = map("passwd");
+  many = fifty(20, 0, 0);
+  const auto inactive = [](std::string text) { return text.insert(1, "\"active\":false,"); };
+  many.push_back(inactive(person("user1", 29001)));  // another number
+  many.push_back(inactive(person("user9", 20030)));  // and user30's number
+  many.push_back(inactive(R"({"id":"u-7","userName":"user2"})"));
+  many.push_back(R"({"id":"u-8","active":"maybe","userName":"user3"})");
+  people(many);
+  PassResult result = run();
+  EXPECT_THAT(of(result, Map::kPasswd).error, HasSubstr("it would lose 20 of 50 entries"));
+  EXPECT_EQ(map("passwd"), before) << "who is merely missing, or refused, is not locked";
+
+  // A reading that did not come to its end says nothing.
+  people(fifty(0, 5, 0));
+  scim_.set_page_size(10);
+  scim_.set_intercept([](const http::Request& request) -> std::optional<http::Response> {
+    if (!request.query.contains("startIndex=41")) return std::nullopt;
+    return json_list("no list");
+  });
+  result = run();
+  EXPECT_TRUE(result.error.has_value());
+  EXPECT_EQ(map("passwd"), before);
+}
+
+TEST_F(MirrorTest, WhoIsNotActiveIsLockedAlthoughNobodyNewCanBeRemembered) {
+  const std::string state =
+      "roster_state_file = " + (directory_ / "state/pass.json").string() + "\n";
+  std::filesystem::create_directory(directory_ / "state");
+  people(fifty(0, 0, 0));
+  ASSERT_TRUE(run({}, state).ok());
+  std::filesystem::remove_all(directory_ / "state");
+  auto many = fifty(0, 1, 0);
+  many.push_back(person("newcomer", 20100));
+  people(many);
+  const PassResult result = run({}, state);
+  EXPECT_THAT(error_of(result), HasSubstr("pass.json.ids"));
+  EXPECT_THAT(map("passwd"), AllOf(HasSubstr("user0 Example:/mnt/home/user0:/usr/sbin/nologin\n"),
+                                   Not(HasSubstr("newcomer"))));
 }
 
 TEST_F(MirrorTest, EverybodyMayBeInactiveButNotGone) {
@@ -902,7 +1015,8 @@ TEST_F(MirrorTest, ATargetTriesALockoutAgainBeforeTheServerIsAsked) {
   const PassOptions denying{.local = {.denied_names = {"alice"}}, .targets = {&target}};
   target.refuses = true;
   stopped_ = true;
-  EXPECT_EQ(run(denying).targets.at("fake"), "somebody was faster");
+  EXPECT_EQ(run(denying).targets.at("fake"), "") << "tried again when the server is not there";
+  EXPECT_EQ(target.followed, 2);
   EXPECT_THAT(map("passwd"), HasSubstr("nologin"));
   stopped_ = false;
   const int followed = target.followed;

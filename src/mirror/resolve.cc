@@ -169,7 +169,7 @@ void resolve(const Settings& settings, const nsscache::RuleSet& local, IdentityM
     if (person.denied) person.active = false;
     shown.add(person.name, person.active);
     if (person.active || person.denied || settings.inactive != Inactive::kOmit) return false;
-    roll.omitted.push_back(person.name);
+    roll.omitted.push_back(person);
     return true;
   });
   std::erase_if(roll.groups, [&](const Team& group) {

@@ -53,7 +53,7 @@ class Roll {
   TextArena texts;
   std::vector<Person> people;  // in the server's order
   std::vector<Team> groups;
-  std::vector<std::string_view> omitted;  // who was among the people, but is not active
+  std::vector<Person> omitted;  // who was among the people, but is not active
 
   /// Counts it; the first thousand are kept word for word.
   void refuse(Refusal refusal) {
