@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "http/client.h"
 #include "mirror/maps.h"
 #include "mirror/page.h"
 #include "mirror/resolve.h"
@@ -22,7 +23,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     parsed->inactive = Inactive::kLock;
     return std::move(*parsed);
   }();
-  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  std::string body(reinterpret_cast<const char*>(data), size);
+  // As the client gives it, or not.
+  if (size % 2 == 0) body.reserve(size + http::ClientResponse::kSpareBytes);
   Roll roll;
   PageReader reader(settings, roll);
   (void)reader.read_people(body);

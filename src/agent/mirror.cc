@@ -1,5 +1,7 @@
 #include "agent/mirror.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <unordered_map>
@@ -385,6 +387,10 @@ void MirrorFeeder::run(const std::function<void()>& between) {
 
 Result<mirror::PassResult> mirror_once(const Config& config, const MirrorOptions& options,
                                        Metrics& metrics, Clock clock) {
+  // The program ends with the pass: what is freed serves the next page or map, instead of going
+  // back to the system and coming anew, which costs a twentieth of a large pass.
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
   NodeCache cache(config, clock, metrics, [](std::uint64_t) {});
   StatusBoard status("");
   LocalRulesReader rules(config.local);

@@ -52,7 +52,7 @@ class RollOfCache {
   void add(const posix::NodeUser& user) {
     mirror::Person person;
     person.n = user.n;
-    person.name = roll_.texts.keep(user.name.str());
+    person.name = roll_.names.keep(user.name.str());
     person.uid = user.uid;
     person.gid = user.gid;
     person.gecos = roll_.texts.keep(user.gecos);
@@ -91,7 +91,7 @@ class RollOfCache {
     }
     for (const auto& [n, group] : groups_) {
       roll_.groups.push_back({.id = {},
-                              .name = roll_.texts.keep(group.name.str()),
+                              .name = roll_.names.keep(group.name.str()),
                               .gid = group.gid,
                               .members = roll_.texts.keep(members[n]),
                               .n = n});

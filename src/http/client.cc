@@ -27,6 +27,8 @@ using std::chrono::steady_clock;
 using Deadline = steady_clock::time_point;
 
 constexpr std::size_t kHeaderBytesMax = 64 << 10;
+constexpr std::size_t kPieceBytes = 64 << 10;
+constexpr std::size_t kBodyPieceBytes = 1 << 20;
 constexpr std::string_view kInterrupted = "interrupted";
 constexpr int kInterimMax = 10;  // 1xx answers before the real one
 
@@ -139,9 +141,12 @@ class ClientImpl {
   std::expected<ClientResponse, Failure> exchange(const ClientRequest& request,
                                                   std::string_view head, Deadline deadline);
   Result<void> send(std::string_view bytes, Deadline deadline);
-  Result<std::size_t> receive(Deadline deadline);
+  Result<std::size_t> receive(std::string& out, std::size_t bytes, Deadline deadline);
+  Result<std::size_t> receive(const ClientRequest& request, ResponseParser& parser,
+                              ClientResponse& response, Deadline deadline);
   Result<void> deliver(const ClientRequest& request, ResponseParser& parser,
                        ClientResponse& response) const;
+  std::unexpected<Error> too_large() const;
 
   const ClientOptions options_;
   const Url url_;
@@ -152,7 +157,7 @@ class ClientImpl {
   std::string server_chain_pem_;
   std::string in_;       // read, not yet parsed
   bool closed_ = false;  // the server said that nothing more comes
-  std::vector<char> buffer_ = std::vector<char>(64 << 10);
+  std::vector<char> buffer_ = std::vector<char>(kPieceBytes);
 };
 
 Result<std::string> ClientImpl::request_head(const ClientRequest& request) const {
@@ -281,13 +286,17 @@ Result<void> ClientImpl::send(std::string_view bytes, Deadline deadline) {
   return {};
 }
 
-/// Appends to `in_`; 0 bytes at the end.
-Result<std::size_t> ClientImpl::receive(Deadline deadline) {
+/// Appends at most so many to `out`; 0 bytes at the end.
+Result<std::size_t> ClientImpl::receive(std::string& out, std::size_t bytes, Deadline deadline) {
   while (true) {
-    const Transport::Io io = connection_->read(buffer_);
+    Transport::Io io{};
+    const std::size_t before = out.size();
+    out.resize_and_overwrite(before + bytes, [&](char* begin, std::size_t) {
+      io = connection_->read({begin + before, bytes});
+      return before + io.bytes;
+    });
     switch (io.state) {
       case Transport::State::kDone:
-        in_.append(buffer_.data(), io.bytes);
         if (steady_clock::now() >= deadline) return unavailable("timed out");
         return io.bytes;
       case Transport::State::kEof:
@@ -305,19 +314,36 @@ Result<std::size_t> ClientImpl::receive(Deadline deadline) {
   }
 }
 
+/// Into the place where it belongs when it is known to be body that is kept as it is; else to
+/// `in_`, for the parser.
+Result<std::size_t> ClientImpl::receive(const ClientRequest& request, ResponseParser& parser,
+                                        ClientResponse& response, Deadline deadline) {
+  const bool kept = !request.sink || parser.status() / 100 != 2;
+  if (!kept || parser.body_left() == 0) return receive(in_, kPieceBytes, deadline);
+  if (parser.body_left() > options_.body_bytes_max - response.body.size()) return too_large();
+  const auto left = static_cast<std::size_t>(parser.body_left());
+  ASSIGN_OR_RETURN(const std::size_t got,
+                   receive(response.body, std::min(left, kBodyPieceBytes), deadline));
+  parser.skip_body(got);
+  return got;
+}
+
+std::unexpected<Error> ClientImpl::too_large() const {
+  return fail(Code::kTooLarge, "the answer's body has more than " +
+                                   std::to_string(options_.body_bytes_max) + " bytes");
+}
+
 Result<void> ClientImpl::deliver(const ClientRequest& request, ResponseParser& parser,
                                  ClientResponse& response) const {
   if (!parser.head_done()) return {};
   const std::string piece = parser.take_body();
   if (piece.empty()) return {};
   if (request.sink && parser.status() / 100 == 2) return request.sink(piece);
-  if (response.body.size() + piece.size() > options_.body_bytes_max) {
-    return fail(Code::kTooLarge, "the answer's body has more than " +
-                                     std::to_string(options_.body_bytes_max) + " bytes");
-  }
+  if (response.body.size() + piece.size() > options_.body_bytes_max) return too_large();
   if (response.body.empty()) {
-    response.body.reserve(static_cast<std::size_t>(
-        std::min<std::uint64_t>(piece.size() + parser.body_left(), options_.body_bytes_max)));
+    const auto bytes =
+        std::min<std::uint64_t>(piece.size() + parser.body_left(), options_.body_bytes_max);
+    response.body.reserve(static_cast<std::size_t>(bytes) + ClientResponse::kSpareBytes);
   }
   response.body += piece;
   return {};
@@ -353,7 +379,7 @@ std::expected<ClientResponse, Failure> ClientImpl::exchange(const ClientRequest&
       parser = ResponseParser(kHeaderBytesMax, request.method == "HEAD");
     }
     if (parser.done() || (used > 0 && !in_.empty())) continue;
-    const auto got = receive(deadline);
+    const auto got = receive(request, parser, response, deadline);
     if (!got && !(parser.head_done() && closed_)) return failed(got.error());
     if (got.value_or(0) > 0) continue;
     if (!received) return failed({Code::kUnavailable, "the server closed the connection"});

@@ -53,6 +53,10 @@ struct ClientRequest {
 };
 
 struct ClientResponse {
+  /// For parsers that look past the end of a text: a body whose length the head announced has room
+  /// for so many bytes more.
+  static constexpr std::size_t kSpareBytes = 64;
+
   int status = 0;
   Headers headers;
   std::string body;

@@ -191,6 +191,36 @@ TEST(Client, LimitsBodiesAndStreamsThemToASink) {
   EXPECT_THAT(stopped.error().message, HasSubstr("enough"));
 }
 
+// A body whose length is known is read into its place, however it comes, and has room behind it.
+TEST(Client, BodiesComeWholeWithRoomToSpare) {
+  std::string body;
+  for (int i = 0; body.size() < 3'000'000; ++i) body += std::to_string(i) + ' ';
+  ScriptedServer server([&body](int fd, int) {
+    for (const std::size_t first : {std::size_t{0}, std::size_t{1}, std::size_t{70'000}}) {
+      ScriptedServer::read_head(fd);
+      const std::string head =
+          "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n";
+      ScriptedServer::say(fd, head + body.substr(0, first));
+      for (std::size_t at = first; at < body.size(); at += 400'000) {
+        ScriptedServer::say(fd, body.substr(at, 400'000));
+      }
+    }
+    ScriptedServer::read_head(fd);
+    ScriptedServer::say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\nab");
+    ScriptedServer::read_head(fd);
+  });
+  const auto client = client_for(server.url());
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = client->call({});
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_TRUE(answer->body == body) << answer->body.size();
+    EXPECT_GE(answer->body.capacity(), body.size() + ClientResponse::kSpareBytes);
+  }
+  const auto endless = client->call({});
+  ASSERT_FALSE(endless);
+  EXPECT_EQ(endless.error().code, Code::kTooLarge) << "before it comes";
+}
+
 struct BrokenCase {
   const char* name;
   std::string answer;

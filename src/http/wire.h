@@ -156,6 +156,12 @@ class ResponseParser {
   bool keep_alive() const { return keep_alive_; }
   /// Bytes of body that the head announced and that have not come; 0 when it did not say.
   std::uint64_t body_left() const { return body_left_; }
+  /// So many of body_left() have come and went elsewhere.
+  void skip_body(std::uint64_t bytes) {
+    CHECK(bytes <= body_left_);
+    body_left_ -= bytes;
+    done_ = body_left_ == 0;
+  }
   /// Body bytes since the last call.
   std::string take_body() { return std::exchange(body_, {}); }
 

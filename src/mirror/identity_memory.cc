@@ -65,7 +65,6 @@ Result<IdentityMemory> IdentityMemory::parse(std::string text, Limits limits) {
     at = end + 1;
   }
   memory.file_bytes_ = all.size();
-  memory.build_indexes();
   return memory;
 }
 
@@ -76,6 +75,7 @@ bool IdentityMemory::take_entry(std::size_t begin, std::size_t end) {
   if (line.size() < 2 || (line[0] != kKinds[0] && line[0] != kKinds[1])) return false;
   entry.kind = line[0] == kKinds[0] ? Kind::kUser : Kind::kGroup;
   entry.replaced = line[1] == '-';
+  entry.owner = !entry.replaced;
   if (line[1] != '\t' && line.substr(1, 2) != "-\t") return false;
   line.remove_prefix(entry.replaced ? 3 : 2);
   if (!take_number(line, entry.n) || !take_number(line, entry.number)) return false;
@@ -97,7 +97,9 @@ bool IdentityMemory::take_entry(std::size_t begin, std::size_t end) {
   return true;
 }
 
+/// Most passes bring exactly those who are remembered, in the same order: then nobody is looked up.
 void IdentityMemory::build_indexes() {
+  if (std::exchange(indexed_, true)) return;
   for (const Kind kind : {Kind::kUser, Kind::kGroup}) {
     const auto count = static_cast<std::size_t>(std::ranges::count(entries_, kind, &Entry::kind));
     Index& index = index_of(kind);
@@ -179,11 +181,13 @@ bool IdentityMemory::is_accepted(Kind kind, const Claim& claim) {
   return true;
 }
 
-IdentityMemory::Found IdentityMemory::find_number(Kind kind, std::uint32_t number) const {
+IdentityMemory::Found IdentityMemory::find_number(Kind kind, std::uint32_t number) {
+  build_indexes();
   return index_of(kind).by_number.find(hash_(number), has_number(number));
 }
 
-IdentityMemory::Found IdentityMemory::find_name(Kind kind, std::string_view name) const {
+IdentityMemory::Found IdentityMemory::find_name(Kind kind, std::string_view name) {
+  build_indexes();
   return index_of(kind).by_name.find(hash_(name), has_name(name));
 }
 
@@ -193,7 +197,7 @@ IdentityMemory::Found IdentityMemory::find_id(Kind kind, std::string_view id) {
 }
 
 bool IdentityMemory::knows(Kind kind, std::uint32_t number, std::string_view name,
-                           std::string_view id) const {
+                           std::string_view id) {
   const Found found = find_number(kind, number);
   if (!found) return false;
   const Entry& entry = entries_[*found];

@@ -54,7 +54,7 @@ class IdentityMemory {
   /// for what would have to be remembered.
   Result<std::uint64_t> claim(Kind kind, const Claim& claim);
   /// Whether this resource had exactly this number and name when they were last seen.
-  bool knows(Kind kind, std::uint32_t number, std::string_view name, std::string_view id) const;
+  bool knows(Kind kind, std::uint32_t number, std::string_view name, std::string_view id);
   /// One claim of this number by this name, of a person and of a group, is good, whoever had either
   /// before.
   void accept(std::string_view name, std::uint32_t number);
@@ -77,7 +77,7 @@ class IdentityMemory {
     std::uint32_t id_bytes = 0;
     Kind kind = Kind::kUser;
     bool replaced = false;  // an operator gave its number or name to another
-    bool owner = false;     // its number and its name lead to it, and it is not replaced
+    bool owner = false;     // its number and its name lead to it: it is not replaced
   };
   /// Entries of one kind; of equal keys, the latest.
   struct Index {
@@ -99,7 +99,6 @@ class IdentityMemory {
   void index(std::uint32_t at);
   void index_ids(Kind kind);
   Index& index_of(Kind kind) { return indexes_[static_cast<std::size_t>(kind)]; }
-  const Index& index_of(Kind kind) const { return indexes_[static_cast<std::size_t>(kind)]; }
 
   auto has_number(std::uint32_t number) const {
     return [this, number](std::uint32_t at) { return entries_[at].number == number; };
@@ -110,8 +109,8 @@ class IdentityMemory {
   auto has_id(std::string_view id) const {
     return [this, id](std::uint32_t at) { return id_of(entries_[at]) == id; };
   }
-  Found find_number(Kind kind, std::uint32_t number) const;
-  Found find_name(Kind kind, std::string_view name) const;
+  Found find_number(Kind kind, std::uint32_t number);
+  Found find_name(Kind kind, std::string_view name);
   Found find_id(Kind kind, std::string_view id);
 
   std::string_view name_of(const Entry& entry) const {
@@ -132,6 +131,7 @@ class IdentityMemory {
   std::string text_;  // names and ids: the file as it was read, and what came since
   std::vector<Entry> entries_;
   std::array<Index, 2> indexes_;
+  bool indexed_ = false;        // the numbers and names of all entries
   std::uint32_t expected_ = 0;  // lists mostly come in the same order: the entry after the latest
   std::uint64_t next_n_ = 1;
   std::size_t file_bytes_ = 0;

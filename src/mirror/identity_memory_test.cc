@@ -32,7 +32,7 @@ std::string why(const Result<std::uint64_t>& claimed) {
 }
 
 TEST(IdentityMemoryTest, WhatItWritesItReads) {
-  const IdentityMemory memory = parsed(kSaved);
+  IdentityMemory memory = parsed(kSaved);
   EXPECT_EQ(saved(memory), kSaved);
   EXPECT_EQ(memory.size(), 4U);
   EXPECT_FALSE(memory.changed());
@@ -53,6 +53,23 @@ TEST(IdentityMemoryTest, ClaimsAreGoodAsBeforeOrNew) {
   EXPECT_TRUE(memory.changed());
   EXPECT_THAT(saved(memory), EndsWith("u\t6\t20003\tdave\ta%20b\n"));
   EXPECT_EQ(saved(parsed(saved(memory))), saved(memory));
+}
+
+// Whoever comes in the order of the file is not looked up; the first one who does not is.
+TEST(IdentityMemoryTest, TheOrderOfClaimsDecidesNothing) {
+  const std::string text =
+      "roster-mirror identities 1\n"
+      "u\t1\t20001\talice\t1\nu-\t2\t20002\tbob\t2\nu\t3\t20002\tcarol\t3\nu\t4\t20004\tdave\t4\n";
+  IdentityMemory memory = parsed(text);
+  EXPECT_EQ(memory.claim(Kind::kUser, {20001, "alice", "1"}), 1U);
+  EXPECT_THAT(why(memory.claim(Kind::kUser, {20002, "bob", "2"})),
+              HasSubstr("uid 20002 belongs to carol"));
+  EXPECT_EQ(memory.claim(Kind::kUser, {20002, "carol", "3"}), 3U);
+  EXPECT_THAT(why(memory.claim(Kind::kUser, {20004, "alice", "4"})),
+              HasSubstr("uid 20004 belongs to dave"));
+  EXPECT_EQ(memory.claim(Kind::kUser, {20004, "dave", "4"}), 4U);
+  EXPECT_EQ(memory.claim(Kind::kUser, {20001, "alice", "1"}), 1U);
+  EXPECT_FALSE(memory.changed());
 }
 
 TEST(IdentityMemoryTest, NothingChangesHandsUnlessAccepted) {

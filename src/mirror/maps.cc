@@ -10,27 +10,27 @@ namespace {
 using nsscache::TextMap;
 
 Result<void> write_passwd(const Roll& roll, TextMap& out) {
-  std::string line;
   for (const Person& person : roll.people) {
-    line.assign(person.name).append(":x:").append(std::to_string(person.uid)).append(":");
-    line.append(std::to_string(person.gid)).append(":").append(person.gecos).append(":");
-    line.append(person.home).append(":");
-    line.append(person.active ? person.shell : posix::kNologinShell);
-    RETURN_IF_ERROR(out.add(line, person.name, person.uid));
+    RETURN_IF_ERROR(out.add(person.name, person.uid, [&person](std::string& line) {
+      line.append(person.name).append(":x:").append(std::to_string(person.uid)).append(":");
+      line.append(std::to_string(person.gid)).append(":").append(person.gecos).append(":");
+      line.append(person.home).append(":");
+      line.append(person.active ? person.shell : posix::kNologinShell);
+    }));
   }
   return {};
 }
 
 Result<void> write_group(const Roll& roll, TextMap& out) {
-  std::string line;
   for (const Team& group : roll.groups) {
-    line.assign(group.name).append(":x:").append(std::to_string(group.gid)).append(":");
-    bool first = true;
-    each_line(group.members, [&line, &first](std::string_view name) {
-      if (!std::exchange(first, false)) line += ',';
-      line += name;
-    });
-    RETURN_IF_ERROR(out.add(line, group.name, group.gid));
+    RETURN_IF_ERROR(out.add(group.name, group.gid, [&group](std::string& line) {
+      line.append(group.name).append(":x:").append(std::to_string(group.gid)).append(":");
+      bool first = true;
+      each_line(group.members, [&line, &first](std::string_view name) {
+        if (!std::exchange(first, false)) line += ',';
+        line += name;
+      });
+    }));
   }
   return {};
 }
@@ -45,34 +45,40 @@ Result<void> write_shadow(const Settings& settings, const Roll& roll, TextMap& o
     // Day 1 of 1970: pam_unix refuses whoever has expired, with any kind of credential.
     locked_fields.append(":").append(i == kExpire ? "1" : value);
   }
-  std::string line;
   for (const Person& person : roll.people) {
-    line.assign(person.name).append(":*").append(person.active ? fields : locked_fields);
-    RETURN_IF_ERROR(out.add(line, person.name, 0));
+    RETURN_IF_ERROR(out.add(person.name, 0, [&](std::string& line) {
+      line.append(person.name).append(":*").append(person.active ? fields : locked_fields);
+    }));
   }
   return {};
 }
 
+/// Nothing when there are none.
+void append_python_list(std::string& out, std::string_view keys) {
+  if (keys.empty()) return;
+  bool first = true;
+  each_line(keys, [&out, &first](std::string_view key) {
+    out.append(std::exchange(first, false) ? "[" : ", ");
+    nsscache::append_python_repr(out, key);
+  });
+  out += ']';
+}
+
 Result<void> write_keys(const Settings& settings, const Roll& roll, TextMap& out) {
-  std::string line;
   for (const Person& person : roll.people) {
-    line.assign(person.name).append(":");
     const std::string_view keys = person.active ? person.keys : std::string_view();
     if (keys.empty() || settings.key_form == KeyForm::kPythonList) {
-      bool first = true;
-      each_line(keys, [&line, &first](std::string_view key) {
-        line.append(std::exchange(first, false) ? "[" : ", ");
-        nsscache::append_python_repr(line, key);
-      });
-      if (!first) line += ']';
-      RETURN_IF_ERROR(out.add(line, person.name, 0));
+      RETURN_IF_ERROR(out.add(person.name, 0, [&](std::string& line) {
+        line.append(person.name).append(":");
+        append_python_list(line, keys);
+      }));
       continue;
     }
     Result<void> added;
     each_line(keys, [&](std::string_view key) {
-      line.resize(person.name.size() + 1);
-      line.append(key);
-      if (added) added = out.add(line, person.name, 0);
+      if (!added) return;
+      added = out.add(person.name, 0,
+                      [&](std::string& line) { line.append(person.name).append(":").append(key); });
     });
     RETURN_IF_ERROR(added);
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/unicode.h"
+#include "http/client.h"
 #include "mirror/hash_index.h"
 #include "posix/gecos.h"
 #include "posix/home.h"
@@ -105,7 +106,7 @@ struct PageReader::Impl {
       : settings(the_settings), attributes(the_settings.attributes), roll(the_roll) {}
 
   template <typename Take>
-  Result<Page> read(std::string_view body, std::string_view kind, const Take& take);
+  Result<Page> read(const std::string& body, std::string_view kind, const Take& take);
   template <typename Take>
   void read_resource(dom::element resource, std::string_view kind, const Take& take);
 
@@ -158,7 +159,7 @@ std::optional<dom::element> PageReader::Impl::at(dom::element resource, const Pa
 }
 
 template <typename Take>
-Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind,
+Result<Page> PageReader::Impl::read(const std::string& body, std::string_view kind,
                                     const Take& take) {
   if (body.size() > scim_client::Server::kPageBytesMax) {
     return fail(Code::kTooLarge, "a page has more than " +
@@ -172,7 +173,10 @@ Result<Page> PageReader::Impl::read(std::string_view body, std::string_view kind
     capacity = body.size();
   }
   dom::element root;
-  if (const auto error = parser.parse(body.data(), body.size()).get(root)) {
+  // simdjson reads past the end, and does nothing with what is there.
+  static_assert(http::ClientResponse::kSpareBytes >= simdjson::SIMDJSON_PADDING);
+  const bool copied = body.capacity() - body.size() < simdjson::SIMDJSON_PADDING;
+  if (const auto error = parser.parse(body.data(), body.size(), copied).get(root)) {
     return no_list("it is not JSON (" + std::string(simdjson::error_message(error)) + ")");
   }
   if (!root.is_object()) return no_list("it is no JSON object");
@@ -214,7 +218,7 @@ void PageReader::Impl::read_resource(dom::element resource, std::string_view kin
   } else if (id.empty() || id.size() > kIdBytesMax) {
     taken = refused("it has no id of at most " + std::to_string(kIdBytesMax) + " bytes");
   } else {
-    taken = take(resource, roll.texts.keep(id));
+    taken = take(resource, roll.ids.keep(id));
   }
   if (taken) return;
   const auto name = text_member(resource, kind == "user" ? "userName" : "displayName");
@@ -264,7 +268,7 @@ Result<std::string_view> PageReader::Impl::read_name(dom::element resource) {
   if (!text) return refused("it has no " + path_text(attributes.user_name));
   const auto name = posix::LoginName::parse(*text);
   if (!name) return refused(in_quotes(*text) + ": " + name.error().message);
-  return roll.texts.keep(name->str());
+  return roll.names.keep(name->str());
 }
 
 Result<std::uint32_t> PageReader::Impl::read_id(dom::element resource, const Path& path,
@@ -390,7 +394,7 @@ Result<std::string_view> PageReader::Impl::read_group_name(dom::element resource
   if (!text) text = id;
   const auto name = posix::GroupName::parse(*text);
   if (!name) return refused(in_quotes(*text) + ": " + name.error().message);
-  return roll.texts.keep(name->str());
+  return roll.names.keep(name->str());
 }
 
 std::string_view PageReader::Impl::read_members(dom::element resource, std::string_view id,
@@ -431,13 +435,13 @@ PageReader::PageReader(const Settings& settings, Roll& roll)
     : impl_(std::make_unique<Impl>(settings, roll)) {}
 PageReader::~PageReader() = default;
 
-Result<Page> PageReader::read_people(std::string_view body) {
+Result<Page> PageReader::read_people(const std::string& body) {
   return impl_->read(body, "user", [this](dom::element resource, std::string_view id) {
     return impl_->take_person(resource, id);
   });
 }
 
-Result<Page> PageReader::read_groups(std::string_view body) {
+Result<Page> PageReader::read_groups(const std::string& body) {
   return impl_->read(body, "group", [this](dom::element resource, std::string_view id) {
     return impl_->take_group(resource, id);
   });

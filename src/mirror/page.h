@@ -26,9 +26,10 @@ class PageReader {
   PageReader(const PageReader&) = delete;
   PageReader& operator=(const PageReader&) = delete;
 
-  /// kDataLoss when the body is no ListResponse: cut, a gateway's page, another type.
-  Result<Page> read_people(std::string_view body);
-  Result<Page> read_groups(std::string_view body);
+  /// kDataLoss when the body is no ListResponse: cut, a gateway's page, another type. A body with
+  /// http::ClientResponse::kSpareBytes is not copied.
+  Result<Page> read_people(const std::string& body);
+  Result<Page> read_groups(const std::string& body);
 
  private:
   struct Impl;

@@ -338,7 +338,7 @@ class Pass {
       if (settings_.has(Map::kGroup)) {
         PageReader pages(settings_, roll_);
         ASSIGN_OR_RETURN(scim_client::Reading reading,
-                         source_->read(settings_.groups, [&pages](std::string_view body) {
+                         source_->read(settings_.groups, [&pages](const std::string& body) {
                            return pages.read_groups(body);
                          }));
         state.groups = std::move(reading.pages);
@@ -348,7 +348,7 @@ class Pass {
       if (wants_people()) {
         PageReader pages(settings_, roll_);
         ASSIGN_OR_RETURN(scim_client::Reading reading,
-                         source_->read(settings_.users, [&pages](std::string_view body) {
+                         source_->read(settings_.users, [&pages](const std::string& body) {
                            return pages.read_people(body);
                          }));
         state.users = std::move(reading.pages);

@@ -51,6 +51,9 @@ class Roll {
   static constexpr std::size_t kRefusalsKept = 1000;
 
   TextArena texts;
+  // Apart, so that they are close together: they are looked at again and again.
+  TextArena names;
+  TextArena ids;
   std::vector<Person> people;  // in the server's order
   std::vector<Team> groups;
   std::vector<Person> omitted;  // who was among the people, but is not active

@@ -13,8 +13,6 @@
 namespace roster::nsscache {
 namespace {
 
-constexpr std::size_t kPieceBytes = 256 << 10;
-
 std::size_t digits(std::uint64_t number) {
   std::size_t count = 1;
   while (number >= 10) {
@@ -54,14 +52,11 @@ std::uint64_t word_of(std::uint32_t number) {
 
 TextMap::TextMap(ByteSink sink) : sink_(std::move(sink)) { buffer_.reserve(kPieceBytes * 2); }
 
-Result<void> TextMap::add(std::string_view line, std::string_view name, std::uint32_t number) {
+void TextMap::note_entry(std::string_view name, std::uint32_t number) {
   // Of an entry with several lines the index leads to the first.
   if (entries_.empty() || entries_.back().name != name) {
     entries_.push_back({name, number, offset_});
   }
-  buffer_.append(line) += '\n';
-  offset_ += line.size() + 1;
-  return buffer_.size() < kPieceBytes ? Result<void>() : flush();
 }
 
 Result<void> TextMap::flush() {

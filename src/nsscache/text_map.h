@@ -24,9 +24,20 @@ class TextMap {
 
   /// So many entries are to come.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
-  /// `line` without its newline, `name` its first field, `number` its uid or gid. `name` must live
-  /// until the indexes are written.
-  Result<void> add(std::string_view line, std::string_view name, std::uint32_t number);
+  /// `write(std::string& out)` appends a line without its newline; `name` is its first field,
+  /// `number` its uid or gid. `name` must live until the indexes are written.
+  template <typename Write>
+  Result<void> add(std::string_view name, std::uint32_t number, const Write& write) {
+    note_entry(name, number);
+    const std::size_t before = buffer_.size();
+    write(buffer_);
+    buffer_ += '\n';
+    offset_ += buffer_.size() - before;
+    return buffer_.size() < kPieceBytes ? Result<void>() : flush();
+  }
+  Result<void> add(std::string_view line, std::string_view name, std::uint32_t number) {
+    return add(name, number, [line](std::string& out) { out.append(line); });
+  }
   /// After the last line.
   Result<void> flush();
 
@@ -38,6 +49,10 @@ class TextMap {
   Result<void> write_number_index(const ByteSink& sink);
 
  private:
+  static constexpr std::size_t kPieceBytes = 256 << 10;
+
+  void note_entry(std::string_view name, std::uint32_t number);
+
   struct Entry {
     std::string_view name;
     std::uint32_t number;

@@ -20,8 +20,8 @@ constexpr auto kSystemDirectories = std::to_array<std::string_view>({
 });
 
 bool is_below(std::string_view path, std::string_view directory) {
-  return path.size() > directory.size() + 1 && path.starts_with(directory) &&
-         path[directory.size()] == '/';
+  return path.size() > directory.size() + 1 && path[directory.size()] == '/' &&
+         path.starts_with(directory);
 }
 
 std::string_view without_slash_at_end(std::string_view path) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 namespace roster::posix {
 namespace {
@@ -65,9 +66,22 @@ constexpr bool is_strictly_rising() {
 }
 static_assert(is_strictly_rising());
 
+/// By their first byte, the lengths of the listed names, a bit for each: most names share neither.
+constexpr auto kLengths = [] {
+  std::array<std::uint32_t, 256> lengths{};
+  for (const std::string_view name : kReserved) {
+    lengths[static_cast<unsigned char>(name[0])] |= std::uint32_t{1} << name.size();
+  }
+  return lengths;
+}();
+
 }  // namespace
 
-bool is_reserved_name(std::string_view name) { return std::ranges::binary_search(kReserved, name); }
+bool is_reserved_name(std::string_view name) {
+  if (name.empty() || name.size() >= 32) return false;
+  if ((kLengths[static_cast<unsigned char>(name[0])] >> name.size() & 1) == 0) return false;
+  return std::ranges::binary_search(kReserved, name);
+}
 
 std::span<const std::string_view> reserved_names() { return kReserved; }
 

@@ -117,7 +117,7 @@ Error refusal(const http::ClientResponse& response, const Options& options) {
 struct Server::Impl {
   Impl(const Options& given_options, Pause given)
       : options(given_options), pause(std::move(given)) {}
-  using Take = std::function<Result<Page>(std::string_view body)>;
+  using Take = std::function<Result<Page>(const std::string& body)>;
 
   Result<http::ClientResponse> ask(const http::ClientRequest& request);
   Result<http::ClientResponse> get(const std::string& target, const std::string& etag);

@@ -107,7 +107,7 @@ class Server {
   /// kUnavailable when the server cannot be reached or read, kUnauthenticated and kPermissionDenied
   /// for what it says of the token, kDataLoss for lists that lead nowhere, kTooLarge beyond bounds.
   Result<Reading> read(const Listing& listing,
-                       const std::function<Result<Page>(std::string_view body)>& take);
+                       const std::function<Result<Page>(const std::string& body)>& take);
 
   /// Whether every page still has its tag: one conditional request (304) for each. False as soon as
   /// one has not, had none, or cannot be asked for.
