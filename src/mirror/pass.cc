@@ -266,9 +266,11 @@ class Pass {
     if (before_.files != stamps_of_files(settings_)) return;
     for (Target* target : options_.targets) {
       if (mark_of(*target).empty()) continue;
+      const std::string name(target->name());
       auto followed = target->follow_files(settings_);
-      result_.targets[std::string(target->name())] =
-          followed ? std::string() : followed.error().message;
+      // What it did not take before, it has now.
+      if (followed) result_.targets.erase(name);
+      if (!followed) result_.targets[name] = followed.error().message;
     }
   }
 
