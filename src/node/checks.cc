@@ -199,10 +199,11 @@ Result<void> check_sshd(const Settings& settings, const Paths& paths) {
                  {"authorizedkeyscommanduser", paths.keys_user}};
   for (const auto& [keyword, wanted] : kWanted) {
     const std::string found = effective(output, keyword).value_or("none");
-    if (found != wanted) {
-      return missing("sshd takes " + std::string(keyword) + " \"" + found + "\", not \"" + wanted +
-                     "\": another setting comes first; remove it");
-    }
+    if (found == wanted) continue;
+    const std::string why = found == "none" ? "it is not set yet, or another setting comes first"
+                                            : "another setting comes first; remove it";
+    return missing("sshd takes " + std::string(keyword) + " \"" + found + "\", not \"" + wanted +
+                   "\": " + why);
   }
   return {};
 }
