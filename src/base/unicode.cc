@@ -1,8 +1,8 @@
 #include "base/unicode.h"
 
 #include <utf8proc.h>
-#include <array>
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

@@ -314,14 +314,19 @@ class Directory {
                                                   std::span<const std::uint64_t> scope = {});
   /// Identities that became tombstones: what explains a shrink. Numbers only.
   Result<std::vector<std::uint64_t>> tombstones(OrgN org, std::uint64_t after_n, std::size_t limit);
-  /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`;
-  /// past all present blocks when that is an imported id outside of them, which says nothing.
+  /// A hub restored from a backup: draws a new epoch and lifts the id allocator above `highest_id`.
   /// Org::epoch is a decimal number from 1 to 2^62.
   Result<Org> new_epoch(OrgN org, std::uint32_t highest_id);
   /// Only the second half: no id up to `highest_id`, which a node has seen, is given out again. For
   /// every node that comes with a cursor of another epoch. False: an id that cannot come from this
   /// organization, which is ignored.
   Result<bool> lift_ids(OrgN org, std::uint32_t highest_id);
+  /// Whether an id outside of all blocks is one that imports brought or may bring.
+  Result<bool> is_imported(OrgN org, std::uint32_t id);
+  /// For a node of a history that was lost, whose highest id is an imported one: that hides which
+  /// ids of the blocks below it the node has seen, so no more are given out from these. False: it
+  /// is no imported one, and nothing changed.
+  Result<bool> pass_over_ids(OrgN org, std::uint32_t imported);
   /// For so long, or until allow_ids(), a creation that needs a new number is kUnavailable: the
   /// store may be an old one, whose next ids nodes know as somebody's already.
   void hold_ids(OrgN org, std::chrono::milliseconds time);

@@ -334,11 +334,12 @@ Result<std::size_t> load_group_parts(Tx& tx, const Actor& actor, std::span<Group
   return filled;
 }
 
-Result<GroupRows> read_groups(store::Database& db,
+Result<GroupRows> read_groups(store::Database& db, Nesting* nesting,
                               const std::function<Result<GroupRows>(Tx&)>& read) {
   constexpr int kAttemptsMax = 3;
   for (int attempt = 1;; ++attempt) {
     const bool at_once = attempt == kAttemptsMax;
+    if (attempt > 1 && nesting != nullptr) nesting->forget();
     ASSIGN_OR_RETURN(GroupRows rows, db.read([&read, at_once](Tx& tx) -> Result<GroupRows> {
       ASSIGN_OR_RETURN(GroupRows found, read(tx));
       if (found.records.empty()) return found;

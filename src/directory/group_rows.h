@@ -82,7 +82,7 @@ Result<std::size_t> load_group_parts(store::Tx& tx, const Actor& actor,
 /// What `read` gives, which uses load_group_parts(), with the members that are left, read in
 /// further transactions: who they are is of one moment, what they are called of a later one. When
 /// others join or leave meanwhile, everything is read again, and at last in one transaction.
-Result<GroupRows> read_groups(store::Database& db,
+Result<GroupRows> read_groups(store::Database& db, Nesting* nesting,
                               const std::function<Result<GroupRows>(store::Tx&)>& read);
 
 /// A row of `member` with the SCIM id.

@@ -102,7 +102,7 @@ Result<Group> read_group(store::Database& db, const Actor& actor, Load load,
     rows.records.push_back(std::move(record));
     return rows;
   };
-  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, read));
+  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, load.flattened, read));
   return std::move(rows.records.front().group);
 }
 

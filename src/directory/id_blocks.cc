@@ -179,10 +179,21 @@ Result<bool> lift_ids(Tx& tx, OrgN org, std::uint32_t highest) {
   return true;
 }
 
-Result<void> fill_id_blocks(Tx& tx, OrgN org) {
+Result<bool> is_imported(Tx& tx, OrgN org, const std::vector<posix::IdBlock>& admitted,
+                         std::uint32_t id) {
+  const auto has = [id](const posix::IdBlock& ids) { return ids.contains(id); };
+  ASSIGN_OR_RETURN(const std::vector<IdBlockRow> blocks, all_id_blocks(tx));
+  if (std::ranges::any_of(blocks, has, &IdBlockRow::ids)) return false;
+  if (std::ranges::any_of(admitted, has)) return true;
+  ASSIGN_OR_RETURN(const auto owner, tx.query_one(kNumberTaken, integer_column, org, id));
+  return owner.has_value();
+}
+
+Result<void> fill_id_blocks_below(Tx& tx, OrgN org, std::uint32_t id) {
   ASSIGN_OR_RETURN(const std::vector<IdBlockRow> blocks, all_id_blocks(tx));
   for (const IdBlockRow& block : blocks) {
-    if (block.org == org) RETURN_IF_ERROR(tx.execute(kSetNext, block.n, block.ids.last + 1));
+    if (block.org != org || block.ids.first > id) continue;
+    RETURN_IF_ERROR(tx.execute(kSetNext, block.n, block.ids.last + 1));
   }
   return {};
 }

@@ -49,7 +49,11 @@ Result<LiftNeed> judge_highest_id(store::Tx& tx, OrgN org, std::uint32_t highest
 /// else does not come from here and changes nothing: false.
 Result<bool> lift_ids(store::Tx& tx, OrgN org, std::uint32_t highest);
 
-/// No more ids from any block of the organization: the next one comes from a block of its own.
-Result<void> fill_id_blocks(store::Tx& tx, OrgN org);
+/// Whether an id is outside of all blocks, and somebody has it or an import may bring it.
+Result<bool> is_imported(store::Tx& tx, OrgN org, const std::vector<posix::IdBlock>& admitted,
+                         std::uint32_t id);
+
+/// No more ids from blocks of the organization that begin below `id`.
+Result<void> fill_id_blocks_below(store::Tx& tx, OrgN org, std::uint32_t id);
 
 }  // namespace roster::directory

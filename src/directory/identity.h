@@ -33,10 +33,10 @@ struct Identity {
   std::string shell;  // of users: what an import said, or empty
 };
 
-/// Whether an identity that waits for a text with this case key, reserved or of somebody deleted, is
-/// bound by the pushed one. The key makes one of many texts that are not the same to a provider: a
-/// soft hyphen vanishes, the Kelvin sign becomes a k. Uniqueness wants that, but whoever may choose
-/// such a text must not get another's files: only what differs in nothing but case binds.
+/// Whether an identity that waits for a text with this case key, reserved or of somebody deleted,
+/// is bound by the pushed one. The key makes one of many texts that are not the same to a provider:
+/// a soft hyphen vanishes, the Kelvin sign becomes a k. Uniqueness wants that, but whoever may
+/// choose such a text must not get another's files: only what differs in nothing but case binds.
 bool binds_key(std::string_view key, std::string_view pushed);
 
 /// The identity for a new resource: a reserved one that waits for its externalId or userName; the

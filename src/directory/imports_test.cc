@@ -147,17 +147,28 @@ TEST_P(ImportTest, ARaceForOneIdentityHasOneWinner) {
 }
 
 // What the nodes know is one number, and an import made it larger than any id that was given out.
-TEST_P(ImportTest, ARestoredHubGivesNoIdTwiceThatAnImportHides) {
+TEST_P(ImportTest, AnImportedIdHidesTheBlocksBelowIt) {
   Site site(GetParam());
+  Directory& directory = *site.world.directory;
+  const OrgN acme = site.world.acme;
   site.admit({{500'000, 599'999}});
   site.import({person("dora", 555'555)});
-  const std::uint32_t before = must(site.push(site.world.okta, "alice")).posix->number;
-  EXPECT_LT(before, 500'000U);
-  must(site.world.directory->new_epoch(site.world.acme, 555'555));
-  const std::uint32_t after = must(site.push(site.world.okta, "bob")).posix->number;
+  int people = 0;
+  const auto next = [&site, &people] {
+    return must(site.push(site.world.okta, "u" + std::to_string(people++))).posix->number;
+  };
+  const std::uint32_t first = next();
+  EXPECT_LT(first, 500'000U);
+  EXPECT_FALSE(must(directory.pass_over_ids(acme, 700'000))) << "nobody's";
+  EXPECT_FALSE(must(directory.pass_over_ids(acme, first + 1))) << "of the block itself";
+  EXPECT_EQ(next(), first + 1);
+  site.admit({});
+  EXPECT_TRUE(must(directory.is_imported(acme, 555'555))) << "somebody has it";
+  EXPECT_TRUE(must(directory.pass_over_ids(acme, 555'555)));
+  const std::uint32_t after = next();
   EXPECT_GT(after, 600'000U) << "what lies between may be somebody's since the backup";
-  must(site.world.directory->new_epoch(site.world.acme, after + 3));
-  EXPECT_EQ(must(site.push(site.world.okta, "carol")).posix->number, after + 4);
+  EXPECT_TRUE(must(directory.pass_over_ids(acme, 555'555)));
+  EXPECT_EQ(next(), after + 1) << "a block above it is not hidden by it";
 }
 
 // The comparison form of a name drops some characters and makes others ASCII; whoever may choose a

@@ -53,7 +53,7 @@ Result<Page<Group>> group_page(store::Database& db, const Actor& actor, Load loa
     found.records.resize(filled);
     return found;
   };
-  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, read));
+  ASSIGN_OR_RETURN(GroupRows rows, read_groups(db, load.flattened, read));
   Page<Group> page{.items = {}, .more = rows.more};
   page.items.reserve(rows.records.size());
   for (GroupRecord& record : rows.records) page.items.push_back(std::move(record.group));

@@ -23,6 +23,8 @@ class Nesting {
  public:
   /// Everybody in a group and below it, rising. Circles are followed once.
   Result<std::vector<UserN>> people(store::Tx& tx, GroupN group);
+  /// For what has changed since.
+  void forget() { *this = Nesting(); }
 
  private:
   std::unordered_map<GroupN, DirectMembers> known_;

@@ -252,12 +252,7 @@ Result<Org> Directory::new_epoch(OrgN org, std::uint32_t highest_id) {
     ASSIGN_OR_RETURN(const Org current, load_org(tx, org));
     const std::string epoch = new_epoch_text(impl_->options.random);
     RETURN_IF_ERROR(tx.execute(kSetEpoch, org, epoch));
-    ASSIGN_OR_RETURN(const bool lifted, roster::directory::lift_ids(tx, org, highest_id));
-    // An imported id above the blocks hides which ids of the blocks the node has seen.
-    const bool imported = std::ranges::any_of(
-        current.settings.admitted_ids,
-        [highest_id](const posix::IdBlock& ids) { return ids.contains(highest_id); });
-    if (!lifted && imported) RETURN_IF_ERROR(fill_id_blocks(tx, org));
+    RETURN_IF_ERROR(roster::directory::lift_ids(tx, org, highest_id));
     Actor hub;
     hub.name = "hub";
     JournalEntry entry =
@@ -288,6 +283,23 @@ Result<bool> Directory::lift_ids(OrgN org, std::uint32_t highest_id) {
   if (need != LiftNeed::kLift) return need == LiftNeed::kNone;
   return impl_->db.write(
       [org, highest_id](Tx& tx) { return roster::directory::lift_ids(tx, org, highest_id); });
+}
+
+Result<bool> Directory::is_imported(OrgN org, std::uint32_t id) {
+  return impl_->db.read([org, id](Tx& tx) -> Result<bool> {
+    ASSIGN_OR_RETURN(const Org current, load_org(tx, org));
+    return roster::directory::is_imported(tx, org, current.settings.admitted_ids, id);
+  });
+}
+
+Result<bool> Directory::pass_over_ids(OrgN org, std::uint32_t imported) {
+  return impl_->db.write([org, imported](Tx& tx) -> Result<bool> {
+    ASSIGN_OR_RETURN(const Org current, load_org(tx, org));
+    ASSIGN_OR_RETURN(const bool is_one, roster::directory::is_imported(
+                                            tx, org, current.settings.admitted_ids, imported));
+    if (is_one) RETURN_IF_ERROR(fill_id_blocks_below(tx, org, imported));
+    return is_one;
+  });
 }
 
 Result<Client> Directory::create_client(const Actor& actor, OrgN org, std::string_view name) {

@@ -50,9 +50,13 @@ http::Response FeedServer::serve(const http::Request& request, http::Context& co
   const auto refusal = check(*access, *cursor, *query);
   if (!refusal) return error_response(refusal.error(), context);
   if (guard_.is_waiting(access->org.n)) {
-    const auto remembered = remember_ids(*access, *query);
-    if (!remembered) return error_response(remembered.error(), context);
-    if (*remembered) guard_.heard(access->node);
+    auto heard = remember_ids(*access, *query);
+    // A node that goes on where it was knows nothing that was lost.
+    if (heard && !*heard && !*refusal) {
+      heard = directory_.is_imported(access->org.n, query->highest_id);
+    }
+    if (!heard) return error_response(heard.error(), context);
+    if (*heard) guard_.heard(access->node);
   }
   if (*refusal) return reset(**refusal);
   if (!context.resumed) acknowledge(*access, *cursor, *query);
@@ -74,7 +78,11 @@ Result<std::optional<FeedServer::Refusal>> FeedServer::check(const NodeAccess& a
                                                              const feed::Cursor& cursor,
                                                              const FeedQuery& query) {
   if (cursor.epoch != access.epoch) {
-    RETURN_IF_ERROR(remember_ids(access, query));
+    ASSIGN_OR_RETURN(const bool believed, remember_ids(access, query));
+    const std::lock_guard lock(mutex_);
+    if (!believed && renewed_.contains(access.org.n)) {
+      RETURN_IF_ERROR(pass_over_ids(access.org.n, query.highest_id));
+    }
     return Refusal{"epoch", "the history or the view of this cursor is not the present one"};
   }
   if (cursor.seq > access.org.seq) return diverged(access, query);
@@ -105,6 +113,15 @@ Result<bool> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery&
   return true;
 }
 
+/// Once for each organization and process, so that a credential in wrong hands cannot use up
+/// blocks.
+Result<void> FeedServer::pass_over_ids(directory::OrgN org, std::uint32_t highest_id) {
+  if (passed_over_.contains(org)) return {};
+  ASSIGN_OR_RETURN(const bool done, directory_.pass_over_ids(org, highest_id));
+  if (done) passed_over_.insert(org);
+  return {};
+}
+
 /// A hub is restored while it is stopped, so one new epoch per process tells every node; a
 /// credential in wrong hands cannot make the others start over again and again.
 Result<FeedServer::Refusal> FeedServer::diverged(const NodeAccess& access, const FeedQuery& query) {
@@ -114,8 +131,9 @@ Result<FeedServer::Refusal> FeedServer::diverged(const NodeAccess& access, const
              {"node", access.node.name},
              {"head", access.org.seq.value},
              {"highest_id", query.highest_id}});
-  RETURN_IF_ERROR(remember_ids(access, query));
+  ASSIGN_OR_RETURN(const bool believed, remember_ids(access, query));
   const std::lock_guard lock(mutex_);
+  if (!believed) RETURN_IF_ERROR(pass_over_ids(access.org.n, query.highest_id));
   if (!renewed_.contains(access.org.n)) {
     RETURN_IF_ERROR(directory_.new_epoch(access.org.n, query.highest_id));
     renewed_.insert(access.org.n);

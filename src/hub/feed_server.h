@@ -50,6 +50,7 @@ class FeedServer {
   Result<std::optional<Refusal>> check(const NodeAccess& access, const feed::Cursor& cursor,
                                        const FeedQuery& query);
   Result<bool> remember_ids(const NodeAccess& access, const FeedQuery& query);
+  Result<void> pass_over_ids(directory::OrgN org, std::uint32_t highest_id);
   Result<Refusal> diverged(const NodeAccess& access, const FeedQuery& query);
   void acknowledge(const NodeAccess& access, const feed::Cursor& cursor, const FeedQuery& query);
   http::Response reset(const Refusal& refusal);
@@ -68,6 +69,8 @@ class FeedServer {
   std::mutex mutex_;  // guards all below
   /// Organizations that got a new epoch from this process.
   std::set<directory::OrgN> renewed_;
+  /// Organizations that give out no more ids below imported ones since then.
+  std::set<directory::OrgN> passed_over_;
   /// Highest id that a node of another history named, by organization.
   std::map<directory::OrgN, std::uint32_t> lifted_;
 };

@@ -30,8 +30,9 @@ constexpr std::size_t kOutlinesPerReadMin = 100;
 constexpr std::size_t kGroupsPerRead = 50;
 /// How often Call::scanned_rows_max people may be looked at for the first of a page by index.
 constexpr int kEmptyStretchesMax = 10;
-/// How long the number of matches that a walk by index began with is told on its pages.
-constexpr std::chrono::minutes kCountLifetime{10};
+/// How long a page by index goes on where the one before it ended, and tells how many matches there
+/// were when the walk began.
+constexpr std::chrono::minutes kWalkLifetime{10};
 
 std::optional<Condition::Op> condition_op(scim::Op op) {
   switch (op) {
@@ -377,9 +378,16 @@ class KindMatches final : public Matches {
   Result<Listing> slice_of_all(std::int64_t skip, std::int64_t take) {
     Listing listing;
     ASSIGN_OR_RETURN(listing.total, count());
-    if (skip >= listing.total) return listing;
     const std::string key = memory_key();
-    ASSIGN_OR_RETURN(const std::string before, id_before(key, skip));
+    // Behind a page that was given, even if so many are not there any more.
+    const auto known = pages_.find(key, skip, call_.now);
+    if (skip >= listing.total && !known) return listing;
+    std::string before;
+    if (known) {
+      before = known->last_id;
+    } else {
+      ASSIGN_OR_RETURN(before, id_before(skip));
+    }
     Stretch stretch;
     if (skip == 0 || !before.empty()) {
       ASSIGN_OR_RETURN(stretch, after(before, take, std::nullopt));
@@ -392,7 +400,13 @@ class KindMatches final : public Matches {
     listing.resources = std::move(stretch.resources);
     const std::int64_t given = skip + std::ssize(listing.resources);
     if (stretch.more) {
-      pages_.remember(key, given, {.last_id = std::move(stretch.last_id), .count = std::nullopt});
+      // The end is where the walk ends: who asks until they were given all must get there.
+      listing.total = std::max(listing.total, given + 1);
+      pages_.remember(
+          key, given,
+          {.last_id = std::move(stretch.last_id), .count = std::nullopt, .at = call_.now});
+    } else if (known) {
+      listing.total = given;
     } else {
       // Who was let in again in front of the pages before is for the next list: readers would ask
       // for the rest that the total promises forever.
@@ -405,9 +419,9 @@ class KindMatches final : public Matches {
   Result<Listing> slice_of_some(std::int64_t skip, std::int64_t take) {
     const std::string key = memory_key();
     std::optional<PageStart> start;
-    if (skip > 0) start = pages_.find(key, skip);
+    if (skip > 0) start = pages_.find(key, skip, call_.now);
     if (!start || !start->count) return scan(key, skip, take);
-    if (call_.now - start->count->at > kCountLifetime) {
+    if (call_.now - start->count->at > kWalkLifetime) {
       ASSIGN_OR_RETURN(const std::int64_t total, count());
       start->count = {.total = total, .at = call_.now};
     }
@@ -418,15 +432,16 @@ class KindMatches final : public Matches {
     const std::int64_t given = skip + std::ssize(listing.resources);
     listing.total = stretch.more ? std::max(listing.total, given + 1) : given;
     if (stretch.more) {
-      pages_.remember(key, given, {.last_id = std::move(stretch.last_id), .count = start->count});
+      pages_.remember(
+          key, given,
+          {.last_id = std::move(stretch.last_id), .count = start->count, .at = call_.now});
     }
     return listing;
   }
 
   /// Id of the resource number `skip`, counted from 1; empty when there are fewer.
-  Result<std::string> id_before(const std::string& memory_key, std::int64_t skip) {
+  Result<std::string> id_before(std::int64_t skip) {
     if (skip == 0) return std::string();
-    if (auto known = pages_.find(memory_key, skip)) return known->last_id;
     std::string after;
     while (true) {
       ASSIGN_OR_RETURN(const auto page, Kind::outlines(directory_, call_, after));
@@ -592,7 +607,8 @@ class KindMatches final : public Matches {
     if (!listing.resources.empty() && given < listing.total) {
       pages_.remember(memory_key, given,
                       {.last_id = whole ? last_chosen_ : last_shown_,
-                       .count = Count{.total = listing.total, .at = call_.now}});
+                       .count = Count{.total = listing.total, .at = call_.now},
+                       .at = call_.now});
     }
     return listing;
   }
@@ -693,21 +709,27 @@ class KindMatches final : public Matches {
 
 }  // namespace
 
-std::optional<PageStart> PageMemory::find(const std::string& query, std::int64_t skipped) {
+std::optional<PageStart> PageMemory::find(const std::string& query, std::int64_t skipped,
+                                          Timestamp now) {
   const std::lock_guard lock(mutex_);
-  const auto found = starts_.find(query + "#" + std::to_string(skipped));
-  return found != starts_.end() ? std::optional(found->second) : std::nullopt;
+  const auto found = by_key_.find(query + "#" + std::to_string(skipped));
+  if (found == by_key_.end() || now - found->second->start.at > kWalkLifetime) return std::nullopt;
+  return found->second->start;
 }
 
 void PageMemory::remember(const std::string& query, std::int64_t skipped, PageStart start) {
   const std::lock_guard lock(mutex_);
   std::string key = query + "#" + std::to_string(skipped);
-  const auto [entry, made] = starts_.insert_or_assign(key, std::move(start));
-  if (!made) return;
-  order_.push_back(std::move(key));
-  if (order_.size() <= entries_max_) return;
-  starts_.erase(order_.front());
-  order_.pop_front();
+  if (const auto found = by_key_.find(key); found != by_key_.end()) {
+    found->second->start = std::move(start);
+    entries_.splice(entries_.end(), entries_, found->second);
+    return;
+  }
+  entries_.push_back({std::move(key), std::move(start)});
+  by_key_.emplace(entries_.back().key, std::prev(entries_.end()));
+  if (entries_.size() <= entries_max_) return;
+  by_key_.erase(entries_.front().key);
+  entries_.pop_front();
 }
 
 std::vector<Condition> conditions_of(const scim::ResourceType& type, const scim::Filter& filter) {

@@ -2,8 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,6 +33,7 @@ struct Count {
 struct PageStart {
   std::string last_id;         // of the resource before it
   std::optional<Count> count;  // where counting takes time
+  Timestamp at;                // when that was
   bool operator==(const PageStart&) const = default;
 };
 
@@ -43,14 +44,19 @@ class PageMemory {
  public:
   explicit PageMemory(std::size_t entries_max = 4096) : entries_max_(entries_max) {}
 
-  std::optional<PageStart> find(const std::string& query, std::int64_t skipped);
+  /// Nothing when it is not known, or for so long that it is of another walk.
+  std::optional<PageStart> find(const std::string& query, std::int64_t skipped, Timestamp now);
   void remember(const std::string& query, std::int64_t skipped, PageStart start);
 
  private:
   const std::size_t entries_max_;
   std::mutex mutex_;
-  std::unordered_map<std::string, PageStart> starts_;  // guarded by mutex_
-  std::deque<std::string> order_;                      // guarded by mutex_
+  struct Entry {
+    std::string key;
+    PageStart start;
+  };
+  std::list<Entry> entries_;  // the latest last; guarded by mutex_
+  std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key_;  // guarded by mutex_
 };
 
 /// A list or search of one resource type, as its client asked for it.

@@ -93,6 +93,31 @@ TEST_F(Listings, DeletionsBetweenPagesSkipNobody) {
   EXPECT_EQ(send(entra_, "GET", "/Users?startIndex=4&count=3").listed("userName"), "user5 user6");
 }
 
+TEST_F(Listings, AWalkByIndexReachesWhoStaysThoughPagesBeforeAreGone) {
+  make_users(6);
+  EXPECT_EQ(get("/Users?startIndex=1&count=3").listed("userName"), "user1 user2 user3");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[static_cast<std::size_t>(i)]).status, 204);
+  }
+  // Fewer are left than were given: the end is where the walk ends.
+  const Answer middle = get("/Users?startIndex=4&count=2");
+  EXPECT_EQ(middle.listed("userName"), "user4 user5");
+  EXPECT_EQ(middle.total(), 6);
+  const Answer last = get("/Users?startIndex=6&count=2");
+  EXPECT_EQ(last.listed("userName"), "user6");
+  EXPECT_EQ(last.total(), 6);
+  EXPECT_EQ(get("/Users?startIndex=7&count=2").total(), 3) << "no page ended there";
+  EXPECT_EQ(get("/Users?startIndex=1&count=9").total(), 3);
+}
+
+TEST_F(Listings, AWalkByIndexOfLongAgoIsForgotten) {
+  make_users(6);
+  EXPECT_EQ(get("/Users?startIndex=1&count=3").listed("userName"), "user1 user2 user3");
+  EXPECT_EQ(send(okta_, "DELETE", "/Users/" + ids_[0]).status, 204);
+  now_ += std::chrono::minutes(11);
+  EXPECT_EQ(get("/Users?startIndex=4&count=3").listed("userName"), "user5 user6");
+}
+
 // Each page by index judged all matches again: 100 pages of 100,000 people took 100 times as long
 // as one list of them.
 TEST_F(Listings, APageBehindAnotherCostsWhatItShows) {
@@ -358,18 +383,22 @@ TEST_F(Listings, ConditionsAreOnlyWhatAnIndexAnswers) {
   EXPECT_EQ(count(scim::user_type(), R"(userName gt "x")"), 0U);
 }
 
-TEST(PageMemory, ForgetsTheOldest) {
+TEST(PageMemory, ForgetsWhatWasRememberedLongestAgo) {
   PageMemory memory(2);
-  const PageStart b{.last_id = "b", .count = Count{.total = 7, .at = from_millis(1)}};
-  const PageStart d{.last_id = "d", .count = {}};
-  memory.remember("q", 1, {.last_id = "a", .count = {}});
+  const Timestamp now = from_millis(1);
+  const PageStart b{.last_id = "b", .count = Count{.total = 7, .at = now}, .at = now};
+  const PageStart c{.last_id = "c", .count = {}, .at = now};
+  const PageStart d{.last_id = "d", .count = {}, .at = now};
+  memory.remember("q", 1, {.last_id = "a", .count = {}, .at = now});
+  memory.remember("q", 2, c);
   memory.remember("q", 1, b);
-  memory.remember("q", 2, {.last_id = "c", .count = {}});
-  EXPECT_EQ(memory.find("q", 1), b);
+  EXPECT_EQ(memory.find("q", 1, now), b);
   memory.remember("q", 3, d);
-  EXPECT_EQ(memory.find("q", 1), std::nullopt);
-  EXPECT_EQ(memory.find("q", 3), d);
-  EXPECT_EQ(memory.find("p", 3), std::nullopt);
+  EXPECT_EQ(memory.find("q", 2, now), std::nullopt);
+  EXPECT_EQ(memory.find("q", 1, now), b) << "it was remembered again";
+  EXPECT_EQ(memory.find("q", 3, now), d);
+  EXPECT_EQ(memory.find("p", 3, now), std::nullopt);
+  EXPECT_EQ(memory.find("q", 3, now + std::chrono::minutes(11)), std::nullopt);
 }
 
 }  // namespace

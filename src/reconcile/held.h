@@ -35,6 +35,8 @@ struct HeldPerson {
   bool active = true;
   std::array<Digest, kTexts> texts{};  // of an absent text: of the empty one
   Digest ssh_keys{};
+  /// Why the rest is not known, in words; empty: it is. Such a record can be locked, no more.
+  std::string unreadable = {};
 };
 
 /// What the destination has of a group that is ours.
@@ -43,19 +45,13 @@ struct HeldGroup {
   std::string key;
   std::string name;
   std::vector<std::string> member_ids;  // of people and groups, ours or not
+  std::string unreadable = {};          // as of people; such a group is left as it is
 };
 
 /// All that is ours at the destination. What is not, is not here: nobody can touch it by mistake.
 struct Held {
-  struct Unreadable {
-    std::string key;
-    std::string why;
-  };
   std::vector<HeldPerson> people;
   std::vector<HeldGroup> groups;
-  /// Ours as well, but nobody knows in which state: left as they are.
-  std::vector<Unreadable> unreadable_people;
-  std::vector<Unreadable> unreadable_groups;
 };
 
 }  // namespace roster::reconcile

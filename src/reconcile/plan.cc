@@ -38,6 +38,11 @@ Problem about_group(const std::string& name, std::string sentence) {
   return {"group " + name, std::move(sentence)};
 }
 
+/// For reports.
+const std::string& name_of(const HeldPerson& person) {
+  return person.user_name.empty() ? person.key : person.user_name;
+}
+
 /// Held records by their key; of those that share one, which counts: an active one, then the one
 /// with the smallest id, so that every run agrees.
 template <typename T, typename Better>
@@ -127,9 +132,11 @@ struct Planner::Impl {
   Result<Plan> finish();
 
   Changes compare(const Person& person, const HeldPerson& now) const;
+  void lock(Wanted& who);
   void claim_name(const Person& person, std::size_t wanted_index);
   void resolve_clashes();
-  void hold_returns();
+  void hold_back();
+  void stay_locked(const std::vector<std::size_t>& who, const std::string& sentence);
   void order_people();
   void order_groups();
   void deactivate();
@@ -161,8 +168,6 @@ struct Planner::Impl {
   std::vector<bool> active;  // and says that they are active
   std::unordered_set<std::string> kept;
   std::unordered_set<std::string> kept_groups;
-  std::unordered_set<std::string> unreadable;  // at the destination: nobody is created for them
-  std::unordered_set<std::string> unreadable_groups;
   std::optional<Problem> locks_hidden;  // why
   bool somebody_unknown = false;        // the source has somebody whom it gives no key
   bool some_group_unknown = false;
@@ -196,14 +201,18 @@ Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
     if (held.people[i].active) ++plan.counts.held_active;
     if (held.people[i].active && held.people[i].ssh_keys != none) ++held_with_keys;
   }
-  const std::string sentence = "the destination gives ";
-  for (const Held::Unreadable& each : held.unreadable_people) {
-    keep(each.key, about_person(each.key, sentence + each.why + ": left as it is"));
-    unreadable.insert(each.key);
+  for (const HeldPerson& each : held.people) {
+    if (!each.unreadable.empty()) {
+      plan.problems.push_back(
+          about_person(name_of(each),
+                       "the destination gives " + each.unreadable + ": it can be locked, no more"));
+    }
   }
-  for (const Held::Unreadable& each : held.unreadable_groups) {
-    keep_group(each.key, about_group(each.key, sentence + each.why + ": left as it is"));
-    unreadable_groups.insert(each.key);
+  for (const HeldGroup& each : held.groups) {
+    if (!each.unreadable.empty()) {
+      keep_group(each.key, about_group(each.key, "the destination gives " + each.unreadable +
+                                                     ": left as it is"));
+    }
   }
   plan.counts.held_people = held.people.size();
   seen.resize(held.people.size());
@@ -235,13 +244,10 @@ void Planner::Impl::add(Person person) {
   if (!fresh) {
     plan.problems.push_back(
         about_person(person.user_name, "the key " + person.key + " comes more than once"));
+    if (!person.active) lock(wanted[at->second]);
     return;
   }
   ++plan.counts.people;
-  if (unreadable.contains(person.key)) {
-    wanted_by_key.erase(at);
-    return;
-  }
   const auto found = held_by_key.find(person.key);
   const std::size_t held_index = found == held_by_key.end() ? kNone : found->second;
   wanted.push_back({.held = held_index, .active = person.active});
@@ -257,6 +263,10 @@ void Planner::Impl::add(Person person) {
   active[held_index] = person.active;
   if (person.user_name.empty()) return;  // of whom is only known that they are locked
   const HeldPerson& now = held.people[held_index];
+  if (!now.unreadable.empty()) {
+    entry.refused = true;
+    return;
+  }
   claim_name(person, wanted.size() - 1);
   const Changes changes = compare(person, now);
   if (!changes.any() && person.active == now.active) return;
@@ -267,6 +277,12 @@ void Planner::Impl::add(Person person) {
                      .person = std::move(person),
                      .changes = changes,
                      .moves = changes.user_name});
+}
+
+/// Whoever is said to be locked is, though something else is said of them, too.
+void Planner::Impl::lock(Wanted& who) {
+  who.active = false;
+  if (who.held != kNone) active[who.held] = false;
 }
 
 void Planner::Impl::add(Group group) {
@@ -283,13 +299,10 @@ void Planner::Impl::add(Group group) {
     return;
   }
   ++plan.counts.groups;
-  if (unreadable_groups.contains(group.key)) {
-    group_by_key.erase(at);
-    return;
-  }
   WantedGroup entry;
   if (const auto found = held_groups_by_key.find(group.key); found != held_groups_by_key.end()) {
     const HeldGroup& now = held.groups[found->second];
+    if (!now.unreadable.empty()) return;
     entry.held = found->second;
     entry.renames = group.name != now.name;
     entry.moves = entry.renames && folded(group.name) != folded(now.name);
@@ -331,28 +344,44 @@ void Planner::Impl::claim_name(const Person& person, std::size_t wanted_index) {
   all.push_back(wanted_index);
 }
 
-/// Those who would be let in again stay locked when the source may have lost its locks.
-void Planner::Impl::hold_returns() {
+/// Those who would be let in stay out when the source may have lost its locks: who is locked at the
+/// destination, and, of a source that hides them, many who are not there yet.
+void Planner::Impl::hold_back() {
   if (options.accept_return) return;
   std::vector<std::size_t> returning;
-  for (std::size_t i = 0; i < pending.size(); ++i) {
-    const Wanted& who = wanted[pending[i].wanted];
-    if (who.held != kNone && who.active && !held.people[who.held].active) returning.push_back(i);
+  std::vector<std::size_t> coming;
+  for (const Pending& each : pending) {
+    const Wanted& who = wanted[each.wanted];
+    if (who.refused || !who.active) continue;
+    if (who.held == kNone) {
+      coming.push_back(each.wanted);
+    } else if (!held.people[who.held].active) {
+      returning.push_back(each.wanted);
+    }
   }
   const std::size_t locked = plan.counts.held_people - plan.counts.held_active;
-  if (returning.empty() || !(locks_hidden || is_suspicious(returning.size(), locked))) return;
-  std::vector<std::string> names;
-  for (const std::size_t i : returning) {
-    Wanted& who = wanted[pending[i].wanted];
-    who.active = active[who.held] = false;
-    names.push_back(pending[i].person.user_name);
+  if (locks_hidden || is_suspicious(returning.size(), locked)) {
+    stay_locked(returning, std::to_string(returning.size()) + " of " + std::to_string(locked) +
+                               " locked people would be let in again and stay locked: ");
   }
-  const std::string those =
-      std::to_string(names.size()) + " of " + std::to_string(locked) +
-      " locked people would be let in again and stay locked: " + join_some(names);
-  plan.problems.push_back(
-      locks_hidden ? Problem{locks_hidden->subject, locks_hidden->sentence + "; " + those}
-                   : Problem{"people", those + ". Has the source lost its locks?"});
+  if (locks_hidden && !held.people.empty() &&
+      is_suspicious(coming.size(), plan.counts.held_people)) {
+    stay_locked(coming, std::to_string(coming.size()) + " people would be created beside " +
+                            std::to_string(plan.counts.held_people) +
+                            ", some of whom may be locked at the source: ");
+  }
+}
+
+void Planner::Impl::stay_locked(const std::vector<std::size_t>& who, const std::string& sentence) {
+  if (who.empty()) return;
+  std::vector<std::string> names;
+  for (const std::size_t i : who) {
+    lock(wanted[i]);
+    names.push_back(pending[wanted[i].pending].person.user_name);
+  }
+  Problem problem = locks_hidden.value_or(Problem{"people", "has the source lost its locks?"});
+  problem.sentence += (locks_hidden ? "; " : " ") + sentence + join_some(names);
+  plan.problems.push_back(std::move(problem));
 }
 
 /// Two people with one name: who has it at the destination keeps it; the others are left alone.
@@ -442,7 +471,7 @@ void Planner::Impl::deactivate() {
     step.act = Act::kDeactivate;
     step.id = person.id;
     step.key = person.key;
-    step.name = person.user_name;
+    step.name = name_of(person);
     stage.steps.push_back(std::move(step));
   };
   for (std::size_t i = 0; i < held.people.size(); ++i) {
@@ -523,7 +552,11 @@ void Planner::Impl::plan_members(WantedGroup& g, std::vector<Step>& removals) {
         about_group(g.group.name, std::to_string(unknown.size()) +
                                       " members are not among the people: " + join_some(unknown)));
   }
-  if (g.held != kNone) g.stay = remove_from(held.groups[g.held], wanted_ids, removals);
+  if (g.held != kNone && kept_groups.contains(g.group.key)) {
+    g.stay = held.groups[g.held].member_ids;
+  } else if (g.held != kNone) {
+    g.stay = remove_from(held.groups[g.held], wanted_ids, removals);
+  }
   g.members = std::move(add);
   if (!g.refused) plan.counts.members_added += g.members.size() + g.new_members.size();
 }
@@ -699,8 +732,8 @@ Result<void> Planner::Impl::check_shrinkage() const {
 }
 
 Result<Plan> Planner::Impl::finish() {
-  hold_returns();
   resolve_clashes();
+  hold_back();
   order_people();
   order_groups();
   deactivate();

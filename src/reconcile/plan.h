@@ -85,9 +85,11 @@ struct PlanOptions {
   std::size_t shrink_people_max = 10;
   std::size_t shrink_percent_max = 20;
   bool accept_shrink = false;
-  /// When more of those who are locked at the destination than both would be let in again, or the
-  /// source hides who is locked (Planner::hide_locks), they stay locked unless this is set, and the
-  /// plan says so: the source has more likely lost its locks than let so many in at once.
+  /// When more of those who are locked at the destination than both would be let in again, they
+  /// stay locked unless this is set, and the plan says so: the source has more likely lost its
+  /// locks than let so many in at once. Of a source that hides who is locked (Planner::hide_locks),
+  /// anybody who returns stays locked, and nobody is created when they are more than both, beside
+  /// those who are there.
   bool accept_return = false;
 };
 
@@ -105,6 +107,7 @@ class Planner {
   /// Somebody whose record cannot be read now: whatever the destination has of them stays. With an
   /// empty key it may be anybody: then nobody is taken for gone.
   void keep(std::string key, Problem why);
+  /// A group that is added as well has those members at least: nobody is taken out of it.
   void keep_group(std::string key, Problem why);
   /// The source should show who is locked, and shows it of nobody: whoever is locked at the
   /// destination stays so. `why` becomes a problem of the plan when that concerns somebody.

@@ -270,8 +270,12 @@ Result<Reading> Server::Impl::read_by_index(const Listing& listing, const Take& 
                                        std::to_string(*page.total));
     }
     if (next <= start || (!page.first_id.empty() && page.first_id == first_id)) {
-      return fail(Code::kDataLoss, listing.endpoint + ": the server does not go on: asked from " +
-                                       std::to_string(start) + " it gave the same again");
+      return fail(Code::kDataLoss,
+                  listing.endpoint + ": the server does not go on: asked from " +
+                      std::to_string(start) + " it gave the same again" +
+                      (listing.overlap ? " (or does it take whole pages only? Then set "
+                                         "overlap = false)"
+                                       : ""));
     }
     if (reading.pages.size() >= kPagesMax || reading.resources > kResourcesMax) {
       return fail(Code::kTooLarge, listing.endpoint + ": the list does not end");

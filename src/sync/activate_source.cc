@@ -330,13 +330,12 @@ std::unordered_set<std::string> ActivateSource::tell_groups(const std::vector<Li
       group.members.push_back(std::move(key));
     }
     if (listed.is_cut()) {
-      intake.keep_group(
-          group.key,
-          {subject, "has " + std::to_string(listed.group.members) + " members, and " +
-                        std::to_string(listed.members.size()) + " are listed; it stays as it is"});
-    } else {
-      intake.group(std::move(group));
+      intake.keep_group(group.key,
+                        {subject, "has " + std::to_string(listed.group.members) + " members, and " +
+                                      std::to_string(listed.members.size()) +
+                                      " are listed: nobody is taken out of it"});
     }
+    intake.group(std::move(group));
   }
   return members;
 }

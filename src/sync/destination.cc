@@ -330,23 +330,23 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
   ASSIGN_OR_RETURN(const auto server, scim_client::Server::create(options_.server, pause_));
   ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server, options_.overlap));
   reconcile::Held held;
+  std::optional<Error> nameless;  // what nobody could even lock
 
   RETURN_IF_ERROR(read_ours(lists, "Users", options_.prefix, [&](const json::object& resource) {
-    auto found = read_person(resource);
     const auto external_id = json::find_string(resource, "externalId").value_or("");
     auto key = key_of(external_id, options_.prefix, kUserMark);
     if (!key) return;  // a server that does not filter
-    if (found && found->person.user_name.empty()) {
-      found = fail(Code::kInvalidArgument, "a User without userName");
-    }
+    auto found = read_person(resource);
     if (!found) {
-      held.unreadable_people.push_back({std::move(*key), found.error().message});
+      nameless = fail_in(std::string(external_id), found.error()).error();
       return;
     }
     reconcile::HeldPerson person{.id = std::move(found->id),
                                  .key = std::move(*key),
                                  .user_name = std::move(found->person.user_name),
-                                 .active = found->person.active};
+                                 .active = found->person.active,
+                                 .unreadable = std::move(found->unreadable)};
+    if (!found->tells_active) person.unreadable = "a User without `active`";
     for (std::size_t i = 0; i < reconcile::kTexts; ++i) {
       person.texts[i] = digester.of(found->person.texts[i].value_or(""));
     }
@@ -354,17 +354,20 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
     held.people.push_back(std::move(person));
   }));
   RETURN_IF_ERROR(read_ours(lists, "Groups", options_.prefix, [&](const json::object& resource) {
-    auto group = read_group(resource);
     const auto external_id = json::find_string(resource, "externalId").value_or("");
     auto key = key_of(external_id, options_.prefix, kGroupMark);
     if (!key) return;
+    auto group = read_group(resource);
     if (!group) {
-      held.unreadable_groups.push_back({std::move(*key), group.error().message});
+      nameless = fail_in(std::string(external_id), group.error()).error();
       return;
     }
-    held.groups.push_back(
-        {std::move(group->id), std::move(*key), std::move(group->name), std::move(group->members)});
+    held.groups.push_back({std::move(group->id), std::move(*key), std::move(group->name),
+                           std::move(group->members), std::move(group->unreadable)});
   }));
+  if (nameless) {
+    return fail(Code::kDataLoss, "a record of ours cannot be read: " + nameless->message);
+  }
   return held;
 }
 

@@ -280,9 +280,14 @@ TEST_F(PagedSourceTest, WhoIsLockedIsSoWhateverElseCannotBeRead) {
 
 TEST_F(PagedSourceTest, AServerWithoutActiveHidesWhoIsLocked) {
   for (int i = 0; i < 12; ++i) source.erase("Users", name(i));
-  source.add("Users", {{"id", "a"}, {"userName", "a"}});
+  source.add("Users", {{"id", "a"}, {"userName", "a"}, {"active", nullptr}});
   EXPECT_THAT(*read(), SizeIs(1));
   EXPECT_THAT(hidden, HasSubstr("`active` of nobody"));
+  // Of one that leaves out what is false, say, nobody knows who lacks it.
+  source.add("Users", {{"id", "b"}, {"userName", "b"}});
+  EXPECT_THAT(*read(), ElementsAre("b"));
+  EXPECT_EQ(hidden, "");
+  EXPECT_THAT(kept.at("a"), HasSubstr("without `active`, which others have"));
 }
 
 TEST_F(PagedSourceTest, KeysInAnotherFormAreNotNone) {
@@ -303,15 +308,22 @@ TEST_F(PagedSourceTest, KeysInAnotherFormAreNotNone) {
 TEST_F(SyncTest, ARecordThatCannotBeReadThereStaysAndTheRestGoesOn) {
   add_person("alice");
   add_person("bob");
-  directory.add("Users", {{"externalId", "roster:user:alice"}, {"active", true}});
+  add_person("carol").active = false;
+  directory.add("Users", {{"externalId", "roster:user:alice"}});
   directory.add("Users", {{"userName", "eve"}, {"externalId", "roster:user:eve"}});
-  directory.add("Groups", {{"externalId", "roster:group:dev"}});
+  directory.add("Users",
+                {{"userName", "carol"}, {"externalId", "roster:user:carol"}, {"active", nullptr}});
+  directory.add("Groups", {{"displayName", "dev"},
+                           {"externalId", "roster:group:dev"},
+                           {"members", json::array{"id1", "id2"}}});
   told.groups.push_back({"dev", "dev", {"alice", "bob"}});
   const Outcome outcome = run();
   EXPECT_TRUE(outcome.whole());
-  EXPECT_THAT(prepared.plan.problems, SizeIs(2));
-  EXPECT_THAT(directory.writes(), UnorderedElementsAre("PATCH /Users/id2", "POST /Users"));
+  EXPECT_THAT(prepared.plan.problems, SizeIs(3));
+  EXPECT_THAT(directory.writes(),
+              UnorderedElementsAre("PATCH /Users/id2", "PATCH /Users/id3", "POST /Users"));
   EXPECT_FALSE(directory.person("eve").at("active").get_bool()) << "who left is locked";
+  EXPECT_FALSE(directory.person("carol").at("active").get_bool()) << "who is locked, too";
 }
 
 TEST_F(SyncTest, ANewGroupOfManyIsWrittenWholeWhereItMustBe) {
@@ -530,31 +542,58 @@ TEST_F(SyncTest, AGroupScopeIsHard) {
   EXPECT_EQ(made.error().code, Code::kFailedPrecondition);
 }
 
-/// A source in which one group, and whoever is asked about, cannot be read.
+/// A source in which one group, or a part of it, and bob cannot be read; carol is locked.
 class HalfRead final : public Source {
  public:
+  bool in_part = false;
   std::string describe() const override { return "half"; }
   Result<void> read(const Intake& intake) override {
     intake.group({"dev", "dev", {"alice"}});
     intake.keep_group("ops", {"group ops", "cannot be read"});
+    if (in_part) intake.group({"ops", "ops", {"dave"}});
     intake.person({.key = "alice", .user_name = "alice@example.org"});
+    intake.person({.key = "carol", .user_name = "carol@example.org", .active = false});
+    intake.person({.key = "dave", .user_name = "dave@example.org"});
     intake.keep("bob", {"person bob", "cannot be read"});
     return {};
   }
 };
 
-TEST_F(SyncTest, AScopeWithAnUnreadableGroupIsRefused) {
+TEST_F(SyncTest, AScopeWithAnUnreadableGroupLocksWhoIsSaidToBeLockedOnly) {
+  for (const char* key : {"bob", "carol", "eve"}) {
+    directory.add("Users", {{"userName", json::string(std::string(key) + "@example.org")},
+                            {"externalId", json::string("roster:user:" + std::string(key))}});
+  }
   HalfRead source;
   Destination destination(options, pause());
-  const auto quiet = [](std::string_view, std::size_t, std::size_t) {};
-  run_options.groups = {"dev", "ops", "dev"};
-  const auto refused = prepare(source, destination, run_options, fixed_random, quiet);
-  ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().message, HasSubstr("group ops"));
-  run_options.groups = {"dev", "dev"};
-  const auto made = prepare(source, destination, run_options, fixed_random, quiet);
-  ASSERT_TRUE(made) << made.error().message;
-  EXPECT_EQ(made->plan.counts.created, 1U);
+  const auto planned = [&](std::vector<std::string> groups) {
+    run_options.groups = std::move(groups);
+    run_options.plan.accept_shrink = true;
+    const auto made = prepare(source, destination, run_options, fixed_random,
+                              [](std::string_view, std::size_t, std::size_t) {});
+    EXPECT_TRUE(made) << made.error().message;
+    std::set<std::string> acts;
+    for (const auto& stage : made->plan.stages) {
+      for (const auto& step : stage.steps) {
+        acts.insert(std::string(name_of(step.act)) + " " + step.key);
+      }
+    }
+    return acts;
+  };
+  for (const auto& groups : {std::vector<std::string>{"dev", "ops"}, {"ops"}}) {
+    source.in_part = false;
+    auto acts = planned(groups);
+    EXPECT_TRUE(acts.contains("deactivate carol"));
+    EXPECT_FALSE(acts.contains("deactivate bob") || acts.contains("deactivate eve"));
+    EXPECT_FALSE(acts.contains("create dave"));
+    source.in_part = true;
+    acts = planned(groups);
+    EXPECT_TRUE(acts.contains("deactivate carol") && acts.contains("create dave"));
+    EXPECT_FALSE(acts.contains("deactivate bob") || acts.contains("deactivate eve"));
+  }
+  EXPECT_THAT(planned({"dev"}),
+              UnorderedElementsAre("create alice", "create group dev", "deactivate bob",
+                                   "deactivate carol", "deactivate eve"));
 }
 
 // The last key of somebody who has nothing else in the extension goes with the extension.

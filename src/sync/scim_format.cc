@@ -40,7 +40,7 @@ std::string email_of(const json::object& resource) {
 }
 
 /// A list of lines, or one line. In another form they are not known, and not none.
-Result<std::vector<std::string>> keys_in(const json::value* keys) {
+std::optional<std::vector<std::string>> keys_in(const json::value* keys) {
   std::vector<std::string> out;
   if (keys == nullptr || keys->is_null()) return out;
   const auto take = [&out](const json::value& item) {
@@ -49,18 +49,18 @@ Result<std::vector<std::string>> keys_in(const json::value* keys) {
   };
   const json::array* list = keys->if_array();
   const bool readable = list == nullptr ? take(*keys) : std::ranges::all_of(*list, take);
-  if (!readable) return fail(Code::kInvalidArgument, "a User whose `sunkSshKeys` are no texts");
-  return out;
+  return readable ? std::optional(std::move(out)) : std::nullopt;
 }
 
-/// Also as a text, as Entra sends it: "False".
-Result<std::optional<bool>> active_in(const json::value* active) {
-  if (active == nullptr || active->is_null()) return std::nullopt;
+/// Also as a text, as Entra sends it: "False". Nothing when it is there and says neither; nothing
+/// within when it is not there.
+std::optional<std::optional<bool>> active_in(const json::value* active) {
+  if (active == nullptr || active->is_null()) return std::optional<bool>();
   if (active->is_bool()) return active->get_bool();
   const std::string_view word = active->is_string() ? json::view(active->get_string()) : "";
   if (ascii_iequals(word, "true")) return true;
   if (ascii_iequals(word, "false")) return false;
-  return fail(Code::kInvalidArgument, "a User whose `active` is neither true nor false");
+  return std::nullopt;
 }
 
 json::array as_array(std::span<const std::string> texts) {
@@ -120,17 +120,15 @@ std::string patch_of(json::array operations) {
 Result<ScimPerson> read_person(const json::object& resource) {
   ScimPerson out;
   out.id = found(&resource, "id");
+  if (out.id.empty()) return fail(Code::kInvalidArgument, "a User without id");
   out.external_id = found(&resource, "externalId");
   Person& person = out.person;
+  const auto active = active_in(json::find(resource, "active"));
+  if (!active) out.unreadable = "a User whose `active` is neither true nor false";
+  out.tells_active = active && active->has_value();
+  person.active = out.tells_active ? **active : true;
   person.user_name = found(&resource, "userName");
-  if (out.id.empty()) return fail(Code::kInvalidArgument, "a User without id");
-  ASSIGN_OR_RETURN(const auto active, active_in(json::find(resource, "active")));
-  out.tells_active = active.has_value();
-  person.active = active.value_or(true);
-  // Who is locked is, whatever else cannot be read of them.
-  if (person.user_name.empty() && person.active) {
-    return fail(Code::kInvalidArgument, "a User without userName");
-  }
+  if (person.user_name.empty()) out.unreadable = "a User without userName";
   const json::object* name = json::find_object(resource, "name");
   person.text(Text::kGivenName) = found(name, "givenName");
   person.text(Text::kFamilyName) = found(name, "familyName");
@@ -138,28 +136,30 @@ Result<ScimPerson> read_person(const json::object& resource) {
   person.text(Text::kEmail) = email_of(resource);
   const json::object* extension = json::find_object(resource, kCoreWeaveUser);
   if (extension == nullptr) return out;
+  out.has_extension = true;
   person.text(Text::kHome) = found(extension, "sunkPreferredHomeDirectory");
   person.text(Text::kShell) = found(extension, "sunkLoginShell");
-  auto keys = keys_in(json::find(*extension, "sunkSshKeys"));
-  if (!keys && person.active) return std::unexpected(std::move(keys).error());
-  if (keys) person.ssh_keys = std::move(*keys);
+  person.ssh_keys = keys_in(json::find(*extension, "sunkSshKeys"));
+  if (!person.ssh_keys) out.unreadable = "a User whose `sunkSshKeys` are no texts";
   return out;
 }
 
 Result<ScimGroup> read_group(const json::object& resource) {
   ScimGroup out;
   out.id = found(&resource, "id");
+  if (out.id.empty()) return fail(Code::kInvalidArgument, "a Group without id");
   out.external_id = found(&resource, "externalId");
   out.name = found(&resource, "displayName");
-  if (out.id.empty() || out.name.empty()) {
-    return fail(Code::kInvalidArgument, "a Group without id or displayName");
-  }
-  if (const json::array* members = json::find_array(resource, "members")) {
-    out.members.reserve(members->size());
-    for (const json::value& member : *members) {
-      std::string id = found(member.if_object(), "value");
-      if (!id.empty()) out.members.push_back(std::move(id));
-    }
+  if (out.name.empty()) out.unreadable = "a Group without displayName";
+  const json::value* members = json::find(resource, "members");
+  if (members == nullptr || members->is_null()) return out;
+  const auto take = [&out](const json::value& member) {
+    out.members.push_back(found(member.if_object(), "value"));
+    return !out.members.back().empty();
+  };
+  const json::array* list = members->if_array();
+  if (list == nullptr || !std::ranges::all_of(*list, take)) {
+    out.unreadable = "a Group whose `members` have no `value`";
   }
   return out;
 }

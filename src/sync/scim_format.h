@@ -18,8 +18,10 @@ namespace roster::sync {
 struct ScimPerson {
   std::string id;
   std::string external_id;
-  reconcile::Person person;
+  reconcile::Person person;  // what can be read
   bool tells_active = false;
+  bool has_extension = false;  // of CoreWeave: keys, home and shell
+  std::string unreadable;      // what cannot be read, in words, or empty
 };
 
 struct ScimGroup {
@@ -27,13 +29,13 @@ struct ScimGroup {
   std::string external_id;
   std::string name;
   std::vector<std::string> members;  // ids of people and groups
+  std::string unreadable;            // as of people
 };
 
 /// RFC 7643 4.1. Keys, home and shell are told of when the CoreWeave extension is there at all.
-/// Texts that are missing are told as empty. kInvalidArgument without `id`, for an `active` that
-/// says nothing, and, of active people, without `userName` or for keys in another form.
+/// Texts that are missing are told as empty. kInvalidArgument without `id`.
 Result<ScimPerson> read_person(const json::object& resource);
-/// RFC 7643 4.2. kInvalidArgument without `id` or `displayName`.
+/// RFC 7643 4.2. kInvalidArgument without `id`.
 Result<ScimGroup> read_group(const json::object& resource);
 
 /// A ListResponse: `each` gets every resource. kDataLoss when the body is none.

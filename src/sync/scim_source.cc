@@ -94,30 +94,46 @@ void tell_groups(const Groups& groups, const Intake& intake) {
 
 /// People on their way. An attribute without a value is left out of a resource (RFC 7643 2.5), and
 /// an extension that holds none as well: once anybody has it, whoever lacks it has no keys. Those
-/// who came before wait for that.
+/// who came before wait for that; so do those without `active`, of whom nothing is known once
+/// anybody has that.
 class People {
  public:
   explicit People(const Intake& intake) : intake_(intake) {}
 
-  void take(Person person) {
-    const bool has_extension = person.ssh_keys.has_value();
-    if (!has_extension && !extension_seen_) {
+  void take(ScimPerson person) {
+    anybody_ = true;
+    person.person.key = person.id;
+    active_seen_ = active_seen_ || person.tells_active;
+    extension_seen_ = extension_seen_ || person.has_extension;
+    if (!person.tells_active || !extension_seen_) {
       waiting_.push_back(std::move(person));
-      return;
+    } else {
+      tell(std::move(person));
     }
-    extension_seen_ = true;
-    flush();
-    tell(std::move(person));
   }
 
-  void flush() {
-    for (Person& person : std::exchange(waiting_, {})) tell(std::move(person));
+  void end() {
+    for (ScimPerson& person : std::exchange(waiting_, {})) tell(std::move(person));
+    if (!anybody_) return;
+    if (!active_seen_) intake_.hide_locks({"source", "the server shows `active` of nobody"});
+    if (extension_seen_) return;
+    intake_.warn({"source",
+                  "the server shows SSH keys, homes and shells (sunkSshKeys and others) of "
+                  "nobody: what the destination has of them stays"});
   }
-  bool extension_seen() const { return extension_seen_; }
 
  private:
-  void tell(Person person) {
-    if (extension_seen_ && !person.ssh_keys) {
+  void tell(ScimPerson scim) {
+    Person& person = scim.person;
+    if (active_seen_ && !scim.tells_active && scim.unreadable.empty()) {
+      scim.unreadable = "a User without `active`, which others have";
+    }
+    if (!scim.unreadable.empty() && person.active) {
+      const std::string& name = person.user_name.empty() ? scim.id : person.user_name;
+      intake_.keep(person.key, {"person " + name, "the source gives " + scim.unreadable});
+      return;
+    }
+    if (extension_seen_ && !scim.has_extension) {
       person.ssh_keys.emplace();
       person.text(Text::kHome) = person.text(Text::kShell) = "";
     }
@@ -128,8 +144,10 @@ class People {
   }
 
   const Intake& intake_;
+  bool anybody_ = false;
+  bool active_seen_ = false;
   bool extension_seen_ = false;
-  std::vector<Person> waiting_;
+  std::vector<ScimPerson> waiting_;
 };
 
 Result<void> ScimSource::read(const Intake& intake) {
@@ -138,29 +156,15 @@ Result<void> ScimSource::read(const Intake& intake) {
   ASSIGN_OR_RETURN(const Groups groups, read_groups(lists, intake));
   tell_groups(groups, intake);
   People people(intake);
-  bool anybody = false;
-  bool active_seen = false;
-  RETURN_IF_ERROR(lists.read("Users", "", [&](const json::object& resource) {
+  RETURN_IF_ERROR(lists.read("Users", "", [&people, &intake](const json::object& resource) {
     auto person = read_person(resource);
-    if (!person) {
-      const std::string id(json::find_string(resource, "id").value_or(""));
-      intake.keep(id, {"person " + id, "the source gives " + person.error().message});
-      return;
+    if (person) {
+      people.take(std::move(*person));
+    } else {
+      intake.keep("", {"somebody", "the source gives " + person.error().message});
     }
-    anybody = true;
-    active_seen = active_seen || person->tells_active;
-    person->person.key = std::move(person->id);
-    people.take(std::move(person->person));
   }));
-  people.flush();
-  if (anybody && !active_seen) {
-    intake.hide_locks({"source", "the server shows `active` of nobody"});
-  }
-  if (anybody && !people.extension_seen()) {
-    intake.warn({"source",
-                 "the server shows SSH keys, homes and shells (sunkSshKeys and others) of "
-                 "nobody: what the destination has of them stays"});
-  }
+  people.end();
   return {};
 }
 

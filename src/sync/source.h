@@ -16,7 +16,8 @@ struct Intake {
   std::function<void(reconcile::Person)> person;
   /// In the place of a person whose record cannot be taken: what the destination has of them stays.
   std::function<void(std::string key, reconcile::Problem why)> keep;
-  /// Likewise of a group: its name and members stay.
+  /// Likewise of a group: its name and members stay. When it is told as well, after this, it has
+  /// these members and perhaps others.
   std::function<void(std::string key, reconcile::Problem why)> keep_group;
   /// The source should show who is locked, and shows it of nobody: whoever is locked at the
   /// destination stays so.

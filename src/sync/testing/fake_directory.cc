@@ -124,6 +124,7 @@ std::string FakeDirectory::add(std::string_view collection, json::object resourc
   std::string id = text_at(resource, "id");
   if (id.empty()) id = "id" + std::to_string(next_id_++);
   resource["id"] = json::string(id);
+  if (collection == "Users") resource.emplace("active", true);
   (collection == "Users" ? people_ : groups_)[id] = std::move(resource);
   return id;
 }

@@ -33,7 +33,8 @@ class FakeDirectory {
   /// Of pages, at most; 100 by default.
   void set_page_max(std::size_t size);
 
-  /// Adds a resource as it is, with an `id` of its own when it has none; the id.
+  /// Adds a resource as it is, with an `id` of its own, and active, unless it says
+  /// something else; the id.
   std::string add(std::string_view collection, json::object resource);
   void erase(std::string_view collection, const std::string& id);
 
