@@ -416,5 +416,45 @@ TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
   EXPECT_EQ(hub.feed("since=" + cursor, node).status, 409);
 }
 
+// The highest id of the second node is an import's: which ids of the block it has seen nobody can
+// tell, so none of it is given out, though the first node told of a lower one.
+TEST(FeedServer, ARestoredHubLeavesBlocksThatAnImportHides) {
+  TestHub hub;
+  directory::OrgSettings settings;
+  settings.admitted_ids = {{500'000, 599'999}};
+  ASSERT_TRUE(hub.directory().update_org_settings(TestHub::operator_actor(), hub.org().n,
+                                                  directory::testing::always(settings)));
+  const std::vector<directory::ImportEntry> imported{
+      {.name = "dora", .number = 555'555, .gid = 555'555}};
+  ASSERT_TRUE(
+      hub.directory().import_identities(TestHub::operator_actor(), hub.org().n, imported, {}));
+  const std::string first = hub.enroll("login1");
+  const std::string second = hub.enroll("login2");
+  hub.stop();
+  const auto database = hub.data_dir() / "roster.db";
+  const auto backup = hub.data_dir() / "backup.db";
+  std::filesystem::copy_file(database, backup);
+  hub.start();
+  const std::uint32_t seen = hub.add_user("lost").posix->number;
+  const std::uint32_t hidden = hub.add_user("hidden").posix->number;
+  const std::string cursor = hub.cursor(hub.org().seq.value);
+  hub.stop();
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(database.string() + suffix);
+  }
+  std::filesystem::copy_file(backup, database);
+  hub.start();
+  const auto tell = [&hub, &cursor](const std::string& node, std::uint32_t highest) {
+    return hub.feed("since=" + cursor + "&highest_id=" + std::to_string(highest), node).status;
+  };
+  EXPECT_EQ(tell(first, seen), 409);
+  EXPECT_EQ(tell(second, 555'555), 409);
+  hub.clock().advance(RestoreGuard::kLongest);
+  const std::uint32_t next = hub.add_user("after").posix->number;
+  EXPECT_GT(next, 600'000U) << "not " << hidden;
+  EXPECT_EQ(tell(second, 555'555), 409);
+  EXPECT_EQ(hub.add_user("later").posix->number, next + 1) << "once is enough";
+}
+
 }  // namespace
 }  // namespace roster::hub
