@@ -5,73 +5,27 @@ next one."""
 
 import json
 import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-from lab import BUILD, CORE_GROUP, Scim, free_port, run, wait_for
+from lab import BUILD, CORE_GROUP, PlainHub, Scim, check, run, wait_for
 
 PEOPLE = int(os.environ.get("ROSTER_IMPORT_PEOPLE", "20000"))
 
 
-def check(condition, what):
-    if not condition:
-        raise AssertionError(what)
-    print(f"  ok: {what}")
-
-
-class Site:
+class Site(PlainHub):
     """One hub with an organization that admits 1000-9999."""
 
     def __init__(self, org="acme"):
-        self.org = org
-        self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-import-", dir="/tmp"))
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.process = None
+        super().__init__(org)
 
     def __enter__(self):
-        done = run(BUILD / "bin/rosterd", "init", "--data-dir", self.root / "hub", "--org", self.org)
-        token = self.root / "operator.token"
-        token.touch(mode=0o600)
-        token.write_text(done.stdout.strip().splitlines()[-1] + "\n")
-        self.start()
-        self.roster("org", "set", "--admit-ids", "1000-9999", "--admit-ids",
-                    "100000-999999")
-        self.roster("client", "create", "okta")
-        self.scim = Scim(f"{self.url}/api/organizations/{self.org}/scim/v2",
-                         self.roster("token", "create", "--name", "okta", "--scope", "scim",
-                                     "--client", "okta").stdout.strip(), None)
+        super().__enter__()
+        self.roster("org", "set", "--admit-ids", "1000-9999", "--admit-ids", "100000-999999")
+        self.scim = self.scim_client("okta")
         return self
-
-    def __exit__(self, *_):
-        self.stop(signal.SIGTERM)
-        shutil.rmtree(self.root, ignore_errors=True)
-
-    def start(self):
-        with open(self.root / "rosterd.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [BUILD / "bin/rosterd", "serve", "--data-dir", self.root / "hub", "--run-dir",
-                 self.root / "run", "--listen", self.url.removeprefix("http://"), "--plain-http"],
-                stdout=log, stderr=log)
-        wait_for(lambda: run("curl", "-sf", self.url + "/readyz", check=False).returncode == 0,
-                 "the hub is ready", 20, pause=0.05)
-
-    def stop(self, how):
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(15)
-
-    def command(self, *words, org=None):
-        return [str(word) for word in (BUILD / "bin/roster", "--url", self.url, "--token-file",
-                                       self.root / "operator.token", "--org", org or self.org,
-                                       *words)]
-
-    def roster(self, *words, check=True, org=None):
-        return run(*self.command(*words, org=org), check=check)
 
     def write(self, name, text):
         path = self.root / name

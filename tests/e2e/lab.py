@@ -124,6 +124,72 @@ class Scim:
                          expect=expect)[1]
 
 
+def check(condition, what):
+    """One step of a test, said when it holds."""
+    if not condition:
+        raise AssertionError(what)
+    print(f"  ok: {what}")
+
+
+class PlainHub:
+    """A rosterd of its own on loopback without TLS, for tests of programs that talk to it; needs no namespace."""
+
+    def __init__(self, org):
+        self.org = org
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-hub-", dir="/tmp"))
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.process = None
+
+    def __enter__(self):
+        done = run(BUILD / "bin/rosterd", "init", "--data-dir", self.root / "hub", "--org", self.org)
+        self.write_token("operator", done.stdout.strip().splitlines()[-1])
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def start(self):
+        with open(self.root / "rosterd.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [BUILD / "bin/rosterd", "serve", "--data-dir", self.root / "hub", "--run-dir",
+                 self.root / "run", "--listen", self.url.removeprefix("http://"), "--plain-http"],
+                stdout=log, stderr=log)
+        wait_for(lambda: run("curl", "-sf", self.url + "/readyz", check=False).returncode == 0,
+                 "the hub is ready", 20, pause=0.05)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(15)
+
+    def base(self, org=None):
+        return f"{self.url}/api/organizations/{org or self.org}/scim/v2"
+
+    def write_token(self, name, token):
+        path = self.root / f"{name}.token"
+        path.touch(mode=0o600)
+        path.write_text(token + "\n")
+        return path
+
+    def command(self, *words, org=None):
+        return [str(word) for word in (BUILD / "bin/roster", "--url", self.url, "--token-file",
+                                       self.root / "operator.token", "--org", org or self.org,
+                                       *words)]
+
+    def roster(self, *words, check=True, org=None):
+        return run(*self.command(*words, org=org), check=check)
+
+    def scim_client(self, name, org=None):
+        """A provisioning client, its token in NAME.token of the organization."""
+        self.roster("client", "create", name, org=org)
+        token = self.roster("token", "create", "--name", name, "--scope", "scim", "--client", name,
+                            org=org).stdout.strip()
+        self.write_token(f"{org or self.org}-{name}", token)
+        return Scim(self.base(org), token, None)
+
+
 class Lab:
     """Starts and stops the parts; `with Lab() as lab:` inside the namespace."""
 

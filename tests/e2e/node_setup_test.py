@@ -15,7 +15,7 @@ import threading
 import time
 
 import lab as lab_module
-from lab import CORE_GROUP, POSIX_GROUP, Lab, enter_namespace, run, wait_for
+from lab import CORE_GROUP, POSIX_GROUP, Lab, check, enter_namespace, run, wait_for
 
 CONFIG = pathlib.Path("/etc/roster/agent.toml")
 NSSWITCH = pathlib.Path("/etc/nsswitch.conf")
@@ -23,12 +23,6 @@ SSHD_SNIPPET = pathlib.Path("/etc/ssh/sshd_config.d/50-roster.conf")
 SUDOERS_SNIPPET = pathlib.Path("/etc/sudoers.d/50-roster")
 COMMON_SESSION = pathlib.Path("/etc/pam.d/common-session")
 RECORD = pathlib.Path("/var/lib/roster/setup")
-
-
-def check(condition, what):
-    if not condition:
-        raise AssertionError(what)
-    print(f"  ok: {what}")
 
 
 def picture(*roots):

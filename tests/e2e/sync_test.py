@@ -4,13 +4,9 @@ what is somebody else's is never touched; a run that is cut off is finished by t
 
 import json
 import os
-import pathlib
-import shutil
-import subprocess
 import sys
-import tempfile
 
-from lab import BUILD, CORE_GROUP, COREWEAVE, Scim, free_port, run, wait_for
+from lab import BUILD, CORE_GROUP, COREWEAVE, PlainHub, check, run
 
 KEYS = [line.split()[0:2] for line in """
 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJkRyIjPyoq7nKHnuZe9ZKzuWD2RtPvxd6pgfeiQzQpC
@@ -19,66 +15,20 @@ ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFM+fzKgsq0DTIC7eExOt0hF4qDvIcCzZxgvHTPHBnFF
 KEY_A, KEY_B = (" ".join(key) for key in KEYS)
 
 
-def check(condition, what):
-    if not condition:
-        raise AssertionError(what)
-    print(f"  ok: {what}")
-
-
-class Site:
+class Site(PlainHub):
     """One hub with the organizations `here` (the source) and `there` (the destination)."""
 
     def __init__(self):
-        self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-sync-", dir="/tmp"))
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.process = None
+        super().__init__("here")
 
     def __enter__(self):
-        done = run(BUILD / "bin/rosterd", "init", "--data-dir", self.root / "hub", "--org", "here")
-        self.write_token("operator", done.stdout.strip().splitlines()[-1])
-        self.start()
-        self.roster("here", "org", "create", "there")
-        self.scim = {}
-        for org in ("here", "there"):
-            for client in ("okta", "sync"):
-                self.roster(org, "client", "create", client)
-                token = self.roster(org, "token", "create", "--name", client, "--scope", "scim",
-                                    "--client", client).stdout.strip()
-                self.write_token(f"{org}-{client}", token)
-                self.scim[org, client] = Scim(self.base(org), token, None)
-        self.write_token("here-read", self.roster("here", "token", "create", "--name", "reader",
-                                                  "--scope", "read").stdout.strip())
+        super().__enter__()
+        self.roster("org", "create", "there")
+        self.scim = {(org, client): self.scim_client(client, org)
+                     for org in ("here", "there") for client in ("okta", "sync")}
+        self.write_token("here-read", self.roster("token", "create", "--name", "reader", "--scope",
+                                                  "read").stdout.strip())
         return self
-
-    def __exit__(self, *_):
-        self.stop()
-        shutil.rmtree(self.root, ignore_errors=True)
-
-    def base(self, org):
-        return f"{self.url}/api/organizations/{org}/scim/v2"
-
-    def write_token(self, name, token):
-        path = self.root / f"{name}.token"
-        path.touch(mode=0o600)
-        path.write_text(token + "\n")
-
-    def start(self):
-        with open(self.root / "rosterd.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [BUILD / "bin/rosterd", "serve", "--data-dir", self.root / "hub", "--run-dir",
-                 self.root / "run", "--listen", self.url.removeprefix("http://"), "--plain-http"],
-                stdout=log, stderr=log)
-        wait_for(lambda: run("curl", "-sf", self.url + "/readyz", check=False).returncode == 0,
-                 "the hub is ready", 20, pause=0.05)
-
-    def stop(self):
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(15)
-
-    def roster(self, org, *words, check=True):
-        return run(BUILD / "bin/roster", "--url", self.url, "--token-file",
-                   self.root / "operator.token", "--org", org, *words, check=check)
 
     def write_config(self, destination, kind="scim"):
         config = self.root / "sync.toml"
