@@ -113,12 +113,14 @@ Result<bool> FeedServer::remember_ids(const NodeAccess& access, const FeedQuery&
   return true;
 }
 
-/// Once for each organization and process, so that a credential in wrong hands cannot use up
-/// blocks.
+/// Higher ids only, so that a credential in wrong hands cannot use up one block after the other:
+/// those of an import lie below the slices that follow.
 Result<void> FeedServer::pass_over_ids(directory::OrgN org, std::uint32_t highest_id) {
-  if (passed_over_.contains(org)) return {};
-  ASSIGN_OR_RETURN(const bool done, directory_.pass_over_ids(org, highest_id));
-  if (done) passed_over_.insert(org);
+  if (highest_id <= passed_over_[org]) return {};
+  ASSIGN_OR_RETURN(const bool is_one, directory_.is_imported(org, highest_id));
+  if (!is_one) return {};
+  RETURN_IF_ERROR(directory_.pass_over_ids(org, highest_id));
+  passed_over_[org] = highest_id;
   return {};
 }
 

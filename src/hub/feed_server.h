@@ -69,8 +69,8 @@ class FeedServer {
   std::mutex mutex_;  // guards all below
   /// Organizations that got a new epoch from this process.
   std::set<directory::OrgN> renewed_;
-  /// Organizations that give out no more ids below imported ones since then.
-  std::set<directory::OrgN> passed_over_;
+  /// Highest imported id below which no more ids are given out since then, by organization.
+  std::map<directory::OrgN, std::uint32_t> passed_over_;
   /// Highest id that a node of another history named, by organization.
   std::map<directory::OrgN, std::uint32_t> lifted_;
 };

@@ -421,7 +421,7 @@ TEST(Feed, ARestoredHubNoticesAndHandsNoIdOutTwice) {
 TEST(FeedServer, ARestoredHubLeavesBlocksThatAnImportHides) {
   TestHub hub;
   directory::OrgSettings settings;
-  settings.admitted_ids = {{500'000, 599'999}};
+  settings.admitted_ids = {{5'000, 5'999}, {500'000, 599'999}};
   ASSERT_TRUE(hub.directory().update_org_settings(TestHub::operator_actor(), hub.org().n,
                                                   directory::testing::always(settings)));
   const std::vector<directory::ImportEntry> imported{
@@ -448,6 +448,7 @@ TEST(FeedServer, ARestoredHubLeavesBlocksThatAnImportHides) {
     return hub.feed("since=" + cursor + "&highest_id=" + std::to_string(highest), node).status;
   };
   EXPECT_EQ(tell(first, seen), 409);
+  EXPECT_EQ(tell(first, 5'001), 409) << "below all blocks: it hides nothing";
   EXPECT_EQ(tell(second, 555'555), 409);
   hub.clock().advance(RestoreGuard::kLongest);
   const std::uint32_t next = hub.add_user("after").posix->number;

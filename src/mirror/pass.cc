@@ -199,7 +199,9 @@ class Pass {
     if (!is_whole()) lock_inactive();
     RETURN_IF_ERROR(remembered);
     const bool known = before_.files == stamps_of_files(settings_);
+    const bool was_whole = is_whole();
     commit_maps(files);
+    if (was_whole && !is_whole()) lock_inactive();  // a file that cannot be replaced
     publish_targets(state);
     result_.people = roll_.people.size();
     result_.groups = roll_.groups.size();
@@ -232,8 +234,8 @@ class Pass {
     keep_targets();
   }
 
-  /// Of a reading that does not go into all maps: before those that it goes into, so that the
-  /// targets that are made of files see whole ones.
+  /// Of a reading that does not go into all maps: before those that it goes into, where that is
+  /// known by then, so that the targets that are made of files see them of one pass.
   void lock_inactive() {
     const std::vector<Person> inactive = inactive_in(roll_);
     NameSet names;

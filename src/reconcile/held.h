@@ -52,6 +52,8 @@ struct HeldGroup {
 struct Held {
   std::vector<HeldPerson> people;
   std::vector<HeldGroup> groups;
+  /// Nobody can see who is locked there: everybody counts as active.
+  bool hides_active = false;
 };
 
 }  // namespace roster::reconcile

@@ -43,8 +43,8 @@ const std::string& name_of(const HeldPerson& person) {
   return person.user_name.empty() ? person.key : person.user_name;
 }
 
-/// Held records by their key; of those that share one, which counts: an active one, then the one
-/// with the smallest id, so that every run agrees.
+/// Held records by their key; of those that share one, which counts: a readable one, then an active
+/// one, then the one with the smallest id, so that every run agrees.
 template <typename T, typename Better>
 std::unordered_map<std::string_view, std::size_t> index_by_key(const std::vector<T>& held,
                                                                Better better) {
@@ -190,11 +190,14 @@ struct Planner::Impl {
 
 Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
     : held(std::move(held_)), digester(std::move(digester_)), options(options_) {
-  held_by_key = index_by_key(held.people, [](const HeldPerson& a, const HeldPerson& b) {
+  const auto readable = [](const auto& record) { return record.unreadable.empty(); };
+  held_by_key = index_by_key(held.people, [&](const HeldPerson& a, const HeldPerson& b) {
+    if (readable(a) != readable(b)) return readable(a);
     return a.active != b.active ? a.active : a.id < b.id;
   });
-  held_groups_by_key =
-      index_by_key(held.groups, [](const HeldGroup& a, const HeldGroup& b) { return a.id < b.id; });
+  held_groups_by_key = index_by_key(held.groups, [&](const HeldGroup& a, const HeldGroup& b) {
+    return readable(a) != readable(b) ? readable(a) : a.id < b.id;
+  });
   const Digest none = digester.of_keys({});
   for (std::size_t i = 0; i < held.people.size(); ++i) {
     held_by_id.emplace(held.people[i].id, i);
@@ -207,6 +210,11 @@ Planner::Impl::Impl(Held held_, Digester digester_, PlanOptions options_)
           about_person(name_of(each),
                        "the destination gives " + each.unreadable + ": it can be locked, no more"));
     }
+  }
+  if (held.hides_active) {
+    plan.problems.push_back({"destination",
+                             "shows `active` of nobody: who is locked there is not let in again, "
+                             "and who left is locked at every run"});
   }
   for (const HeldGroup& each : held.groups) {
     if (!each.unreadable.empty()) {

@@ -331,6 +331,8 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
   ASSIGN_OR_RETURN(ScimLists lists, ScimLists::open(*server, options_.overlap));
   reconcile::Held held;
   std::optional<Error> nameless;  // what nobody could even lock
+  bool active_seen = false;
+  std::vector<std::size_t> without_active;
 
   RETURN_IF_ERROR(read_ours(lists, "Users", options_.prefix, [&](const json::object& resource) {
     const auto external_id = json::find_string(resource, "externalId").value_or("");
@@ -346,7 +348,8 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
                                  .user_name = std::move(found->person.user_name),
                                  .active = found->person.active,
                                  .unreadable = std::move(found->unreadable)};
-    if (!found->tells_active) person.unreadable = "a User without `active`";
+    active_seen = active_seen || found->tells_active;
+    if (!found->tells_active) without_active.push_back(held.people.size());
     for (std::size_t i = 0; i < reconcile::kTexts; ++i) {
       person.texts[i] = digester.of(found->person.texts[i].value_or(""));
     }
@@ -367,6 +370,13 @@ Result<reconcile::Held> Destination::read(const reconcile::Digester& digester) {
   }));
   if (nameless) {
     return fail(Code::kDataLoss, "a record of ours cannot be read: " + nameless->message);
+  }
+  held.hides_active = !active_seen && !without_active.empty();
+  for (const std::size_t i : without_active) {
+    std::string& unreadable = held.people[i].unreadable;
+    if (!held.hides_active && unreadable.empty()) {
+      unreadable = "a User without `active`, which others have";
+    }
   }
   return held;
 }

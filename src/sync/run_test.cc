@@ -290,6 +290,49 @@ TEST_F(PagedSourceTest, AServerWithoutActiveHidesWhoIsLocked) {
   EXPECT_THAT(kept.at("a"), HasSubstr("without `active`, which others have"));
 }
 
+TEST_F(PagedSourceTest, AGroupThatCannotBeReadWholeIsNotTold) {
+  const auto member = [](const char* id) { return json::object{{"value", id}}; };
+  source.add("Groups", {{"id", "g1"},
+                        {"displayName", "dev"},
+                        {"members", json::array{json::object{{"display", "x"}}, member("p01")}}});
+  source.add("Groups", {{"id", "g2"}, {"displayName", "ops"}, {"members", member("p01")}});
+  source.add("Groups", {{"id", "g3"}, {"members", json::array{member("p01")}}});
+  source.add("Groups",
+             {{"id", "g4"}, {"displayName", "all"}, {"members", json::array{member("g1")}}});
+  source.add("Groups", {{"id", "g5"}, {"displayName", "empty"}, {"members", nullptr}});
+  const auto scim = open_scim({.server = server}, pause());
+  testing::Gathered gathered;
+  ASSERT_TRUE((*scim)->read(gathered.intake()));
+  EXPECT_THAT(gathered.groups, SizeIs(1));
+  EXPECT_TRUE(gathered.groups.contains("g5"));
+  EXPECT_THAT(gathered.kept_groups, SizeIs(4));
+
+  // With a selection, nobody of them is taken for gone.
+  directory.add("Users", {{"userName", "p01"}, {"externalId", "roster:user:p01"}});
+  source.add("Groups",
+             {{"id", "g6"}, {"displayName", "good"}, {"members", json::array{member("p02")}}});
+  Destination destination(options, pause());
+  for (const char* group : {"dev", "ops", "all", "nameless"}) {
+    run_options.groups = {"good", group};
+    const auto made = prepare(**scim, destination, run_options, fixed_random,
+                              [](std::string_view, std::size_t, std::size_t) {});
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(made->plan.counts.deactivated, 0U) << group;
+    EXPECT_EQ(made->plan.counts.created, 1U) << group;
+  }
+}
+
+TEST_F(SyncTest, ADestinationThatShowsActiveOfNobodyIsStillGivenKeys) {
+  add_person("alice").ssh_keys = {"ssh-ed25519 NEW"};
+  directory.add("Users", {{"userName", "alice@example.org"},
+                          {"externalId", "roster:user:alice"},
+                          {"active", nullptr}});
+  EXPECT_TRUE(run().whole());
+  ASSERT_THAT(prepared.plan.problems, SizeIs(1));
+  EXPECT_THAT(prepared.plan.problems[0].sentence, HasSubstr("`active` of nobody"));
+  EXPECT_THAT(json::serialize(directory.person("alice@example.org")), HasSubstr("NEW"));
+}
+
 TEST_F(PagedSourceTest, KeysInAnotherFormAreNotNone) {
   constexpr std::string_view kUrn =
       "urn:coreweave:params:scim:schemas:extension:coreweave:2.0:CoreWeaveUser";

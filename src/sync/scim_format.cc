@@ -154,8 +154,10 @@ Result<ScimGroup> read_group(const json::object& resource) {
   const json::value* members = json::find(resource, "members");
   if (members == nullptr || members->is_null()) return out;
   const auto take = [&out](const json::value& member) {
-    out.members.push_back(found(member.if_object(), "value"));
-    return !out.members.back().empty();
+    std::string id = found(member.if_object(), "value");
+    if (id.empty()) return false;
+    out.members.push_back(std::move(id));
+    return true;
   };
   const json::array* list = members->if_array();
   if (list == nullptr || !std::ranges::all_of(*list, take)) {

@@ -71,12 +71,16 @@ Result<Groups> read_groups(ScimLists& lists, const Intake& intake) {
   RETURN_IF_ERROR(lists.read("Groups", "", [&groups, &intake](const json::object& resource) {
     auto group = read_group(resource);
     if (!group) {
-      const std::string id(json::find_string(resource, "id").value_or(""));
-      groups.unreadable.insert(id);
-      intake.keep_group(id, {"group " + id, "the source gives " + group.error().message});
+      intake.keep_group("", {"a group", "the source gives " + group.error().message});
       return;
     }
     std::string id = group->id;
+    if (!group->unreadable.empty()) {
+      const std::string& name = group->name.empty() ? id : group->name;
+      intake.keep_group(id, {"group " + name, "the source gives " + group->unreadable});
+      groups.unreadable.insert(std::move(id));
+      return;
+    }
     groups.by_id.insert_or_assign(std::move(id), std::move(*group));
   }));
   return groups;
