@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 #include <set>
 #include <thread>
 
+#include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "mirror/files.h"
@@ -547,6 +550,30 @@ TEST_F(MirrorTest, WhoIsNotActiveIsLockedAlsoInTheMapsThatGoWell) {
   run({.local = {.denied_names = {"user49"}}, .targets = {&target}});
   EXPECT_GE(target.followed, 2);
   EXPECT_THAT(map("sshkey"), HasSubstr("user49:\n"));
+}
+
+/// FS_IMMUTABLE_FL (ioctl_iflags(2)); false where the file system or the machine has no such thing.
+bool set_immutable(const std::filesystem::path& file, bool on) {
+  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  int flags = 0;
+  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) return false;
+  flags = on ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+  return ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0;
+}
+
+// All was well until the files had to be replaced.
+TEST_F(MirrorTest, WhoIsNotActiveIsLockedInTargetsAlthoughAMapCannotBeReplaced) {
+  FakeTarget target;
+  ASSERT_TRUE(run({.targets = {&target}}).ok());
+  const auto file = directory_ / "sshkey.cache";
+  if (!set_immutable(file, true)) GTEST_SKIP() << "no immutable files here";
+  people({person_with_keys("alice", 20001, in_json(kKey)).insert(1, "\"active\":false,"),
+          person("bob", 20002)});
+  const PassResult result = run({.targets = {&target}});
+  ASSERT_TRUE(set_immutable(file, false));
+  EXPECT_EQ(of(result, Map::kSshKey).outcome, Outcome::kFailed);
+  EXPECT_THAT(target.locked, ElementsAre("alice"));
+  EXPECT_THAT(map("passwd"), Not(HasSubstr("alice")));
 }
 
 // Only the server's own word about exactly this person: by number, name and resource.
