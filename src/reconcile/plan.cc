@@ -388,7 +388,8 @@ void Planner::Impl::stay_locked(const std::vector<std::size_t>& who, const std::
     names.push_back(pending[wanted[i].pending].person.user_name);
   }
   Problem problem = locks_hidden.value_or(Problem{"people", "has the source lost its locks?"});
-  problem.sentence += (locks_hidden ? "; " : " ") + sentence + join_some(names);
+  problem.sentence += (locks_hidden ? "; " : " ") + sentence + join_some(names) +
+                      "; if it is meant: --accept-return";
   plan.problems.push_back(std::move(problem));
 }
 
@@ -716,15 +717,18 @@ Result<void> Planner::Impl::check_shrinkage() const {
     return is_suspicious(lost, before) || (lost == before && lost >= kAllMin);
   };
   const auto refuse = [](std::size_t lost, std::size_t before, const std::string& what) {
-    return fail(Code::kFailedPrecondition,
-                std::to_string(lost) + " of " + std::to_string(before) + " " + what +
-                    ": is the source whole, and in the form of the last run? Nothing was changed");
+    return fail(
+        Code::kFailedPrecondition,
+        std::to_string(lost) + " of " + std::to_string(before) + " " + what +
+            ": is the source whole, and in the form of the last run? Nothing was changed; if it is "
+            "meant: --accept-shrink");
   };
   const Counts& c = plan.counts;
   if (c.people == 0 && kept.empty() && c.held_active > 0) {
     return fail(Code::kFailedPrecondition,
                 "the source tells of nobody, and " + std::to_string(c.held_active) +
-                    " people are active at the destination. Nothing was changed");
+                    " people are active at the destination. Nothing was changed; if it is meant: "
+                    "--accept-shrink");
   }
   // Whom the source says to be locked is locked, however many they are.
   if (is_suspicious(gone, c.held_active)) {
