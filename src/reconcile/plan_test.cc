@@ -686,6 +686,10 @@ void expect_reached(const Server& server, const Wish& wish, const Plan& plan) {
   }
 }
 
+void expect_no_more(const Server& server, const std::set<std::string>& allowed) {
+  for (const std::string& fact : server.access()) EXPECT_TRUE(allowed.contains(fact)) << fact;
+}
+
 TEST(PlanPropertyTest, ReachesTheSourceInSafeStepsAndThenRests) {
   for (unsigned seed = 0; seed < 600; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -704,9 +708,7 @@ TEST(PlanPropertyTest, ReachesTheSourceInSafeStepsAndThenRests) {
     for (const Stage& stage : plan->stages) {
       for (const Step& step : stage.steps) {
         ASSERT_TRUE(server.apply(step));
-        for (const std::string& fact : server.access()) {
-          EXPECT_TRUE(allowed.contains(fact)) << fact;
-        }
+        expect_no_more(server, allowed);
         EXPECT_EQ(server.accounts.at("s1"), before.accounts.at("s1"));
         EXPECT_EQ(server.teams.at("sg"), before.teams.at("sg"));
       }
@@ -826,9 +828,7 @@ TEST(PlanPropertyTest, WhatCannotBeReadIsSafeAndRests) {
       for (const Step& step : stage.steps) {
         ASSERT_TRUE(server.apply(step)) << name_of(step.act) << ' ' << step.name;
         if (cut || odd_teams) continue;  // an old membership may come back with its owner
-        for (const std::string& fact : server.access()) {
-          EXPECT_TRUE(allowed.contains(fact)) << fact;
-        }
+        expect_no_more(server, allowed);
       }
     }
     const auto again = make();
@@ -868,9 +868,7 @@ TEST(PlanPropertyTest, StepsThatFailLeaveASafeState) {
       for (const Step& step : stage.steps) {
         const bool refused = random.chance(25) || !failed.forbids(step).empty();
         if (refused || !server.apply(step)) failed.add(step);
-        for (const std::string& fact : server.access()) {
-          EXPECT_TRUE(allowed.contains(fact)) << fact;
-        }
+        expect_no_more(server, allowed);
       }
     }
     const auto rest = plan_for(server, wish, {.accept_shrink = true});
