@@ -18,10 +18,11 @@ using directory::MemberOp;
 
 http::Response answer(const Call& call, const scim::Projection& projection, int status,
                       Group group) {
+  const std::string tag = entity_tag(group.version);
   json::object body = render(call, std::move(group));
   const std::string location(json::find_string(body.at("meta").as_object(), "location").value());
   http::Response response = json_answer(status, projection.apply(std::move(body)));
-  response.headers.set("ETag", entity_tag(group.version));
+  response.headers.set("ETag", tag);
   response.headers.set("Location", location);
   return response;
 }

@@ -159,10 +159,11 @@ directory::Load load_for(const scim::Projection& projection) {
 }
 
 http::Response answer(const Call& call, const scim::Projection& projection, int status, User user) {
+  const std::string tag = entity_tag(user.version);
   json::object body = render(call, std::move(user));
   const std::string location(json::find_string(body.at("meta").as_object(), "location").value());
   http::Response response = json_answer(status, projection.apply(std::move(body)));
-  response.headers.set("ETag", entity_tag(user.version));
+  response.headers.set("ETag", tag);
   response.headers.set("Location", location);
   return response;
 }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+
 namespace roster::sync {
 
 Result<void> in_parallel(std::size_t count, std::size_t workers,
@@ -33,8 +35,8 @@ Result<void> in_parallel(std::size_t count, std::size_t workers,
       for (std::size_t worker = 1; worker < std::min(workers, count); ++worker) {
         threads.emplace_back(run, worker);
       }
-    } catch (const std::system_error&) {
-      // No more threads: those there are do it.
+    } catch (const std::system_error& error) {
+      log::warn("fewer requests at once than asked for", {{"reason", error.what()}});
     }
     run(0);
   }
