@@ -2,10 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <openssl/bio.h>
-#include <openssl/bn.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -21,48 +17,18 @@
 #include "base/encoding.h"
 #include "base/unicode.h"
 #include "crypto/hash.h"
+#include "crypto/openssl.h"
 
 namespace roster::crypto {
 namespace {
 
-template <auto kFree>
-struct Free {
-  template <typename T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using Bio = std::unique_ptr<BIO, Free<BIO_free_all>>;
-using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Free<X509_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Free<X509_EXTENSION_free>>;
-using BigNumber = std::unique_ptr<BIGNUM, Free<BN_free>>;
 using GeneralNames = std::unique_ptr<GENERAL_NAMES, Free<GENERAL_NAMES_free>>;
 
-constexpr std::size_t kPemBytesMax = 1 << 20;
 constexpr std::size_t kCommonNameBytesMax = 64;  // RFC 5280 A.1, ub-common-name
 constexpr std::size_t kHostsMax = 100;
 constexpr std::chrono::days kLifetimeMax{36'500};
-
-/// Also empties OpenSSL's queue: a leftover there would be read as an error of the next TLS call.
-std::unexpected<Error> openssl_failed(Code code, std::string sentence) {
-  const unsigned long error = ERR_peek_last_error();
-  if (const char* reason = error != 0 ? ERR_reason_error_string(error) : nullptr) {
-    sentence.append(" (").append(reason).append(")");
-  }
-  ERR_clear_error();
-  return fail(code, std::move(sentence));
-}
-
-/// An encrypted key is an error, never a prompt on the terminal.
-int no_passphrase(char*, int, int, void*) { return -1; }
-
-Result<Bio> reading(std::string_view pem) {
-  if (pem.size() > kPemBytesMax) return fail(Code::kTooLarge, "the PEM text is over 1 MiB");
-  Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  CHECK(bio != nullptr);
-  return bio;
-}
 
 Result<Certificate> read_certificate(std::string_view pem) {
   ASSIGN_OR_RETURN(const Bio bio, reading(pem));
@@ -73,34 +39,10 @@ Result<Certificate> read_certificate(std::string_view pem) {
   return certificate;
 }
 
-Result<Key> read_key(const Secret& pem) {
-  ASSIGN_OR_RETURN(const Bio bio, reading(pem.expose()));
-  Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
-  if (!key) {
-    return openssl_failed(Code::kInvalidArgument,
-                          "there is no readable PEM private key without a passphrase");
-  }
-  return key;
-}
-
-std::string written(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  CHECK(size >= 0);
-  return {data, static_cast<std::size_t>(size)};
-}
-
 std::string certificate_to_pem(X509* certificate) {
   const Bio bio(BIO_new(BIO_s_mem()));
   CHECK(bio != nullptr && PEM_write_bio_X509(bio.get(), certificate) == 1);
   return written(bio.get());
-}
-
-Secret key_to_pem(EVP_PKEY* key) {
-  const Bio bio(BIO_new(BIO_s_secmem()));  // wiped when freed
-  CHECK(bio != nullptr &&
-        PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
-  return Secret(written(bio.get()));
 }
 
 std::time_t to_seconds(Timestamp t) {

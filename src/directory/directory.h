@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "directory/clusters.h"
 #include "directory/types.h"
 #include "store/database.h"
 
@@ -274,6 +275,36 @@ class Directory {
                            const ViewInput& input);
   /// kFailedPrecondition for a built-in view, and naming the nodes when some have it.
   Result<void> remove_view(const Actor& actor, OrgN org, std::string_view name);
+
+  // --- clusters -----------------------------------------------------------------------------
+  Result<std::vector<Cluster>> list_clusters(OrgN org);
+  /// kNotFound when there is none.
+  Result<Cluster> find_cluster(OrgN org, std::string_view name);
+  /// kInvalidArgument naming the field that is wrong, kAlreadyExists, kFailedPrecondition when
+  /// there are too many.
+  Result<Cluster> add_cluster(const Actor& actor, OrgN org, std::string_view name,
+                              const ClusterSettings& settings);
+  using ClusterEdit = std::function<Result<ClusterSettings>(const ClusterSettings& current)>;
+  /// `edit` may run more than once.
+  Result<Cluster> update_cluster(const Actor& actor, OrgN org, std::string_view name,
+                                 const ClusterEdit& edit);
+  /// With its keys; what is on the cluster stays as it is.
+  Result<void> remove_cluster(const Actor& actor, OrgN org, std::string_view name);
+
+  /// Oldest first.
+  Result<std::vector<ClusterKey>> cluster_keys(ClusterN cluster);
+  /// The first signs at once, a later one is the next. kFailedPrecondition when there is a next
+  /// one.
+  Result<void> add_cluster_key(const Actor& actor, const Cluster& cluster, std::string_view id,
+                               const Secret& private_pem);
+  /// The one that signed so far becomes a former one. kNotFound.
+  Result<void> sign_with_cluster_key(const Actor& actor, const Cluster& cluster,
+                                     std::string_view id);
+  /// kNotFound; kFailedPrecondition for the key that signs.
+  Result<void> drop_cluster_key(const Actor& actor, const Cluster& cluster, std::string_view id);
+  /// The audit row of a token for slurmrestd.
+  Result<void> note_slurm_token(const Actor& actor, const Cluster& cluster, const User& user,
+                                std::string_view login, Timestamp expires);
 
   // --- changes, for the feed ----------------------------------------------------------------
   // `scope`: numbers of groups; only these, what is nested in them and their members are shown, and

@@ -52,9 +52,25 @@ class Everything {
     feed_and_audit();
     provisioning();
     imports();
+    clusters();
   }
 
  private:
+  void clusters() {
+    const Cluster hpc = must(directory_.add_cluster(operator_, org_, "hpc", {}));
+    must(directory_.list_clusters(org_));
+    const auto edit = [](ClusterSettings settings) {
+      settings.login_host = "login";
+      return Result<ClusterSettings>(std::move(settings));
+    };
+    must(directory_.update_cluster(operator_, org_, "hpc", edit));
+    must(directory_.add_cluster_key(operator_, hpc, "one", Secret("pem")));
+    must(directory_.add_cluster_key(operator_, hpc, "two", Secret("pem")));
+    must(directory_.sign_with_cluster_key(operator_, hpc, "two"));
+    must(directory_.drop_cluster_key(operator_, hpc, "one"));
+    must(directory_.remove_cluster(operator_, org_, "hpc"));
+  }
+
   void people() {
     UserInput input = user_named("alice");
     input.external_id = std::optional<std::string>("e");
@@ -289,7 +305,7 @@ const std::set<std::string, std::less<>> kOfOneOrganization = {
     "client.list", "client.numbers", "external_id.delete_all", "node.list", "token.list_of_org",
     "id_block.number_between", "org.insert", "scope.named_groups", "id_block.take_number",
     "view.list", "view.groups_of_all", "user.find_inactive", "view.nodes", "identity.primary_gids",
-    "import.with_external",
+    "import.with_external", "cluster.list",
     // A page of everybody in the order of numbers.
     "import.identities"};
 
