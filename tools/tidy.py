@@ -25,10 +25,12 @@ MECHANISMS = {
     "kubernetes": ["base", "http"],
     "reconcile": ["base", "crypto"],
     "scim_client": ["base", "http"],
+    "slurm": ["base", "http"],
 }
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
+CLUSTERS = {"clusters": ["base", "crypto", "http", "posix", "reconcile", "slurm", "directory"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
-FACES = {"provider": FACE, "hub": FACE, "admin": FACE}
+FACES = {"provider": FACE, "hub": FACE, "admin": FACE + ["clusters"]}
 # What a node needs to be set up and looked at; agent and cli stand on it.
 NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
 PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node",
@@ -36,10 +38,10 @@ PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "
 PROGRAM_ROOMS = {"mirror": ["base", "crypto", "http", "posix", "nsscache", "scim_client"],
                  "sync": ["base", "crypto", "http", "posix", "reconcile", "scim_client"],
                  "agent": PROGRAM_ROOM + ["mirror"], "cli": PROGRAM_ROOM + ["sync"]}
-EDGES = MECHANISMS | DIRECTORY | FACES | NODE | PROGRAM_ROOMS
+EDGES = MECHANISMS | DIRECTORY | CLUSTERS | FACES | NODE | PROGRAM_ROOMS
 # Programs are thin: the rooms each may use.
 APPS = {
-    "rosterd": FACE + ["provider", "hub", "admin"],
+    "rosterd": FACE + ["clusters", "provider", "hub", "admin"],
     "agent": ["base", "node", "agent"],
     "roster": ["base", "cli"],
 }

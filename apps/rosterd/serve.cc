@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "clusters/tokens.h"
 #include "crypto/x509.h"
 #include "data_dir.h"
 #include "directory/directory.h"
@@ -140,8 +141,9 @@ class Service {
     hub.random = random_;
     ASSIGN_OR_RETURN(hub_, hub::Hub::create(*directory_, metrics_, std::move(hub)));
     hub_->add_routes(router_);
+    tokens_ = std::make_unique<clusters::Tokens>(*directory_, clock_);
     admin_ = std::make_unique<admin::Api>(
-        *directory_,
+        *directory_, *tokens_,
         admin::ApiOptions{.clock = clock_, .ca_sha256 = ca_sha256_, .version = ROSTER_VERSION});
     admin_->add_routes(router_);
     router_.on_error(refusal);
@@ -235,6 +237,7 @@ class Service {
   std::unique_ptr<store::Database> database_;
   std::unique_ptr<directory::Directory> directory_;
   std::unique_ptr<hub::Hub> hub_;
+  std::unique_ptr<clusters::Tokens> tokens_;
   std::unique_ptr<admin::Api> admin_;
   std::unique_ptr<provider::ScimService> provider_;
   http::Router router_;

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "admin/body.h"
 #include "admin/render.h"
 #include "base/unicode.h"
 #include "directory/nesting.h"
@@ -134,6 +135,36 @@ constexpr BodyField kHubQuery[] = {
 constexpr BodyField kScopeQuery[] = {
     {"operator", "boolean", false, "operator tokens instead of the organization's"}};
 
+#define ROSTER_CLUSTER_FIELDS                                                                     \
+  {"scheduler", "string", false, "slurm"},                                                        \
+      {"slurm_name", "string", false, "ClusterName of slurm.conf; absent: the cluster's name"},   \
+      {"login_host", "string", false, "where people sign in over ssh; __USER__: the login name"}, \
+      {"login_port", "integer", false, "default 22"},                                             \
+      {"login_user", "string", false, "default __USER__"},                                        \
+      {"endpoint", "string", false, "slurmrestd: unix:/path, http://host:port, https://..."},     \
+      {"ca_file", "string", false, "on the hub: authorities of an https endpoint"},               \
+      {"plain_http", "boolean", false, "allow http beyond loopback"},                             \
+      {"signing", "string", false, "rs256 (default), or hs256 with Slurm's own key"},             \
+      {"key_file", "string", false, "on the hub, of hs256"},                                      \
+      {"accept_root_key", "boolean", false, "hs256: the hub may hold the key to the cluster"},    \
+      {"token_ttl_max", "string", false, "of tokens that people take, default 1h, at most 24h"},  \
+      {"service_user", "string", false, "the hub's name in Slurm, default slurm"},                \
+      {"read_user", "string", false, "as whom tokens of scope read look; absent: refused"},       \
+      {"user_access", "array", false, "at the gateway: \"GET,POST /slurm/*/job/submit\", ..."},   \
+      {"read_access", "array", false, "likewise, for tokens of scope read"}
+constexpr BodyField kNewCluster[] = {
+    {"name", "string", true, "[a-z0-9_-], 1 to 40, as nodes give it when they join"},
+    ROSTER_CLUSTER_FIELDS};
+constexpr BodyField kCluster[] = {ROSTER_CLUSTER_FIELDS};
+#undef ROSTER_CLUSTER_FIELDS
+constexpr BodyField kCheck[] = {
+    {"as", "string", false, "login, userName or id: whom to impersonate and run a job as"},
+    {"job", "boolean", false, "false: submit none"}};
+constexpr BodyField kForce[] = {{"force", "boolean", false, "without asking whether it may break"}};
+constexpr BodyField kSlurmToken[] = {
+    {"user", "string", false, "login, userName or id; a person's token: that person alone"},
+    {"ttl", "string", false, "default 30m, at most the cluster's token_ttl_max"}};
+
 // operation.id names the handler: the order is that of kHandlers.
 constexpr Operation kOperations[] = {
     {"GET", "/api/v1/openapi.json", "describe", "This description", {}, {}},
@@ -253,6 +284,64 @@ constexpr Operation kOperations[] = {
      kView,
      {}},
     {"DELETE", "/api/v1/orgs/{org}/views/{view}", "removeView", "Unless nodes have it", {}, {}},
+    {"GET", "/api/v1/orgs/{org}/clusters", "listClusters", "Slurm clusters", {}, {}},
+    {"POST", "/api/v1/orgs/{org}/clusters", "addCluster", "Tell of a cluster", kNewCluster, {}},
+    {"GET", "/api/v1/orgs/{org}/clusters/{cluster}", "getCluster", "One cluster", {}, {}},
+    {"PATCH",
+     "/api/v1/orgs/{org}/clusters/{cluster}",
+     "updateCluster",
+     "Change settings",
+     kCluster,
+     {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/clusters/{cluster}",
+     "removeCluster",
+     "Forget it and its keys; the cluster stays as it is",
+     {},
+     {}},
+    {"POST",
+     "/api/v1/orgs/{org}/clusters/{cluster}/check",
+     "checkCluster",
+     "Try everything that Roster needs of it",
+     kCheck,
+     {}},
+    {"GET",
+     "/api/v1/orgs/{org}/clusters/{cluster}/jwks",
+     "getJwks",
+     "What Slurm's AuthAltParameters=jwks= reads",
+     {},
+     {}},
+    {"GET",
+     "/api/v1/orgs/{org}/clusters/{cluster}/keys",
+     "listClusterKeys",
+     "Signing keys, oldest first",
+     {},
+     {}},
+    {"POST",
+     "/api/v1/orgs/{org}/clusters/{cluster}/keys",
+     "createClusterKey",
+     "The next key, published and not yet signing",
+     {},
+     {}},
+    {"POST",
+     "/api/v1/orgs/{org}/clusters/{cluster}/keys/{key}/activate",
+     "activateClusterKey",
+     "Sign with it, once Slurm takes it",
+     kForce,
+     {}},
+    {"DELETE",
+     "/api/v1/orgs/{org}/clusters/{cluster}/keys/{key}",
+     "dropClusterKey",
+     "Forget a key that does not sign",
+     {},
+     kForce},
+    {"POST",
+     "/api/v1/orgs/{org}/clusters/{cluster}/tokens",
+     "createSlurmToken",
+     "A short-lived token for slurmrestd",
+     kSlurmToken,
+     {},
+     true},
     {"GET", "/api/v1/orgs/{org}/fuse", "fuseStatus", "Are irreversible effects held?", {}, {}},
     {"POST", "/api/v1/orgs/{org}/fuse/release", "fuseRelease", "Let them pass for an hour", {}, {}},
     {"GET", "/api/v1/orgs/{org}/audit", "listAudit", "Audit rows, in order", {}, kAuditQuery},
@@ -373,41 +462,6 @@ Result<json::object> parse_body(const Operation& operation, const http::Request&
   return std::move(parsed.get_object());
 }
 
-std::string body_text(const Call& call, std::string_view name) {
-  return std::string(json::find_string(call.body, name).value_or(""));
-}
-
-std::vector<std::string> body_list(const Call& call, std::string_view name) {
-  std::vector<std::string> out;
-  if (const json::array* items = json::find_array(call.body, name)) {
-    for (const json::value& item : *items) out.emplace_back(json::view(item.get_string()));
-  }
-  return out;
-}
-
-/// What the directory stores as it is.
-Result<void> check_texts(const Call& call, std::initializer_list<const char*> names) {
-  constexpr std::size_t kBytesMax = 1024;
-  for (const char* name : names) {
-    const std::string text = body_text(call, name);
-    if (text.size() > kBytesMax) {
-      return fail(Code::kInvalidArgument, fmt::format("{}: longer than {} bytes", name, kBytesMax));
-    }
-    if (has_control_characters(text)) {
-      return fail(Code::kInvalidArgument, fmt::format("{}: it has control characters", name));
-    }
-  }
-  return {};
-}
-
-Result<std::optional<Timestamp>> body_time(const Call& call, std::string_view name) {
-  const auto text = json::find_string(call.body, name);
-  if (!text) return std::nullopt;
-  auto time = parse_rfc3339(*text);
-  if (!time) return fail_in(name, time.error());
-  return *time;
-}
-
 Result<std::vector<directory::KeyInput>> body_keys(const Call& call) {
   ASSIGN_OR_RETURN(const auto parsed, posix::parse_key_list("keys", body_list(call, "keys")));
   ASSIGN_OR_RETURN(const auto not_before, body_time(call, "not_before"));
@@ -523,35 +577,79 @@ std::span<const Operation> Api::operations() { return kOperations; }
 
 Api::Handler Api::handler_of(const Operation& operation) {
   static constexpr std::array<Handler, std::size(kOperations)> kHandlers = {
-      &Api::describe,          &Api::whoami,          &Api::list_orgs,
-      &Api::create_org,        &Api::get_org,         &Api::update_org,
-      &Api::list_ids,          &Api::add_ids,         &Api::close_ids,
-      &Api::list_clients,      &Api::create_client,   &Api::list_tokens,
-      &Api::create_token,      &Api::revoke_token,    &Api::list_users,
-      &Api::create_user,       &Api::get_user,        &Api::update_user,
-      &Api::delete_user,       &Api::deactivate_user, &Api::reactivate_user,
-      &Api::rename_user,       &Api::expire_user,     &Api::add_keys,
-      &Api::update_key,        &Api::remove_key,      &Api::list_groups,
-      &Api::create_group,      &Api::get_group,       &Api::update_group,
-      &Api::delete_group,      &Api::rename_group,    &Api::change_members,
-      &Api::import_identities, &Api::list_identities, &Api::unreserve_identity,
-      &Api::list_nodes,        &Api::delete_node,     &Api::list_views,
-      &Api::get_view,          &Api::set_view,        &Api::remove_view,
-      &Api::fuse_status,       &Api::fuse_release,    &Api::list_audit,
-      &Api::verify_audit,      &Api::erase_audit};
+      &Api::describe,
+      &Api::whoami,
+      &Api::list_orgs,
+      &Api::create_org,
+      &Api::get_org,
+      &Api::update_org,
+      &Api::list_ids,
+      &Api::add_ids,
+      &Api::close_ids,
+      &Api::list_clients,
+      &Api::create_client,
+      &Api::list_tokens,
+      &Api::create_token,
+      &Api::revoke_token,
+      &Api::list_users,
+      &Api::create_user,
+      &Api::get_user,
+      &Api::update_user,
+      &Api::delete_user,
+      &Api::deactivate_user,
+      &Api::reactivate_user,
+      &Api::rename_user,
+      &Api::expire_user,
+      &Api::add_keys,
+      &Api::update_key,
+      &Api::remove_key,
+      &Api::list_groups,
+      &Api::create_group,
+      &Api::get_group,
+      &Api::update_group,
+      &Api::delete_group,
+      &Api::rename_group,
+      &Api::change_members,
+      &Api::import_identities,
+      &Api::list_identities,
+      &Api::unreserve_identity,
+      &Api::list_nodes,
+      &Api::delete_node,
+      &Api::list_views,
+      &Api::get_view,
+      &Api::set_view,
+      &Api::remove_view,
+      &Api::list_clusters,
+      &Api::add_cluster,
+      &Api::get_cluster,
+      &Api::update_cluster,
+      &Api::remove_cluster,
+      &Api::check_cluster,
+      &Api::get_jwks,
+      &Api::list_cluster_keys,
+      &Api::create_cluster_key,
+      &Api::activate_cluster_key,
+      &Api::drop_cluster_key,
+      &Api::create_slurm_token,
+      &Api::fuse_status,
+      &Api::fuse_release,
+      &Api::list_audit,
+      &Api::verify_audit,
+      &Api::erase_audit};
   const auto index = static_cast<std::size_t>(&operation - kOperations);
   CHECK(index < kHandlers.size());
   return kHandlers[index];
 }
 
-Api::Api(directory::Directory& directory, ApiOptions options)
-    : directory_(directory), options_(std::move(options)) {}
+Api::Api(directory::Directory& directory, clusters::Tokens& tokens, ApiOptions options)
+    : directory_(directory), tokens_(tokens), options_(std::move(options)) {}
 
 Result<Answer> Api::run(const Operation& operation, const http::Request& request,
                         const http::Context& context, const http::Params& params) {
   ASSIGN_OR_RETURN(const std::string_view token, bearer(request));
   ASSIGN_OR_RETURN(directory::Actor actor, directory_.authenticate(token));
-  if (actor.scope != Scope::kAdmin && actor.scope != Scope::kOperator) {
+  const bool person = actor.scope == Scope::kUser && operation.people;
+  if (actor.scope != Scope::kAdmin && actor.scope != Scope::kOperator && !person) {
     return fail(Code::kPermissionDenied,
                 fmt::format("a token of scope {} cannot administer; use one of scope admin or "
                             "operator",

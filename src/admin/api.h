@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/time.h"
+#include "clusters/tokens.h"
 #include "directory/directory.h"
 #include "http/message.h"
 #include "http/router.h"
@@ -58,13 +60,14 @@ struct Operation {
   std::string_view summary;
   std::span<const BodyField> body;
   std::span<const BodyField> query;
+  bool people = false;  // tokens of scope user may ask as well, about their own person
 };
 
 /// The administrators' HTTP API below /api/v1: JSON in and out, errors as RFC 9457 problem details.
 /// Tokens of scope admin reach their own organization, those of scope operator every one.
 class Api {
  public:
-  Api(directory::Directory& directory, ApiOptions options);
+  Api(directory::Directory& directory, clusters::Tokens& tokens, ApiOptions options);
 
   /// Adds every operation. The router must not outlive this.
   void add_routes(http::Router& router);
@@ -128,6 +131,20 @@ class Api {
   Result<Answer> get_view(Call& call);
   Result<Answer> set_view(Call& call);
   Result<Answer> remove_view(Call& call);
+  Result<Answer> list_clusters(Call& call);
+  Result<Answer> add_cluster(Call& call);
+  Result<Answer> get_cluster(Call& call);
+  Result<Answer> update_cluster(Call& call);
+  Result<Answer> remove_cluster(Call& call);
+  Result<Answer> check_cluster(Call& call);
+  Result<Answer> get_jwks(Call& call);
+  Result<Answer> list_cluster_keys(Call& call);
+  Result<Answer> create_cluster_key(Call& call);
+  Result<Answer> activate_cluster_key(Call& call);
+  Result<Answer> drop_cluster_key(Call& call);
+  Result<Answer> create_slurm_token(Call& call);
+  Result<directory::Cluster> cluster_of(const Call& call);
+  Result<void> give_first_key(const directory::Actor& actor, const directory::Cluster& cluster);
   Result<Answer> fuse_status(Call& call);
   Result<Answer> fuse_release(Call& call);
   Result<Answer> list_audit(Call& call);
@@ -135,7 +152,9 @@ class Api {
   Result<Answer> erase_audit(Call& call);
 
   directory::Directory& directory_;
+  clusters::Tokens& tokens_;
   ApiOptions options_;
+  std::mutex check_mutex_;  // held by the one connection check that runs
 };
 
 /// OpenAPI 3.1 description of every operation.

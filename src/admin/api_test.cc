@@ -31,7 +31,7 @@ class ApiTest : public ::testing::Test {
     other_ = directory_->create_org(hub_, "other")->n;
     operator_ = mint("ops", directory::Scope::kOperator, std::nullopt);
     admin_ = mint("admin", directory::Scope::kAdmin, acme_);
-    api_ = std::make_unique<Api>(*directory_,
+    api_ = std::make_unique<Api>(*directory_, tokens_.emplace(*directory_, system_now),
                                  ApiOptions{.ca_sha256 = std::string(64, 'a'), .version = "test"});
     api_->add_routes(router_);
   }
@@ -74,6 +74,7 @@ class ApiTest : public ::testing::Test {
   const directory::Actor hub_ = the_hub();
   store::testing::TestDatabase database_;
   std::unique_ptr<directory::Directory> directory_;
+  std::optional<clusters::Tokens> tokens_;
   directory::OrgN acme_ = 0;
   directory::OrgN other_ = 0;
   std::string operator_;

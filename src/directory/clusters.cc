@@ -186,6 +186,11 @@ Result<void> check_cluster_settings(const ClusterSettings& settings) {
   if (settings.scheduler != "slurm") {
     return fail(Code::kInvalidArgument, "scheduler: slurm is the only one");
   }
+  if (!settings.slurm_name.empty()) {
+    if (auto valid = check_name(settings.slurm_name); !valid) {
+      return fail_in("slurm_name", valid.error());
+    }
+  }
   RETURN_IF_ERROR(check_login(settings));
   RETURN_IF_ERROR(check_text("endpoint", settings.endpoint));
   for (const auto& [what, path] : {std::pair{"ca_file", std::string_view(settings.ca_file)},
@@ -255,11 +260,13 @@ ClusterSettings for_person(ClusterSettings settings, std::string_view login) {
 
 json::object cluster_settings_json(const ClusterSettings& settings) {
   return {{"scheduler", settings.scheduler},
+          {"slurm_name", settings.slurm_name},
           {"login_host", settings.login_host},
           {"login_port", settings.login_port},
           {"login_user", settings.login_user},
           {"endpoint", settings.endpoint},
           {"ca_file", settings.ca_file},
+          {"plain_http", settings.plain_http},
           {"signing", token_signing_name(settings.signing)},
           {"key_file", settings.key_file},
           {"token_ttl_max_s", settings.token_ttl_max.count()},
@@ -277,13 +284,14 @@ Result<ClusterSettings> cluster_settings_from_json(std::string_view text) {
   const json::object& o = parsed->get_object();
   ClusterSettings settings;
   for (const auto& [name, field] :
-       {std::pair{"scheduler", &settings.scheduler}, std::pair{"login_host", &settings.login_host},
+       {std::pair{"scheduler", &settings.scheduler}, std::pair{"slurm_name", &settings.slurm_name}, std::pair{"login_host", &settings.login_host},
         std::pair{"login_user", &settings.login_user}, std::pair{"endpoint", &settings.endpoint},
         std::pair{"ca_file", &settings.ca_file}, std::pair{"key_file", &settings.key_file},
         std::pair{"service_user", &settings.service_user},
         std::pair{"read_user", &settings.read_user}}) {
     *field = json::find_string(o, name).value_or(*field);
   }
+  settings.plain_http = json::find_bool(o, "plain_http").value_or(false);
   settings.login_port = json::find_int(o, "login_port").value_or(settings.login_port);
   if (const auto signing = json::find_string(o, "signing")) {
     const auto known = parse_token_signing(*signing);

@@ -28,17 +28,19 @@ inline constexpr std::string_view kUserPlaceholder = "__USER__";
 /// A cluster as the hub reaches it; stored as JSON, every field has a default.
 struct ClusterSettings {
   std::string scheduler = "slurm";  // the only one
+  std::string slurm_name;           // ClusterName in slurm.conf; empty: the cluster's own name
   std::string login_host;           // where people sign in over ssh; empty: nowhere known
   std::int64_t login_port = 22;
   std::string login_user{kUserPlaceholder};
   /// slurmrestd: "unix:/path", "http://host:port" or "https://host:port"; empty: none.
   std::string endpoint;
-  std::string ca_file;  // on the hub: PEM authorities of an https endpoint; empty: the system's
+  std::string ca_file;      // on the hub: PEM authorities of an https endpoint; empty: the system's
+  bool plain_http = false;  // an http endpoint beyond loopback: who can listen, has people's tokens
   TokenSigning signing = TokenSigning::kRs256;
   std::string key_file;                      // on the hub, of kHs256
   std::chrono::seconds token_ttl_max{3600};  // of tokens that people take away
   std::string service_user = "slurm";        // the hub's own name in Slurm, for accounting
-  std::string read_user;                     // as whom tokens of scope read look; empty: refused
+  std::string read_user;                     // person as whom tokens of scope read look; empty: refused
   std::vector<std::string> user_access;      // at the gateway; empty: the built-in policy
   std::vector<std::string> read_access;
   bool operator==(const ClusterSettings&) const = default;

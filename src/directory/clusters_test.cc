@@ -32,6 +32,8 @@ TEST_P(ClustersTest, WhatWasSetIsThereAfterARestart) {
   World world(GetParam());
   ClusterSettings settings = some_settings();
   settings.login_port = 2222;
+  settings.slurm_name = "lab";
+  settings.plain_http = true;
   settings.signing = TokenSigning::kHs256;
   settings.key_file = "/etc/roster/slurm.key";
   settings.ca_file = "/etc/roster/ca.pem";
