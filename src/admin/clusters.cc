@@ -101,6 +101,16 @@ json::object render(const Cluster& cluster) {
   return out;
 }
 
+/// What a person may know: where they sign in, and as whom.
+json::object render_for(const Cluster& cluster, std::string_view login) {
+  const ClusterSettings own = directory::for_person(cluster.settings, login);
+  return {{"name", cluster.name},
+          {"scheduler", own.scheduler},
+          {"login_host", own.login_host},
+          {"login_port", own.login_port},
+          {"login_user", own.login_user}};
+}
+
 json::object render(const ClusterKey& key) {
   json::object out{{"id", key.id},
                    {"state", directory::cluster_key_state_name(key.state)},
@@ -126,10 +136,23 @@ Result<Cluster> Api::cluster_of(const Call& call) {
   return directory_.find_cluster(call.org->n, call.param("cluster"));
 }
 
+Result<directory::User> Api::own_person(const Call& call) {
+  const std::array own{*call.actor.user};
+  ASSIGN_OR_RETURN(auto found, directory_.get_users(call.actor, call.org->n, own, {}));
+  if (!found.items.empty()) return std::move(found.items.front());
+  return fail(Code::kPermissionDenied, "the token's person is gone");
+}
+
 Result<Answer> Api::list_clusters(Call& call) {
   ASSIGN_OR_RETURN(const auto clusters, directory_.list_clusters(call.org->n));
   json::array out;
-  for (const Cluster& cluster : clusters) out.push_back(render(cluster));
+  if (call.actor.user) {
+    ASSIGN_OR_RETURN(const directory::User person, own_person(call));
+    const std::string login = person.posix ? person.posix->name : "";
+    for (const Cluster& cluster : clusters) out.push_back(render_for(cluster, login));
+  } else {
+    for (const Cluster& cluster : clusters) out.push_back(render(cluster));
+  }
   return Answer{200, json::object{{"clusters", std::move(out)}}};
 }
 
@@ -250,10 +273,7 @@ Result<Answer> Api::create_slurm_token(Call& call) {
   const std::string wanted = body_text(call, "user");
   directory::User user;
   if (call.actor.user) {
-    const std::array own{*call.actor.user};
-    ASSIGN_OR_RETURN(auto found, directory_.get_users(call.actor, call.org->n, own, {}));
-    if (found.items.empty()) return fail(Code::kPermissionDenied, "the token's person is gone");
-    user = std::move(found.items.front());
+    ASSIGN_OR_RETURN(user, own_person(call));
     if (!wanted.empty() && wanted != user.id && (!user.posix || wanted != user.posix->name)) {
       return fail(Code::kPermissionDenied, "a person's token is good for that person only");
     }
@@ -266,7 +286,10 @@ Result<Answer> Api::create_slurm_token(Call& call) {
   // First the row, then the answer: no token without a trace.
   RETURN_IF_ERROR(
       directory_.note_slurm_token(call.actor, cluster, user, token.user, token.expires));
+  const auto life =
+      std::chrono::duration_cast<std::chrono::seconds>(token.expires - options_.clock());
   return Answer{201, json::object{{"token", token.token.expose()},
+                                  {"expires_in", life.count()},
                                   {"user", token.user},
                                   {"cluster", cluster.name},
                                   {"expires", format_rfc3339(token.expires)}}};

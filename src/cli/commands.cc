@@ -9,64 +9,13 @@
 #include "base/encoding.h"
 #include "base/file.h"
 #include "base/unicode.h"
+#include "cli/show.h"
 #include "cli/table.h"
 
 namespace roster::cli {
 namespace {
 
 constexpr std::size_t kKeyFileBytesMax = 1 << 20;
-
-std::string cell(const json::object& o, std::string_view name) {
-  const json::value* v = json::find(o, name);
-  if (v == nullptr || v->is_null()) return "";
-  if (v->is_string()) return std::string(json::view(v->get_string()));
-  if (v->is_bool()) return v->get_bool() ? "yes" : "no";
-  return json::serialize(*v);
-}
-
-struct Column {
-  const char* title;
-  const char* member;
-};
-
-void print_table(Session& session, const json::array& items, const std::vector<Column>& columns) {
-  std::vector<std::string> header;
-  for (const Column& column : columns) header.emplace_back(column.title);
-  Table table(std::move(header));
-  for (const json::value& item : items) {
-    std::vector<std::string> cells;
-    for (const Column& column : columns) cells.push_back(cell(item.get_object(), column.member));
-    table.add(std::move(cells));
-  }
-  session.out << table.render();
-}
-
-void print_json(Session& session, const json::object& answer) {
-  session.out << json::serialize(answer) << '\n';
-}
-
-/// The list in `answer[member]`, or the answer as it is.
-Result<void> print_list(Session& session, const json::object& answer, std::string_view member,
-                        const std::vector<Column>& columns) {
-  if (session.output == Output::kJson) {
-    print_json(session, answer);
-    return {};
-  }
-  const json::array* items = json::find_array(answer, member);
-  if (items == nullptr) return fail(Code::kInternal, "the hub's answer lacks the list");
-  print_table(session, *items, columns);
-  return {};
-}
-
-Result<void> print_one(Session& session, const json::object& answer,
-                       const std::vector<Column>& columns) {
-  if (session.output == Output::kJson) {
-    print_json(session, answer);
-  } else {
-    print_table(session, {answer}, columns);
-  }
-  return {};
-}
 
 /// Every page of a list, as one answer.
 Result<json::object> all_pages(Hub& hub, std::string_view path, std::string_view member) {
@@ -115,12 +64,6 @@ const std::vector<Column>& org_columns() {
 
 std::string user_path(const std::string& user) { return "/users/" + percent_encode(user); }
 std::string group_path(const std::string& group) { return "/groups/" + percent_encode(group); }
-
-CLI::App* family(CLI::App& app, const char* name, const char* description) {
-  CLI::App* made = app.add_subcommand(name, description);
-  made->require_subcommand(1);
-  return made;
-}
 
 /// Option values outlive parsing through the shared pointer that the action holds.
 struct Words {

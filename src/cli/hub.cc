@@ -61,6 +61,7 @@ Result<Hub> Hub::connect(const HubOptions& options) {
   ASSIGN_OR_RETURN(client_options.bearer_token, read_token(options.token_file));
   if (!options.ca_file.empty()) client_options.ca_file = options.ca_file;
   client_options.user_agent = "roster-cli";
+  client_options.timeout = std::chrono::minutes(3);  // a connection check waits for a job
   ASSIGN_OR_RETURN(auto client, http::Client::create(std::move(client_options)));
   return Hub(std::move(client), options.org);
 }

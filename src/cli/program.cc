@@ -4,6 +4,7 @@
 #include <map>
 #include <ostream>
 
+#include "cli/clusters.h"
 #include "cli/commands.h"
 #include "cli/doctor.h"
 #include "cli/export.h"
@@ -57,6 +58,8 @@ int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err)
   add_group_commands(app, session);
   add_node_commands(app, session);
   add_view_commands(app, session);
+  add_cluster_commands(app, session);
+  add_slurm_commands(app, session);
   add_fuse_commands(app, session);
   add_audit_commands(app, session);
   add_ssh_public_keys(app, session);
