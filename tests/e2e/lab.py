@@ -45,6 +45,8 @@ def enter_namespace():
     """Re-runs this script in private mount and process namespaces; returns once inside. When this
     script ends, however it ends, everything that it started ends with it."""
     if os.environ.get("ROSTER_LAB") == "inside":
+        if os.getpid() == 1:
+            leave_init_behind()
         return
     if os.geteuid() != 0:
         skip("needs root: mount namespaces, sshd")
@@ -55,6 +57,20 @@ def enter_namespace():
         skip("this machine allows no mount namespaces: " + probe.stderr.decode().strip())
     environment = os.environ | {"ROSTER_LAB": "inside"}
     os.execvpe("unshare", [*unshare, sys.executable, "-B", *sys.argv], environment)
+
+
+def leave_init_behind():
+    """Goes on in a child. Process 1 stays to reap what daemons leave to it, which would be zombies
+    for those who look for them (Slurm's steps), and ends as the child does."""
+    child = os.fork()
+    if child == 0:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
 
 
 def run(*command, check=True, **options):
@@ -190,14 +206,11 @@ class PlainHub:
         return Scim(self.base(org), token, None)
 
 
-class Lab:
-    """Starts and stops the parts; `with Lab() as lab:` inside the namespace."""
+class Machine:
+    """What a test may do to the machine, in its private namespace: files below /etc, /usr, /var/lib,
+    /run and /home change for it alone, and what it starts and mounts ends with it."""
 
-    def __init__(self, org="acme", set_up=True):
-        """`set_up`: the node's nsswitch.conf as roster-agent setup would leave it, without any
-        source but the node's own files."""
-        self.org = org
-        self.set_up = set_up
+    def __init__(self):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="roster-lab-", dir="/tmp"))
         self.processes = {}
         self.logs = {}
@@ -254,24 +267,7 @@ class Lab:
         self.mounts.append(path)
 
     def install(self):
-        """Puts files where a package would, and makes the system users."""
-        for name in ("rosterd", "roster-agent", "roster", "roster-authorized-keys"):
-            shutil.copy(BUILD / "bin" / name, f"/usr/bin/{name}")
-        shutil.copy(BUILD / "lib" / "libnss_roster.so.2", MULTIARCH)
-        for user in ("roster-agent", "roster-keys"):
-            run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user,
-                check=False)
-        if self.set_up:
-            nsswitch = pathlib.Path("/etc/nsswitch.conf")
-            lines = [line for line in nsswitch.read_text().splitlines()
-                     if line.split(":")[0] not in ("passwd", "group", "shadow", "initgroups")]
-            lines += [f"{kind}: files roster" for kind in ("passwd", "group", "shadow")]
-            nsswitch.write_text("\n".join(lines) + "\n")
-        pathlib.Path("/etc/roster").mkdir()
-        pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
-        pathlib.Path("/run/sshd").mkdir()
-        pathlib.Path("/run/roster").mkdir()
-        RUN_DIR.mkdir()
+        """What else the fresh machine has."""
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -300,6 +296,37 @@ class Lab:
     def alive(self, name):
         process = self.processes.get(name)
         return process is not None and process.poll() is None
+
+
+class Lab(Machine):
+    """Roster on that machine; `with Lab() as lab:` inside the namespace."""
+
+    def __init__(self, org="acme", set_up=True):
+        """`set_up`: the node's nsswitch.conf as roster-agent setup would leave it, without any
+        source but the node's own files."""
+        super().__init__()
+        self.org = org
+        self.set_up = set_up
+
+    def install(self):
+        """Puts files where a package would, and makes the system users."""
+        for name in ("rosterd", "roster-agent", "roster", "roster-authorized-keys"):
+            shutil.copy(BUILD / "bin" / name, f"/usr/bin/{name}")
+        shutil.copy(BUILD / "lib" / "libnss_roster.so.2", MULTIARCH)
+        for user in ("roster-agent", "roster-keys"):
+            run("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user,
+                check=False)
+        if self.set_up:
+            nsswitch = pathlib.Path("/etc/nsswitch.conf")
+            lines = [line for line in nsswitch.read_text().splitlines()
+                     if line.split(":")[0] not in ("passwd", "group", "shadow", "initgroups")]
+            lines += [f"{kind}: files roster" for kind in ("passwd", "group", "shadow")]
+            nsswitch.write_text("\n".join(lines) + "\n")
+        pathlib.Path("/etc/roster").mkdir()
+        pathlib.Path("/etc/ssh/authorized_keys.d").mkdir(exist_ok=True)
+        pathlib.Path("/run/sshd").mkdir()
+        pathlib.Path("/run/roster").mkdir()
+        RUN_DIR.mkdir()
 
     # --- the hub -------------------------------------------------------------------------------
 
