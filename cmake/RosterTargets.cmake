@@ -43,11 +43,11 @@ function(roster_bench name)
   add_dependencies(benchmarks ${name})
 endfunction()
 
-# roster_script_test(NAME SCRIPT [LABEL ...] [TIMEOUT s]): a Python test against the built programs.
+# roster_script_test(NAME SCRIPT [ARGS ...] [TIMEOUT s]): a Python test against the built programs.
 # Exit status 77 means skipped, with the reason on the last line.
 function(roster_script_test name script)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "" ${ARGN})
-  add_test(NAME ${name} COMMAND python3 -B ${script})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "ARGS" ${ARGN})
+  add_test(NAME ${name} COMMAND python3 -B ${script} ${ARG_ARGS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """A real Slurm cluster on one machine, for tests and by hand.
 
-munged, mariadbd, slurmdbd, slurmctld, two slurmds (n1, n2) and slurmrestd, on free loopback ports, with
-everything they write below one folder of the lab's machine (tests/e2e/lab.py): private mounts, nothing left
-behind. By hand, as root:
+munged, mariadbd, slurmdbd, slurmctld, two slurmds (n1, n2) and slurmrestd, on free loopback ports,
+with everything they write below one folder of the lab's machine (tests/e2e/lab.py): private mounts,
+nothing left behind. By hand, as root:
 
-    tests/slurm/slurm_lab.py                       a shell inside of the lab
-    tests/slurm/slurm_lab.py -- COMMAND...         runs a command in it and ends with its exit status
+    tests/slurm/slurm_lab.py                     a shell inside of the lab
+    tests/slurm/slurm_lab.py -- COMMAND...       runs a command in it and ends with its exit status
 
 Inside, `srun`, `sacctmgr` and so on speak to the lab's cluster, and there are
-    as USER COMMAND...                  runs a command as one of the people (alice, bob, carol, dave)
-    token USER [CLAIM=JSON...]          prints a token for slurmrestd, HS256; token --rs256 USER ...
-    rest METHOD PATH [BODY]             asks slurmrestd as REST_USER (root), with REST_TOKEN if set
+    as USER COMMAND...                     a command as alice, bob, carol, dave, or the hub's people
+    token [--rs256] USER [CLAIM=JSON...]   prints a token for slurmrestd, HS256 without --rs256
+    rest METHOD PATH [BODY]                asks slurmrestd as $REST_USER (root) with $REST_TOKEN
 and SLURM_LAB_ROOT, _SOCKET, _URL, _JWT_KEY, _JWKS, _RSA_KEY, _LOGS, _CLUSTER say where things are.
+With --hub, $ROSTER is the `roster` command with its options, and SCIM_URL, SCIM_TOKEN and
+SCIM_CA_FILE are a provisioning client's.
 """
 
 import argparse
@@ -28,13 +30,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import tokens  # noqa: E402
-from lab import Machine, enter_namespace, run, skip, wait_for  # noqa: E402
+import trixie  # noqa: E402
+from lab import MULTIARCH, Lab, Machine, enter_namespace, run, skip, wait_for  # noqa: E402
+
+# Each with the newest API that its slurmrestd serves.
+VERSIONS = {"22.05": "v0.0.38", "24.11": "v0.0.42"}
 
 NODES = ("n1", "n2")
 DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", *(f"slurmd-{node}" for node in NODES),
@@ -46,6 +53,7 @@ RESTD_USER, RESTD_UID = "slurmrestd", 64031
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS = {"mariadbd": 60, "slurmdbd": 60}
 # Lines of slurm.conf that add to others of the same name instead of replacing them.
+GO_HOME = 'cd "$HOME" 2>/dev/null || cd /; exec "$@"'
 ADDING = {"nodename", "partitionname", "nodeset", "downnodes"}
 
 
@@ -84,21 +92,28 @@ class UnixConnection(http.client.HTTPConnection):
 class SlurmLab:
     """One cluster; `with SlurmLab() as slurm:` inside the namespace (lab.enter_namespace).
 
-    `machine`: where it runs, a Machine of tests/e2e/lab.py or a Lab, whose people Slurm then knows as the node
-    does; without one it makes its own. Several clusters may share a machine.
-    `people`: local users to make, name to uid (and gid); the machine's are left as they are when it is given and
-    this is not.
-    `enforce`: AccountingStorageEnforce. `signing`: what AuthAltParameters names, of "jwks" and "jwt_key".
-    `slurm_conf_lines`, `slurmdbd_conf_lines`: lines to add, or to put in the place of the lab's own.
+    `version`: "22.05", as Debian 12 installs it, or "24.11", from a Debian 13 that its daemons and
+    commands see as their root; people, their homes and Roster's module and cache are the machine's.
+    `machine`: where it runs, a Machine of tests/e2e/lab.py or a Lab, whose people Slurm then knows as
+    the node does; without one it makes its own. Several clusters may share a machine.
+    `people`: local users to make, name to uid (and gid); none by default on a machine that is given.
+    `enforce`: AccountingStorageEnforce. `signing`: what AuthAltParameters names, of "jwks" and
+    "jwt_key". `slurm_conf_lines`, `slurmdbd_conf_lines`: lines to add, or to put in the place of the
+    lab's own.
 
-    Paths, the same inside and outside: root, slurm_conf, slurmdbd_conf, socket and tcp of slurmrestd, jwt_key,
-    jwks, rsa_key.path, logs (a folder: munged.log ... slurmrestd.log), bin (Slurm's commands for this cluster).
+    Paths, the same in that Debian 13 and outside of it: root, slurm_conf, slurmdbd_conf, socket and
+    tcp (host:port) of slurmrestd, jwt_key, jwks, rsa_key.path, logs (a folder: munged.log ...
+    slurmrestd.log), bin (Slurm's commands for this cluster and no other). Daemons are named as in
+    DAEMONS.
     """
 
-    def __init__(self, machine=None, *, people=None, enforce="associations",
+    def __init__(self, machine=None, *, version="22.05", people=None, enforce="associations",
                  signing=("jwks", "jwt_key"), cluster="lab", slurm_conf_lines="",
                  slurmdbd_conf_lines=""):
-        self.version = "22.05"
+        if version not in VERSIONS:
+            raise ValueError(f"no lab for Slurm {version}, only for {', '.join(VERSIONS)}")
+        self.version = version
+        self.api = VERSIONS[version]
         self.machine = machine
         self.people = people if people is not None else ({} if machine else PEOPLE)
         self.enforce = enforce
@@ -106,6 +121,7 @@ class SlurmLab:
         self.cluster = cluster
         self.slurm_conf_lines = slurm_conf_lines
         self.slurmdbd_conf_lines = slurmdbd_conf_lines
+        self.base = pathlib.Path("/")  # what its daemons and commands have as their root
         self.opened = contextlib.ExitStack()
 
     def __enter__(self):
@@ -124,6 +140,9 @@ class SlurmLab:
 
     def require(self):
         """Skips the test on a machine without Slurm."""
+        if self.version == "24.11":
+            self.debian = trixie.folder()
+            return
         missing = [name for name in ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd",
                                      "slurmrestd", "sbatch") if not shutil.which(name, path=PATH)]
         if missing:
@@ -132,8 +151,10 @@ class SlurmLab:
     # --- files ---------------------------------------------------------------------------------
 
     def install(self):
-        self.name = f"slurm-{self.version}"
-        self.root = self.machine.root / self.name
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix=f"slurm-{self.version}-",
+                                                  dir=self.machine.root))
+        self.root.chmod(0o755)
+        self.name = self.root.name
         self.slurm_conf = self.root / "etc/slurm.conf"
         self.slurmdbd_conf = self.root / "etc/slurmdbd.conf"
         self.jwt_key = self.root / "etc/jwt_hs256.key"
@@ -147,37 +168,63 @@ class SlurmLab:
                                *(f"slurmd-{node}" for node in NODES)), free_ports(6 + len(NODES))))
         self.tcp = f"127.0.0.1:{self.ports['slurmrestd']}"
         self.environment = {"PATH": PATH, "LANG": "C.UTF-8", "SLURM_CONF": str(self.slurm_conf)}
-        self.add_people()
+        if self.version == "24.11":
+            self.mount_debian()
+        for base in {pathlib.Path("/"), self.base}:
+            self.add_people(base)
         self.make_folders()
         self.make_keys()
         self.write_configuration()
         self.write_commands()
 
-    def add_people(self):
+    def mount_debian(self):
+        """Debian 13 as this machine would be under it, with the same paths for all that is shared."""
+        self.base = self.machine.root / f"{self.name}-debian"
+        layers = [self.machine.root / f"{self.name}-{kind}" for kind in ("upper", "work")]
+        for path in (self.base, *layers):
+            path.mkdir()
+        self.machine.mount_at(self.base, "-t", "overlay", "-o", f"lowerdir={self.debian},"
+                              f"upperdir={layers[0]},workdir={layers[1]}", "overlay")
+        self.machine.mount_at(self.base / "proc", "-t", "proc", "proc")
+        self.machine.mount_at(self.base / "sys", "-t", "sysfs", "-o", "ro", "sysfs")
+        for shared in (self.root, "/home", "/var/lib/roster"):
+            inside = self.base / str(shared).lstrip("/")
+            inside.mkdir(parents=True, exist_ok=True)
+            self.machine.mount_at(inside, "--bind", shared)
+        module = MULTIARCH / "libnss_roster.so.2"
+        if module.exists():
+            shutil.copy(module, self.base / str(MULTIARCH).lstrip("/"))
+        shutil.copy("/etc/nsswitch.conf", self.base / "etc/nsswitch.conf")
+
+    def add_people(self, base):
         # Slurm binds to the address of the machine's name and must find it on loopback.
-        hosts = pathlib.Path("/etc/hosts")
+        hosts = base / "etc/hosts"
         name = f"127.0.0.1 localhost {socket.gethostname()}\n"
         hosts.write_text(name + hosts.read_text().removeprefix(name))
-        self.add_local_user(RESTD_USER, RESTD_UID, "/nonexistent", "/usr/sbin/nologin")
+        self.add_local_user(base, RESTD_USER, RESTD_UID, "/nonexistent", "/usr/sbin/nologin")
         for person, uid in self.people.items():
-            self.add_local_user(person, uid, f"/home/{person}", "/bin/bash")
+            self.add_local_user(base, person, uid, f"/home/{person}", "/bin/bash")
             home = pathlib.Path("/home") / person
-            home.mkdir(mode=0o700)
+            home.mkdir(mode=0o700, exist_ok=True)
             os.chown(home, uid, uid)
 
-    def add_local_user(self, name, uid, home, shell):
-        """Into the private /etc/passwd, with a group of the same name and number."""
+    def add_local_user(self, base, name, uid, home, shell):
+        """Into the private passwd, with a group of the same name and number."""
         for path, line in (("passwd", f"{name}:x:{uid}:{uid}:{name.title()}:{home}:{shell}"),
                            ("group", f"{name}:x:{uid}:"),
                            ("shadow", f"{name}:*:19000:0:99999:7:::")):
-            file = pathlib.Path("/etc") / path
+            file = base / "etc" / path
             if not any(known.startswith(name + ":") for known in file.read_text().splitlines()):
                 with open(file, "a") as end:
                     end.write(line + "\n")
 
     def owner(self, path, user):
-        entry = pwd.getpwnam(user)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
+        """Gives the file to a system user of the Debian that this Slurm is installed in."""
+        for line in (self.base / "etc/passwd").read_text().splitlines():
+            name, _, uid, gid = line.split(":")[:4]
+            if name == user:
+                return os.chown(path, int(uid), int(gid))
+        raise KeyError(f"no user {user} in {self.base}/etc/passwd")
 
     def make_folders(self):
         for path, user in (("etc", "root"), ("log", "root"), ("bin", "root"), ("tmp", "root"),
@@ -203,7 +250,8 @@ class SlurmLab:
         self.jwks.write_text(tokens.jwks(*keys))
 
     def write_configuration(self):
-        """Again, when a test has changed one of the constructor's settings; daemons read it at their next start."""
+        """Again, when a test has changed one of the constructor's settings; daemons read it when they
+        start."""
         files = {"jwks": self.jwks, "jwt_key": self.jwt_key}
         authentication = [("AuthType", "auth/munge"), ("AuthInfo", f"socket={self.munge_socket}"),
                           ("SlurmUser", "slurm")]
@@ -216,8 +264,9 @@ class SlurmLab:
         self.owner(self.slurmdbd_conf, "slurm")
         self.slurmdbd_conf.write_text(render(authentication + self.slurmdbd_settings(),
                                              self.slurmdbd_conf_lines))
-        # Nothing of it is used with proctrack/linuxproc, but the file is read.
-        (self.root / "etc/cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        # Without proctrack/cgroup and task/cgroup none is used; 22.05 cannot say so.
+        plugin = "cgroup/v1" if self.version == "22.05" else "disabled"
+        (self.root / "etc/cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
         (self.root / "etc/my.cnf").write_text(f"""[mysqld]
 user=mysql
 datadir={self.root}/state/mysql
@@ -260,7 +309,9 @@ performance_schema=OFF
             # Not AuthInfo: this is what a client's connection to slurmdbd asks munge by.
             ("AccountingStoragePass", self.munge_socket),
             ("AccountingStorageEnforce", self.enforce),
-            ("ReturnToService", "2"), ("KillWait", "2"), *nodes,
+            ("ReturnToService", "2"), ("KillWait", "2"),
+            # A batch job waits for the next second, not for three.
+            ("SchedulerParameters", "batch_sched_delay=0"), *nodes,
             ("PartitionName", "debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP"),
         ]
 
@@ -285,7 +336,8 @@ performance_schema=OFF
 
     def inside(self, *command):
         """The words that run `command` where this Slurm is installed."""
-        return [str(word) for word in command]
+        chroot = ["chroot", self.base] if self.version == "24.11" else []
+        return [str(word) for word in (*chroot, *command)]
 
     # --- daemons -------------------------------------------------------------------------------
 
@@ -296,12 +348,22 @@ performance_schema=OFF
                 self.make_database()
             self.launch(name)
             self.wait_ready(name)
-            if name == "mariadbd":
+            if name == "slurmctld":
+                self.register_nodes()
+            elif name == "mariadbd":
                 self.mariadb("create database if not exists slurm_acct_db;"
                              "create user if not exists slurm@'127.0.0.1' identified by 'slurm-lab';"
                              "grant all on slurm_acct_db.* to slurm@'127.0.0.1'")
             elif name == "slurmdbd" and not self.sacctmgr("show", "cluster").stdout.strip():
                 self.sacctmgr("add", "cluster", self.cluster)
+
+    def register_nodes(self):
+        """A slurmctld that comes back asks its nodes after some four seconds only; told to read their
+        configuration, they come by themselves. Unlike by `reconfigure`, slurmctld's own view of
+        people and associations stays as it is."""
+        for node in NODES:
+            if self.alive(f"slurmd-{node}"):
+                self.machine.processes[self.key(f"slurmd-{node}")].send_signal(signal.SIGHUP)
 
     def launch(self, name):
         """Starts one daemon and does not wait for it."""
@@ -364,10 +426,8 @@ performance_schema=OFF
         """Ends these daemons, or all, the last started first; suspended ones as well."""
         for name in reversed(names or [name for name in DAEMONS if self.key(name)
                                        in self.machine.processes]):
-            process = self.machine.processes[self.key(name)]
-            if process.poll() is None:
-                process.send_signal(with_signal)
-                process.send_signal(signal.SIGCONT)
+            # Then one signal only: the slurmdbd of 24.11 may hang at a second SIGTERM.
+            self.machine.processes[self.key(name)].send_signal(signal.SIGCONT)
             self.machine.stop(self.key(name), with_signal, 30)
 
     def restart(self, *names, with_signal=signal.SIGTERM):
@@ -375,7 +435,8 @@ performance_schema=OFF
         self.start(*names)
 
     def suspend(self, name):
-        """The daemon hangs: it takes connections and never answers. `resume`, `stop` or `restart` end that."""
+        """The daemon hangs: it takes connections and never answers. `resume`, `stop` or `restart` end
+        that."""
         self.machine.processes[self.key(name)].send_signal(signal.SIGSTOP)
 
     def resume(self, name):
@@ -438,12 +499,12 @@ performance_schema=OFF
         return run(*self.inside(*command), check=check,
                    **{"env": self.environment, "cwd": "/", "timeout": 60} | options)
 
-    def sacctmgr(self, *words, check=True):
+    def sacctmgr(self, *words, **options):
         """Asks nothing and prints bare lines with | between the fields."""
-        return self.run("sacctmgr", "-i", "-n", "-P", *words, check=check)
+        return self.run("sacctmgr", "-i", "-n", "-P", *words, **options)
 
-    def scontrol(self, *words, check=True):
-        return self.run("scontrol", *words, check=check)
+    def scontrol(self, *words, **options):
+        return self.run("scontrol", *words, **options)
 
     def mariadb(self, statement, check=True):
         return self.run("mariadb", "--no-defaults", f"--socket={self.mysql_socket}", "-u", "root",
@@ -456,11 +517,10 @@ performance_schema=OFF
 
     def words_as(self, user, *command):
         entry = pwd.getpwnam(user)
-        go_home = 'cd "$HOME" 2>/dev/null || cd /; exec "$@"'
         return self.inside(
             "setpriv", "--reuid", user, "--regid", entry.pw_gid, "--init-groups", "env",
-            f"HOME={entry.pw_dir}", f"USER={user}", f"LOGNAME={user}", "sh", "-c", go_home, "sh",
-            *command)
+            f"HOME={entry.pw_dir}", f"USER={user}", f"LOGNAME={user}",
+            f"SLURM_CONF={self.slurm_conf}", "sh", "-c", GO_HOME, "sh", *command)
 
     def mint_hs256(self, user, ttl_s=300, *, key=None, **claims):
         """A token as Slurm's own key signs it; `claims` add to, replace and (None) remove claims."""
@@ -505,38 +565,31 @@ def places(slurm):
 
 def write_helpers(slurm):
     """What the shell has besides Slurm's own commands."""
+    as_user = shlex.join(slurm.inside("setpriv", "--init-groups"))
     helpers = {
-        "token": f'exec /usr/bin/python3 -B {HERE}/slurm_lab.py --print-token "$@"',
-        "as": 'user=$1; shift; exec ' + shlex.join(slurm.inside("runuser", "-u")) + ' "$user" -- '
-              f'env HOME="$(getent passwd "$user" | cut -d: -f6)" SLURM_CONF={slurm.slurm_conf} '
-              'sh -c \'cd; exec "$@"\' sh "$@"',
-        "rest": f"""user=${{REST_USER:-root}} method=$1 path=$2
-[ $# -lt 3 ] || set -- -H 'Content-Type: application/json' --data-binary "$3"
-[ "$1" = -H ] || set --
+        "token": f'exec /usr/bin/python3 -B {HERE}/tokens.py "$@"',
+        "as": f"""user=$1; shift
+exec {as_user} --reuid "$user" --regid "$(id -g "$user")" env -i PATH={PATH} LANG=C.UTF-8 \\
+  SLURM_CONF={slurm.slurm_conf} USER="$user" LOGNAME="$user" TERM="${{TERM:-dumb}}" \\
+  HOME="$(getent passwd "$user" | cut -d: -f6)" sh -c {shlex.quote(GO_HOME)} sh "$@" """,
+        "rest": f"""method=$1 path=$2 user=${{REST_USER:-root}}
+token=${{REST_TOKEN:-$(token "$user")}}
+if [ $# -ge 3 ]; then set -- -H 'Content-Type: application/json' --data-binary "$3"; else set --; fi
 exec curl -sS -w '\\n%{{stderr}}HTTP %{{http_code}}\\n' --unix-socket {slurm.socket} -X "$method" \\
-  -H "X-SLURM-USER-NAME: $user" -H "X-SLURM-USER-TOKEN: ${{REST_TOKEN:-$(token "$user")}}" \\
-  "$@" "http://localhost$path" """}
+  -H "X-SLURM-USER-NAME: $user" -H "X-SLURM-USER-TOKEN: $token" "$@" "http://localhost$path" """,
+    }
     for name, text in helpers.items():
         path = slurm.bin / name
         path.write_text("#!/bin/sh\n" + text.rstrip() + "\n")
         path.chmod(0o755)
 
 
-def print_token(words):
-    """`token [--rs256] USER [CLAIM=JSON...]`, inside of the lab."""
-    use_rsa = words[:1] == ["--rs256"]
-    user, *pairs = words[use_rsa:]
-    claims = tokens.claims_of(user, **{name: json.loads(value) for name, value in
-                                       (pair.split("=", 1) for pair in pairs)})
-    if use_rsa:
-        print(tokens.RsaKey(os.environ["SLURM_LAB_RSA_KEY"], "lab-1").rs256(claims))
-    else:
-        print(tokens.hs256(pathlib.Path(os.environ["SLURM_LAB_JWT_KEY"]).read_bytes(), claims))
-
-
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", choices=VERSIONS, default="22.05")
+    parser.add_argument("--hub", action="store_true",
+                        help="Roster's hub and agent run on the machine too; Slurm knows its people")
     parser.add_argument("--enforce", default="associations", metavar="LIST",
                         help="AccountingStorageEnforce, as in associations,limits,safe")
     parser.add_argument("--signing", default="jwks,jwt_key", metavar="LIST",
@@ -547,21 +600,39 @@ def arguments():
     return parser.parse_args()
 
 
+def add_roster(lab):
+    """The hub and an agent. What a provisioning client needs, and `roster`'s options."""
+    lab.init_hub()
+    lab.start_hub()
+    lab.start_agent(lab.join_token())
+    run("roster-agent", "wait", "--timeout", "20s")
+    scim = lab.scim_client()
+    options = ["--url", lab.url, "--token-file", lab.token_file, "--ca-file", lab.ca_file,
+               "--org", lab.org]
+    return {"SCIM_URL": scim.base, "SCIM_TOKEN": scim.token, "SCIM_CA_FILE": str(lab.ca_file),
+            "ROSTER": shlex.join(["roster", *map(str, options)])}
+
+
 def main():
-    if sys.argv[1:2] == ["--print-token"]:
-        return print_token(sys.argv[2:])
     options = arguments()
     enter_namespace()
     started = time.monotonic()
-    with SlurmLab(enforce=options.enforce, signing=tuple(options.signing.split(",")),
-                  slurm_conf_lines="\n".join(options.conf)) as slurm:
+    with contextlib.ExitStack() as opened:
+        machine = opened.enter_context(Lab() if options.hub else Machine())
+        environment = add_roster(machine) if options.hub else {}
+        slurm = opened.enter_context(SlurmLab(
+            machine, version=options.version, people=PEOPLE, enforce=options.enforce,
+            signing=tuple(options.signing.split(",")), slurm_conf_lines="\n".join(options.conf)))
         print(f"Slurm {slurm.version} is up after {time.monotonic() - started:.1f} s: "
               f"{slurm.root}, slurmrestd on {slurm.tcp}", file=sys.stderr)
         write_helpers(slurm)
-        environment = os.environ | {name: str(value) for name, value in places(slurm).items()}
+        environment |= os.environ | {name: str(value) for name, value in places(slurm).items()}
         environment["PATH"] = f"{slurm.bin}:{environment['PATH']}"
-        return subprocess.call(options.command or [environment.get("SHELL", "/bin/bash")],
-                               env=environment)
+        try:
+            return subprocess.call(options.command or [environment.get("SHELL", "/bin/bash")],
+                                   env=environment)
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

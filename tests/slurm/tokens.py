@@ -1,12 +1,18 @@
-"""JSON Web Tokens as Slurm's auth/jwt reads them, made without Roster: what a test of Roster's own tokens is
-held against."""
+#!/usr/bin/env python3
+"""JSON Web Tokens as Slurm's auth/jwt reads them, made without Roster: what a test of Roster's own
+tokens is held against. Inside of slurm_lab.py's shell:
+
+    token [--rs256] USER [CLAIM=JSON...]   the claim null is left out, as in exp=null
+"""
 
 import base64
 import hashlib
 import hmac
 import json
+import os
 import pathlib
 import subprocess
+import sys
 import time
 
 
@@ -64,3 +70,21 @@ def jwks(*keys):
 def openssl(*words, stdin=b""):
     return subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True,
                           check=True).stdout
+
+
+def main():
+    words = sys.argv[1:]
+    use_rsa = words[:1] == ["--rs256"]
+    if len(words) <= use_rsa:
+        sys.exit(__doc__)
+    user, *pairs = words[use_rsa:]
+    claims = claims_of(user, **{name: json.loads(value) for name, value in
+                                (pair.split("=", 1) for pair in pairs)})
+    if use_rsa:
+        print(RsaKey(os.environ["SLURM_LAB_RSA_KEY"], "lab-1").rs256(claims))
+    else:
+        print(hs256(pathlib.Path(os.environ["SLURM_LAB_JWT_KEY"]).read_bytes(), claims))
+
+
+if __name__ == "__main__":
+    main()
