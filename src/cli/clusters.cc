@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -151,13 +152,14 @@ LoginStep try_login(const json::object& cluster, const std::string& login) {
                                          "id",
                                          "--",
                                          login};
-  const auto ran = run_program(
-      command,
-      {.deadline = kSshDeadline,
-       .environment = {
-           "HOME=" + std::string(std::getenv("HOME") ? std::getenv("HOME") : "/"),
-           "SSH_AUTH_SOCK=" +
-               std::string(std::getenv("SSH_AUTH_SOCK") ? std::getenv("SSH_AUTH_SOCK") : "")}});
+  ProcessLimits limits;
+  limits.deadline = kSshDeadline;
+  for (const char* name : {"HOME", "USER", "SSH_AUTH_SOCK"}) {
+    if (const char* value = std::getenv(name)) {
+      limits.environment.push_back(std::string(name) + "=" + value);
+    }
+  }
+  const auto ran = run_program(command, limits);
   if (!ran) return {false, "ssh did not run: " + ran.error().message, "install openssh-client"};
   std::string line = ran->status == 0 ? ran->out : ran->err;
   while (!line.empty() && line.back() == '\n') line.pop_back();
@@ -373,9 +375,12 @@ void add_token(CLI::App* slurm, Session& session) {
   command->add_option("--mode", wish->mode, "of the file, octal; default: 0600")
       ->transform(CLI::Validator(
           [](std::string& text) {
-            std::size_t end = 0;
-            const unsigned long mode = std::stoul(text, &end, 8);
-            if (end != text.size() || mode > 0777) return std::string("an octal mode, like 0640");
+            unsigned mode = 0;
+            const char* end = text.data() + text.size();
+            const auto [stop, problem] = std::from_chars(text.data(), end, mode, 8);
+            if (problem != std::errc{} || stop != end || mode > 0777) {
+              return std::string("an octal mode, like 0640");
+            }
             text = std::to_string(mode);
             return std::string();
           },

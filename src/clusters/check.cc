@@ -15,6 +15,8 @@ using directory::TokenSigning;
 using Outcome = CheckStep::Outcome;
 
 constexpr std::chrono::minutes kTokenTtl{5};
+/// What slurmctld answers to everybody whose token it takes, in few bytes, and says so when not.
+constexpr std::string_view kAnything = "licenses/";
 constexpr std::chrono::seconds kKeyTimeout{15};
 
 std::string_view outcome_name(Outcome outcome) {
@@ -27,17 +29,6 @@ std::string_view outcome_name(Outcome outcome) {
       return "skipped";
   }
   return "failed";
-}
-
-/// Who says yes among slurmctlds: "UP" under `ping` (up to v0.0.39) or `pinged`, or `responding`.
-bool somebody_answers(const json::object& body) {
-  const json::array* pings = json::find_array(body, "pings");
-  if (pings == nullptr) return false;
-  return std::ranges::any_of(*pings, [](const json::value& item) {
-    const json::object* ping = item.if_object();
-    if (ping == nullptr) return false;
-    return json::find_string(*ping, "pinged") == "UP" || json::find_string(*ping, "ping") == "UP";
-  });
 }
 
 std::vector<std::string> cluster_names(const json::object& body) {
@@ -207,28 +198,32 @@ bool Check::version() {
 }
 
 bool Check::slurmctld() {
-  const auto pinged = rest_->get(service_, target("slurm", "ping/"));
-  const auto asked = rest_->get(service_, target("slurm", "partitions/"));
+  const auto pinged = rest_->call(service_, "GET", target("slurm", "ping/"));
+  // Where a ping is not answered in time, nothing is: the time is spent once.
+  const Result<json::object> asked =
+      pinged ? rest_->get(service_, target("slurm", kAnything)) : std::unexpected(pinged.error());
   if (pinged) {
-    report_.release = slurm::release_of(*pinged);
-    report_.cluster = slurm::cluster_of(*pinged);
+    report_.release = slurm::release_of(pinged->body);
+    report_.cluster = slurm::cluster_of(pinged->body);
   }
   if (asked) {
     if (report_.release.empty()) report_.release = slurm::release_of(*asked);
     return good("slurmctld", "slurmctld takes the token of " + service_.user);
   }
   const Error& error = asked.error();
-  // A refused token and a daemon that does not answer look alike in some releases: what tells is
-  // whether slurmctld answers a ping of slurmrestd's own.
   if (error.code == Code::kUnauthenticated) {
     return failed("slurmctld",
-                  "slurmctld refuses the token of " + service_.user +
-                      ", or does not answer: " + error.message,
+                  "slurmctld refuses the token of " + service_.user + ": " + error.message,
                   mend_token("slurmctld"));
   }
-  const bool up = pinged && somebody_answers(*pinged);
-  return failed("slurmctld",
-                (up ? "slurmctld fails: " : "slurmctld does not answer: ") + error.message,
+  // 22.05 says nothing that would tell a refused token from a slurmctld that is down.
+  if (error.keyword == slurm::kUnspecifiedKeyword) {
+    return failed("slurmctld",
+                  "slurmctld does not answer, or refuses the token of " + service_.user + ": " +
+                      error.message,
+                  "if `scontrol ping` finds it up: " + mend_token("slurmctld"));
+  }
+  return failed("slurmctld", "slurmctld does not answer: " + error.message,
                 "look at slurmctld and its log; `scontrol ping` on its machine");
 }
 
@@ -274,20 +269,20 @@ bool Check::impersonation() {
     return failed("impersonation", made.error().message, "name somebody who may log in");
   }
   const slurm::Caller somebody = std::move(*made);
-  if (const auto asked = rest_->get(somebody, target("slurm", "partitions/")); !asked) {
+  if (const auto asked = rest_->get(somebody, target("slurm", kAnything)); !asked) {
     return failed("impersonation",
                   "a token of " + somebody.user + " is refused: " + asked.error().message,
                   "`id " + somebody.user + "` on the machine of slurmctld");
   }
   // Their token with another's name must act as nobody.
   const slurm::Caller mixed{service_.user, somebody.token};
-  if (somebody.user != service_.user && rest_->get(mixed, target("slurm", "partitions/"))) {
+  if (somebody.user != service_.user && rest_->get(mixed, target("slurm", kAnything))) {
     return failed("impersonation",
                   "with a token of " + somebody.user + " slurmrestd acts as " + service_.user,
                   somebody.user + " is a privileged user of Slurm (SlurmUser, root): name another");
   }
   const slurm::Caller borrowed{somebody.user, service_.token};
-  const bool root = rest_->get(borrowed, target("slurm", "partitions/")).has_value();
+  const bool root = rest_->get(borrowed, target("slurm", kAnything)).has_value();
   return good("impersonation", somebody.user + " is taken as themselves, and as nobody else; " +
                                    service_.user +
                                    (root ? " may act as anybody" : " may not act as others"));
@@ -384,7 +379,7 @@ Result<void> check_key(Tokens& tokens, const Cluster& cluster, std::string_view 
     const char* reload;
   };
   const Daemon daemons[] = {
-      {"slurmctld", "/slurm/" + api.text() + "/partitions/",
+      {"slurmctld", "/slurm/" + api.text() + "/" + std::string(kAnything),
        "before Slurm 24.11 slurmctld must be restarted, later `scontrol reconfigure` is enough"},
       {"slurmdbd", "/slurmdb/" + api.text() + "/clusters/", "slurmdbd must be restarted"}};
   for (const Daemon& daemon : daemons) {

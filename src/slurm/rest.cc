@@ -50,8 +50,9 @@ std::vector<RestError> errors_in(const json::object& body) {
     const auto text = [error](std::string_view name) {
       return shown(json::find_string(*error, name).value_or(""));
     };
+    // 22.05 writes `errno` for partitions, nodes and reservations.
     const std::int64_t number = json::find_int(*error, "error_number")
-                                    .value_or(json::find_int(*error, "error_code").value_or(0));
+                                    .value_or(json::find_int(*error, "errno").value_or(0));
     errors.push_back({number, text("error"), text("description"), text("source")});
   }
   return errors;
@@ -85,14 +86,10 @@ std::optional<Code> code_of(const RestError& error) {
   if (error.number == kAuthenticationError || mentions(error, "authentication")) {
     return Code::kUnauthenticated;
   }
-  // 22.05 hides a refused token behind these (its log has the reason).
-  if (error.number == -1 && (error.source == "slurm_load_ctl_conf" ||
-                             error.description.starts_with("Failed while looking"))) {
-    return Code::kUnauthenticated;
-  }
   switch (error.number) {
     case kAccessDenied:
       return Code::kPermissionDenied;
+    case kUnspecified:
     case kDatabaseConnection:
       return Code::kUnavailable;
     case kJobsActive:
@@ -108,6 +105,8 @@ std::optional<Code> code_of(const RestError& error) {
 /// Of the numbers that callers act on.
 std::string_view keyword_of(std::int64_t number) {
   switch (number) {
+    case kUnspecified:
+      return kUnspecifiedKeyword;
     case kJobsActive:
       return "7001";
     case kDefaultAccount:
@@ -122,6 +121,7 @@ Code code_of_status(int status) {
     case 400:
       return Code::kInvalidArgument;
     case 401:
+    case 511:  // 24.11, with or without `errors`: slurmctld refused the token
       return Code::kUnauthenticated;
     case 403:
       return Code::kPermissionDenied;

@@ -53,6 +53,10 @@ struct RestError {
   std::string source;       // function that failed
 };
 
+/// SLURM_ERROR: 22.05 says no more of what slurmctld refuses, be it the token, nor of a slurmctld
+/// that does not answer.
+inline constexpr std::int64_t kUnspecified = -1;
+inline constexpr std::string_view kUnspecifiedKeyword = "unspecified";
 inline constexpr std::int64_t kAccessDenied = 2002;         // ESLURM_ACCESS_DENIED
 inline constexpr std::int64_t kAuthenticationError = 1007;  // SLURM_PROTOCOL_AUTHENTICATION_ERROR
 inline constexpr std::int64_t kDatabaseConnection = 7000;   // ESLURM_DB_CONNECTION
@@ -74,7 +78,8 @@ Result<RestAnswer> parse_answer(int status, std::string_view content_type, std::
 /// Whether what was asked for was done, whatever the status: `errors` that are not empty are a
 /// failure also of a 200. kUnauthenticated when the token was refused, by slurmrestd, slurmctld or
 /// slurmdbd; kPermissionDenied; kNotFound for unknown URLs and empty results; kFailedPrecondition
-/// (keyword "7001" or "7009") for those; kUnavailable when a daemon behind slurmrestd is;
+/// (keyword "7001" or "7009") for those; kUnavailable when a daemon behind slurmrestd is (keyword
+/// kUnspecifiedKeyword: or it refused the token);
 /// kInvalidArgument for what slurmrestd could not read; else kInternal. The sentence has Slurm's
 /// own words.
 Result<void> outcome(const RestAnswer& answer);
