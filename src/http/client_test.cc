@@ -27,6 +27,7 @@ using testing::Authority;
 using ::testing::HasSubstr;
 using testing::IssuedCertificate;
 using testing::RunningServer;
+using testing::ScriptedServer;
 using testing::TempDirectory;
 
 Response echo(const Request& request, Context&) {
@@ -45,42 +46,6 @@ std::unique_ptr<Client> client_for(const std::string& url,
   CHECK(client.has_value());
   return std::move(*client);
 }
-
-/// A server of one thread that does exactly what the test's function does with each connection.
-class ScriptedServer {
- public:
-  explicit ScriptedServer(std::function<void(int fd, int connection)> script)
-      : listener_(*Listener::open("127.0.0.1:0", 0)), thread_([this, script = std::move(script)] {
-          for (int connection = 0; !stopping_; ++connection) {
-            pollfd waited{listener_.fd(), POLLIN, 0};
-            ::poll(&waited, 1, -1);
-            const UniqueFd peer(::accept(listener_.fd(), nullptr, nullptr));
-            if (peer.valid() && !stopping_) script(peer.get(), connection);
-          }
-        }) {}
-  ~ScriptedServer() {
-    stopping_ = true;
-    ::shutdown(listener_.fd(), SHUT_RDWR);
-    thread_.join();
-  }
-  std::string url() const { return "http://" + listener_.address(); }
-
-  /// Reads up to the end of a header.
-  static std::string read_head(int fd) {
-    std::string text;
-    char c = 0;
-    while (!text.ends_with("\r\n\r\n") && ::recv(fd, &c, 1, 0) == 1) text += c;
-    return text;
-  }
-  static void say(int fd, std::string_view text) {
-    (void)::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-  }
-
- private:
-  Listener listener_;
-  std::atomic<bool> stopping_ = false;
-  std::thread thread_;
-};
 
 TEST(Client, SendsWhatItIsToldAndReusesTheConnection) {
   RunningServer server(echo);

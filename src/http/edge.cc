@@ -24,6 +24,11 @@ std::string_view method_label(std::string_view method) {
 EdgeMetrics::EdgeMetrics(Metrics& metrics)
     : connections(metrics.gauge("roster_http_connections", "Open HTTP connections.")),
       parked(metrics.gauge("roster_http_parked", "Requests that wait for a change.")),
+      forwards(metrics.gauge("roster_http_forwards", "Forwarded requests in progress.")),
+      forward_seconds(metrics.histogram(
+          "roster_http_forward_seconds",
+          "From the beginning of a forwarded request to the head of the upstream's answer.", {},
+          {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120})),
       queued(metrics.gauge("roster_http_queue", "Requests that wait for a worker.")),
       metrics_(metrics) {}
 
@@ -56,6 +61,18 @@ void EdgeMetrics::rejected(std::string_view reason) {
                                           "Requests and connections that were refused.",
                                           {{"reason", std::string(reason)}});
     found = rejected_.emplace(reason, counter).first;
+  }
+  found->second.add();
+}
+
+void EdgeMetrics::forwarded(std::string_view outcome) {
+  const std::lock_guard lock(mutex_);
+  auto found = forwarded_.find(std::string(outcome));
+  if (found == forwarded_.end()) {
+    const auto counter = metrics_.counter("roster_http_forwards_total",
+                                          "Forwarded requests that are over, by how they ended.",
+                                          {{"outcome", std::string(outcome)}});
+    found = forwarded_.emplace(outcome, counter).first;
   }
   found->second.add();
 }

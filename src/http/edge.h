@@ -29,9 +29,13 @@ class EdgeMetrics {
   void answered(std::string_view method, int status, const std::string& route,
                 std::optional<double> seconds);
   void rejected(std::string_view reason);
+  /// A forwarded request is over; `outcome` as in docs/http.md.
+  void forwarded(std::string_view outcome);
 
   Metrics::Gauge connections;
   Metrics::Gauge parked;
+  Metrics::Gauge forwards;             // in progress
+  Metrics::Histogram forward_seconds;  // until the upstream's head
   Metrics::Gauge queued;
 
  private:
@@ -44,6 +48,7 @@ class EdgeMetrics {
   std::mutex mutex_;  // guards what follows
   std::unordered_map<std::string, Series> series_;
   std::unordered_map<std::string, Metrics::Counter> rejected_;
+  std::unordered_map<std::string, Metrics::Counter> forwarded_;
 };
 
 /// Set once before start(); then thread-safe as marked.

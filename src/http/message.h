@@ -100,13 +100,61 @@ struct WaitBody {
   std::chrono::milliseconds deadline{0};  // from now
 };
 
+class Upstream;  // http/upstream.h
+struct Verdict;
+
+/// How a forwarded request ended.
+struct ForwardOutcome {
+  int status = 0;                // told to the caller; 0 when nothing was
+  int upstream_status = 0;       // 0 when the upstream gave no answer
+  std::uint64_t body_bytes = 0;  // of the answer's body, handed to the caller's connection
+  /// Why the caller did not get the upstream's whole answer, or one that `judge` made of it, in our
+  /// own words; empty when it did. Without an answer, a request that changes something may have
+  /// been carried out or not.
+  std::string error;
+};
+
+/// "Ask that server": the edge sends this request to the upstream and passes on the answer as it
+/// comes, without a thread. Nothing of the caller's request goes along but what is put here. See
+/// docs/http.md for what passes on the way back, and for the answers of the edge's own when the
+/// upstream gives none (502, 503, 504). The Response's own headers go with an answer that is passed
+/// on, before the upstream's of the same name; its status says nothing.
+struct ForwardBody {
+  std::shared_ptr<Upstream> upstream;
+  std::string method = "GET";
+  std::string target = "/";  // below the URL's base path, with query
+  Headers headers = {};      // all there are but Host, User-Agent and Content-Length
+  std::string body = {};
+  std::chrono::milliseconds connect_timeout{5'000};
+  std::chrono::milliseconds answer_timeout{60'000};    // from the request to the answer's head
+  std::chrono::milliseconds progress_timeout{30'000};  // of either body, without a byte
+  std::chrono::milliseconds total_timeout{900'000};    // or slow readers would keep the upstream
+  std::uint64_t answer_bytes_max = 512 << 20;          // of the body; more breaks it off
+  /// Looks at the answer before anything of it goes to the caller: status, the headers that would
+  /// go, and the whole body when it has at most judge_bytes_max bytes, else nothing of it. Called
+  /// on a worker, like a handler. What it throws becomes a 500.
+  std::function<Verdict(int status, Headers headers, std::optional<std::string_view> body)> judge =
+      {};
+  std::size_t judge_bytes_max = 64 << 10;
+  /// Called exactly once when all is over, on a worker as a rule (where the server is destroyed
+  /// when it stops meanwhile). For audit; what it throws is logged.
+  std::function<void(const ForwardOutcome& outcome)> done = {};
+};
+
 using SharedBytes = std::shared_ptr<const std::string>;
-using Body = std::variant<std::string, SharedBytes, FileBody, ChunksBody, WaitBody>;
+using Body = std::variant<std::string, SharedBytes, FileBody, ChunksBody, WaitBody, ForwardBody>;
 
 struct Response {
   int status = 200;
   Headers headers;
   Body body;
+};
+
+/// What ForwardBody::judge says: go on with these headers, or with another answer instead, which is
+/// neither a wait nor a forward.
+struct Verdict {
+  Headers headers = {};
+  std::optional<Response> instead = {};
 };
 
 /// Synchronous, called on a bounded pool of workers (ServerOptions::is_quick: on an io thread).

@@ -10,7 +10,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
-#include <cstdio>
 #include <exception>
 #include <utility>
 
@@ -59,31 +58,6 @@ void add_field(std::string& head, std::string_view name, std::string_view value)
   head.append(name).append(": ").append(value).append("\r\n");
 }
 
-Response rejection(const Refusal& refusal, std::string_view path, const Reject& why) {
-  Response response =
-      refusal ? refusal(path, why.status, why.sentence) : text_response(why.status, why.sentence);
-  if (why.status == 503) response.headers.set("Retry-After", "1");
-  return response;
-}
-
-bool is_sendable(const Response& response) {
-  return response.status >= 200 && response.status <= 599 &&
-         std::ranges::all_of(response.headers.all(), [](const auto& field) {
-           return is_token(field.first) && is_field_value(field.second);
-         });
-}
-
-/// Nothing when the length is not known beforehand, or there is no body at all.
-std::optional<std::uint64_t> body_length(const Response& response) {
-  if (has_no_body(response.status)) return std::nullopt;
-  if (const auto* text = std::get_if<std::string>(&response.body)) return text->size();
-  if (const auto* shared = std::get_if<SharedBytes>(&response.body)) {
-    return *shared ? (*shared)->size() : 0;
-  }
-  if (const auto* file = std::get_if<FileBody>(&response.body)) return file->size;
-  return std::nullopt;
-}
-
 std::string_view bytes_of(const Body& body) {
   if (const auto* text = std::get_if<std::string>(&body)) return *text;
   if (const auto* shared = std::get_if<SharedBytes>(&body); shared != nullptr && *shared) {
@@ -100,16 +74,33 @@ Context peer_context(std::string remote, std::optional<PeerCredentials> credenti
   return context;
 }
 
-std::string chunk_of(std::string_view piece) {
-  std::array<char, 20> size{};
-  const int digits = std::snprintf(size.data(), size.size(), "%zx\r\n", piece.size());
-  std::string chunk;
-  chunk.reserve(piece.size() + size.size());
-  chunk.append(size.data(), static_cast<std::size_t>(digits)).append(piece).append("\r\n");
-  return chunk;
+}  // namespace
+
+Response rejection(const Refusal& refusal, std::string_view path, const Reject& why) {
+  Response response =
+      refusal ? refusal(path, why.status, why.sentence) : text_response(why.status, why.sentence);
+  if (why.status == 503) response.headers.set("Retry-After", "1");
+  return response;
 }
 
-}  // namespace
+bool is_sendable(const Response& response) {
+  return response.status >= 200 && response.status <= 599 &&
+         !std::holds_alternative<WaitBody>(response.body) &&
+         !std::holds_alternative<ForwardBody>(response.body) &&
+         std::ranges::all_of(response.headers.all(), [](const auto& field) {
+           return is_token(field.first) && is_field_value(field.second);
+         });
+}
+
+std::optional<std::uint64_t> body_length(const Response& response) {
+  if (has_no_body(response.status)) return std::nullopt;
+  if (const auto* text = std::get_if<std::string>(&response.body)) return text->size();
+  if (const auto* shared = std::get_if<SharedBytes>(&response.body)) {
+    return *shared ? (*shared)->size() : 0;
+  }
+  if (const auto* file = std::get_if<FileBody>(&response.body)) return file->size;
+  return std::nullopt;
+}
 
 Session::Session(Edge& edge, Shard& shard, Accepted accepted)
     : edge_(edge),
@@ -193,6 +184,27 @@ Session::Awaitable<void> Session::breathe(std::size_t bytes) {
   if (burst_ < kBurstBytes) co_return;
   burst_ = 0;
   co_await asio::post(shard_.io, asio::use_awaitable);
+}
+
+/// Takes what the caller sends ahead and gives what to wait for to see more; nothing when it went
+/// away.
+std::optional<Transport::State> Session::look_at_caller() {
+  while (true) {
+    const Transport::Io io = transport_.read(shard_.scratch);
+    in_.append(shard_.scratch.data(), io.bytes);
+    // One that sends more than a header's worth behind a request that waits is no client of ours.
+    if (io.state == Transport::State::kEof || io.state == Transport::State::kError ||
+        in_.size() > edge_.options.header_bytes_max) {
+      return std::nullopt;
+    }
+    if (io.state != Transport::State::kDone) return io.state;
+  }
+}
+
+void Session::other_ready(std::uint64_t number) {
+  if (number != other_wait_) return;  // a wait that is over
+  other_ready_ = true;
+  descriptor_.cancel();
 }
 
 Session::Awaitable<Session::Fill> Session::fill(SteadyTime deadline) {
@@ -438,7 +450,12 @@ Session::Awaitable<bool> Session::answer() {
     context_.wait_expired = woken == Woken::kExpired;
   }
   if (edge_.stopping) keep_alive_ = false;
-  const bool sent = co_await send();
+  bool sent = false;
+  if (std::holds_alternative<ForwardBody>(response_.body)) {
+    sent = co_await forward();
+  } else {
+    sent = co_await send();
+  }
   finished(begin);
   co_return sent&& keep_alive_;
 }
@@ -458,17 +475,13 @@ Session::Awaitable<Session::Woken> Session::park(WaitBody wait_body, std::uint64
       result = Woken::kExpired;
       break;
     }
-    // Reading notices that the client went away. What it sends ahead waits here; one that sends
-    // more than a header's worth behind a request that waits is no client of ours.
-    const Transport::Io io = transport_.read(shard_.scratch);
-    in_.append(shard_.scratch.data(), io.bytes);
-    if (io.state == Transport::State::kEof || io.state == Transport::State::kError ||
-        in_.size() > edge_.options.header_bytes_max) {
+    // Reading notices that the client went away. What it sends ahead waits here.
+    const auto seen = look_at_caller();
+    if (!seen) {
       result = Woken::kGone;
       break;
     }
-    if (io.state == Transport::State::kDone) continue;
-    const Ready ready = co_await wait_for(io.state, deadline);
+    const Ready ready = co_await wait_for(*seen, deadline);
     if (ready == Ready::kTimeout) {
       result = Woken::kExpired;
       break;
@@ -484,8 +497,8 @@ Session::Awaitable<Session::Woken> Session::park(WaitBody wait_body, std::uint64
   co_return result;
 }
 
-std::string Session::response_head() {
-  const std::optional<std::uint64_t> length = body_length(response_);
+/// `length` of the body, when it is known and there is one.
+std::string Session::response_head(std::optional<std::uint64_t> length) {
   std::string head = "HTTP/1.1 " + std::to_string(response_.status) + ' ';
   head.append(status_phrase(response_.status)).append("\r\n");
   add_field(head, "Date", shard_.date.at(edge_.options.clock()));
@@ -497,7 +510,7 @@ std::string Session::response_head() {
   }
   if (!response_.headers.has("Cache-Control")) add_field(head, "Cache-Control", "no-store");
   add_field(head, "X-Request-Id", context_.request_id);
-  if (length) {
+  if (length && !has_no_body(response_.status)) {
     add_field(head, "Content-Length", std::to_string(*length));
   } else if (!has_no_body(response_.status)) {
     if (head_.http_1_1) {
@@ -521,7 +534,7 @@ Session::Awaitable<bool> Session::send() {
                {{"request_id", context_.request_id}, {"route", context_.route}});
     response_ = text_response(500, "Something went wrong.");
   }
-  std::string head = response_head();
+  std::string head = response_head(body_length(response_));
   const bool headless = head_.request.method == "HEAD" || has_no_body(response_.status);
   const std::string_view bytes = headless ? std::string_view() : bytes_of(response_.body);
   const bool joined = bytes.size() <= kJoinBytesMax;

@@ -27,6 +27,13 @@ namespace roster::http {
 
 class Session;
 
+/// An answer of the edge's own, in the form that the path's clients read.
+Response rejection(const Refusal& refusal, std::string_view path, const Reject& why);
+/// Whether it can be put on the wire as it is; neither a wait nor a forward can.
+bool is_sendable(const Response& response);
+/// Nothing when the length is not known beforehand, or there is no body at all.
+std::optional<std::uint64_t> body_length(const Response& response);
+
 /// One io thread and its connections. Everything here is touched by that thread only, `io` apart.
 struct Shard {
   explicit Shard(const ServerOptions& options) : ids(options.clock, options.random) {}
@@ -81,6 +88,8 @@ class Session : public std::enable_shared_from_this<Session> {
   using SteadyTime = std::chrono::steady_clock::time_point;
   using WaitType = boost::asio::posix::stream_descriptor::wait_type;
 
+  friend class Forwarder;
+
   enum class Phase { kIdle, kBusy, kParked };
   enum class Ready { kYes, kTimeout, kCancelled };
   enum class Fill { kData, kTimeout, kClosed };
@@ -95,6 +104,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Awaitable<bool> send();
   Awaitable<bool> send_file(FileBody file);
   Awaitable<bool> send_chunks(ChunksBody chunks);
+  Awaitable<bool> forward();
   Awaitable<void> reject(Reject why);
   Awaitable<void> linger();
 
@@ -112,7 +122,9 @@ class Session : public std::enable_shared_from_this<Session> {
   bool reserve_body(std::size_t bytes);
   void release_body();
   void call_handler();
-  std::string response_head();
+  std::string response_head(std::optional<std::uint64_t> length);
+  std::optional<Transport::State> look_at_caller();
+  void other_ready(std::uint64_t number);
   void finished(SteadyTime begin);
   void reset_on_close();
 
@@ -123,6 +135,9 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::steady_timer timer_;
   std::uint64_t wait_number_ = 0;
   bool timed_out_ = false;
+  // Another descriptor that is waited for together with ours: its being ready cancels our wait.
+  std::uint64_t other_wait_ = 0;
+  bool other_ready_ = false;
 
   Phase phase_ = Phase::kIdle;
   bool refuse_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 
 #include "base/unicode.h"
 
@@ -65,23 +66,6 @@ Fields parse_fields(std::string_view head, Headers& headers) {
 std::size_t count(const Headers& headers, std::string_view name) {
   return static_cast<std::size_t>(std::ranges::count_if(
       headers.all(), [name](const auto& field) { return ascii_iequals(field.first, name); }));
-}
-
-/// Whether a comma-separated list field has that member (RFC 9110 5.6.1).
-bool lists(const Headers& headers, std::string_view name, std::string_view member) {
-  for (const auto& [field, text] : headers.all()) {
-    if (!ascii_iequals(field, name)) continue;
-    std::string_view rest = text;
-    while (!rest.empty()) {
-      const std::size_t comma = std::min(rest.find(','), rest.size());
-      std::string_view item = rest.substr(0, comma);
-      rest.remove_prefix(std::min(comma + 1, rest.size()));
-      while (!item.empty() && is_blank(item.front())) item.remove_prefix(1);
-      while (!item.empty() && is_blank(item.back())) item.remove_suffix(1);
-      if (ascii_iequals(item, member)) return true;
-    }
-  }
-  return false;
 }
 
 bool wants_keep_alive(const Headers& headers, bool http_1_1) {
@@ -214,6 +198,31 @@ bool is_field_value(std::string_view text) {
   if (text.empty()) return true;
   if (is_blank(text.front()) || is_blank(text.back())) return false;
   return std::ranges::none_of(text, is_control);
+}
+
+bool lists(const Headers& headers, std::string_view name, std::string_view member) {
+  for (const auto& [field, text] : headers.all()) {
+    if (!ascii_iequals(field, name)) continue;
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      const std::size_t comma = std::min(rest.find(','), rest.size());
+      std::string_view item = rest.substr(0, comma);
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+      while (!item.empty() && is_blank(item.front())) item.remove_prefix(1);
+      while (!item.empty() && is_blank(item.back())) item.remove_suffix(1);
+      if (ascii_iequals(item, member)) return true;
+    }
+  }
+  return false;
+}
+
+std::string chunk_of(std::string_view piece) {
+  std::array<char, 20> size{};
+  const int digits = std::snprintf(size.data(), size.size(), "%zx\r\n", piece.size());
+  std::string chunk;
+  chunk.reserve(piece.size() + size.size());
+  chunk.append(size.data(), static_cast<std::size_t>(digits)).append(piece).append("\r\n");
+  return chunk;
 }
 
 std::string_view status_phrase(int status) {

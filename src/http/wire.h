@@ -29,6 +29,10 @@ struct Reject {
 bool is_token(std::string_view text);
 /// RFC 9110 5.5: no control characters except tab, no surrounding whitespace.
 bool is_field_value(std::string_view text);
+/// Whether a comma-separated list field has that member, without case (RFC 9110 5.6.1).
+bool lists(const Headers& headers, std::string_view name, std::string_view member);
+/// `piece` (not empty: that would be the last chunk) as a chunk (RFC 9112 7.1).
+std::string chunk_of(std::string_view piece);
 /// Standard phrase of a status code (RFC 9110 15, RFC 6585), "Status" for others.
 std::string_view status_phrase(int status);
 

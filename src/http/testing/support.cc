@@ -15,7 +15,6 @@
 #include <thread>
 
 #include "base/encoding.h"
-#include "http/socket.h"
 
 namespace roster::http::testing {
 namespace {
@@ -196,6 +195,47 @@ bool RawPeer::closed_within(milliseconds time) {
 }
 
 void RawPeer::shutdown_write() const { ::shutdown(fd_.get(), SHUT_WR); }
+
+ScriptedServer::ScriptedServer(Script script, const std::string& listen)
+    : listener_(*Listener::open(listen, 0600)), thread_([this, script = std::move(script)] {
+        for (int connection = 0; !stopping_; ++connection) {
+          pollfd waited{listener_.fd(), POLLIN, 0};
+          ::poll(&waited, 1, -1);
+          const UniqueFd peer(::accept(listener_.fd(), nullptr, nullptr));
+          if (peer.valid() && !stopping_) script(peer.get(), connection);
+        }
+      }) {}
+
+ScriptedServer::~ScriptedServer() {
+  stopping_ = true;
+  ::shutdown(listener_.fd(), SHUT_RDWR);
+  thread_.join();
+}
+
+std::string ScriptedServer::url() const {
+  return (listener_.is_unix() ? "" : "http://") + listener_.address();
+}
+
+std::string ScriptedServer::read_head(int fd) {
+  std::string text;
+  char c = 0;
+  while (!text.ends_with("\r\n\r\n") && ::recv(fd, &c, 1, 0) == 1) text += c;
+  return text;
+}
+
+void ScriptedServer::say(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(sent));
+  }
+}
+
+void ScriptedServer::await_end(int fd) {
+  std::array<char, 4096> ignored;
+  while (::recv(fd, ignored.data(), ignored.size(), 0) > 0) {
+  }
+}
 
 int status_of(std::string_view answer) {
   if (!answer.starts_with("HTTP/1.1 ") || answer.size() < 12) return 0;

@@ -1,13 +1,17 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "base/fd.h"
+#include "http/socket.h"
 #include "http/testing/running_server.h"
 
 // What the tests of this room share: certificates, and a peer that may misbehave.
@@ -77,6 +81,29 @@ class RawPeer {
   UniqueFd fd_;
   std::string got_;
   bool ended_ = false;
+};
+
+/// A server of one thread that does exactly what the test's function does with each connection,
+/// which ends when the function returns.
+class ScriptedServer {
+ public:
+  using Script = std::function<void(int fd, int connection)>;
+  explicit ScriptedServer(Script script, const std::string& listen = "127.0.0.1:0");
+  ~ScriptedServer();
+  ScriptedServer(const ScriptedServer&) = delete;
+  ScriptedServer& operator=(const ScriptedServer&) = delete;
+  std::string url() const;
+
+  /// Reads up to the end of a header; less when the peer closed.
+  static std::string read_head(int fd);
+  static void say(int fd, std::string_view text);
+  /// Reads until the peer closes.
+  static void await_end(int fd);
+
+ private:
+  Listener listener_;
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
 };
 
 /// Status code of a raw answer.
