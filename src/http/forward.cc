@@ -25,6 +25,7 @@ using std::chrono::steady_clock;
 using SteadyTime = steady_clock::time_point;
 using Descriptor = asio::posix::stream_descriptor;
 
+constexpr std::size_t kJoinBytesMax = 32 << 10;  // smaller bodies travel with their head
 constexpr int kClientGone = 499;  // in metrics and the log only: nobody is there to be told
 
 // What an upstream may say to the caller. Everything else stays here: what belongs to its
@@ -118,7 +119,7 @@ struct Report {
   Report& operator=(const Report&) = delete;
 
   std::function<void(const ForwardOutcome&)> done;
-  ForwardOutcome outcome{.error = "the server stopped"};
+  ForwardOutcome outcome{.error = "the server stopped or failed"};
 };
 
 Headers passing_headers(const Headers& upstream, Headers ours) {
@@ -181,6 +182,7 @@ class Forwarder {
   Fault broken(std::string detail) const;
   Fault late(std::string_view what) const;
   Fault stopped(Woken woken) const;
+  Fault not_taken() const;
   SteadyTime progress_deadline() const;
 
   Session& session_;
@@ -245,6 +247,11 @@ Fault Forwarder::stopped(Woken woken) const {
   return {kClientGone, "stopping", {}, "the server stops"};
 }
 
+/// The caller's connection takes no more.
+Fault Forwarder::not_taken() const {
+  return stopped(session_.edge_.aborting ? Woken::kStopping : Woken::kCallerGone);
+}
+
 SteadyTime Forwarder::progress_deadline() const {
   return std::min(end_, steady_clock::now() + order_.progress_timeout);
 }
@@ -258,8 +265,10 @@ Session::Awaitable<Forwarder::Woken> Forwarder::watch(Descriptor* descriptor, sh
   Session& session = session_;
   while (true) {
     if (session.edge_.aborting) co_return Woken::kStopping;
-    const auto seen = session.look_at_caller();
-    if (!seen) co_return Woken::kCallerGone;
+    const Transport::State seen = session.look_at_caller();
+    if (seen == Transport::State::kEof || seen == Transport::State::kError) {
+      co_return Woken::kCallerGone;
+    }
     session.other_ready_ = false;
     const std::uint64_t number = ++session.other_wait_;
     const auto ready = [self = session.shared_from_this(),
@@ -270,7 +279,11 @@ Session::Awaitable<Forwarder::Woken> Forwarder::watch(Descriptor* descriptor, sh
     if (descriptor != nullptr && (events & POLLOUT) != 0) {
       descriptor->async_wait(Descriptor::wait_write, ready);
     }
-    const Session::Ready woken = co_await session.wait_for(*seen, deadline);
+    // One that sends far ahead is not read any further; only a reset shows that it went away.
+    const auto type = seen == Transport::State::kDone        ? Descriptor::wait_error
+                      : seen == Transport::State::kWantWrite ? Descriptor::wait_write
+                                                             : Descriptor::wait_read;
+    const Session::Ready woken = co_await session.wait(type, deadline);
     ++session.other_wait_;
     if (descriptor != nullptr) descriptor->cancel();
     if (session.other_ready_) co_return Woken::kReady;
@@ -393,14 +406,16 @@ Session::Awaitable<Forwarder::Step> Forwarder::read_head(SteadyTime deadline) {
 /// Sends the request and reads the head of the answer, on a kept connection if there is one. One
 /// that had died while it was idle is replaced once.
 Session::Awaitable<Forwarder::Step> Forwarder::ask() {
-  const auto head = request_head({.url = pool_.url,
-                                  .user_agent = pool_.options.user_agent,
-                                  .bearer_token = {},
-                                  .method = order_.method,
-                                  .target = order_.target,
-                                  .headers = order_.headers,
-                                  .body_bytes = order_.body.size()});
+  auto head = request_head({.url = pool_.url,
+                            .user_agent = pool_.options.user_agent,
+                            .bearer_token = {},
+                            .method = order_.method,
+                            .target = order_.target,
+                            .headers = order_.headers,
+                            .body_bytes = order_.body.size()});
   if (!head) co_return Fault{500, "internal", "Something went wrong.", head.error().message};
+  // In one piece, so that no answer waits for another's acknowledgement.
+  if (order_.body.size() <= kJoinBytesMax) head->append(std::exchange(order_.body, {}));
   for (bool may_reuse = true;; may_reuse = false) {
     in_.clear();
     received_ = cut_ = surplus_ = false;
@@ -519,6 +534,8 @@ Session::Awaitable<bool> Forwarder::answer() {
                                   "too many requests in progress"));
   }
   auto why = co_await ask();
+  order_.body = std::string();
+  session_.release_body();
   if (!why) {
     report_->outcome.upstream_status = parser_->status();
     why = co_await read_beginning();
@@ -604,7 +621,7 @@ Session::Awaitable<bool> Forwarder::stream(bool head_only) {
     body_ = beginning = std::string();
     if (!head_only) why = co_await stream_rest(chunked);
   } else {
-    why = stopped(Woken::kCallerGone);
+    why = not_taken();
   }
   if (why) note(*why);
   if (!why) outcome_ = "passed";
@@ -620,10 +637,10 @@ Session::Awaitable<Forwarder::Step> Forwarder::stream_rest(bool chunked) {
     if (parser_->done()) settle();
     if (piece->empty()) break;
     const std::size_t bytes = piece->size();
-    if (!co_await give(*piece, chunked)) co_return stopped(Woken::kCallerGone);
+    if (!co_await give(*piece, chunked)) co_return not_taken();
     report_->outcome.body_bytes += bytes;
   }
-  if (chunked && !co_await session_.write("0\r\n\r\n")) co_return stopped(Woken::kCallerGone);
+  if (chunked && !co_await session_.write("0\r\n\r\n")) co_return not_taken();
   co_return std::nullopt;
 }
 
@@ -680,6 +697,7 @@ Session::Awaitable<bool> Session::forward() {
   ForwardBody order = std::move(std::get<ForwardBody>(response_.body));
   Headers ours = std::move(response_.headers);
   CHECK(order.upstream != nullptr);
+  head_.request.body = std::string();  // the handler took from it what it wanted
   Forwarder forwarder(*this, std::move(order), std::move(ours));
   co_return co_await forwarder.run();
 }

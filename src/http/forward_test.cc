@@ -517,28 +517,40 @@ TEST(Forward, AConnectionThatIsKnownToBeDeadIsNotUsed) {
   EXPECT_EQ(connections, 4);
 }
 
-TEST(Forward, IdleConnectionsAreFewAndEnd) {
-  RunningServer upstream(bodies);
-  auto shared = upstream_at(upstream.url(), [](UpstreamOptions& options) {
-    options.idle_timeout = milliseconds(60);
-    options.idle_max = 2;
-  });
-  RunningServer gateway(forward_to(shared));
-  for (int round = 0; round < 2; ++round) {
-    std::vector<std::thread> callers;
-    for (int i = 0; i < 4; ++i) {
-      callers.emplace_back([&gateway] {
-        const auto client = client_of(gateway);
-        for (int k = 0; k < 5; ++k) EXPECT_EQ(client->call({.target = "/length/10"})->status, 200);
-      });
-    }
-    for (std::thread& caller : callers) caller.join();
-    EXPECT_LE(upstream.metric("roster_http_connections"), 3);
-    EXPECT_TRUE(upstream.await_metric("roster_http_connections", 0)) << "they time out";
+/// Four callers at the same time, some requests each.
+void ask_much(const RunningServer& gateway) {
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&gateway] {
+      const auto client = client_of(gateway);
+      for (int k = 0; k < 5; ++k) EXPECT_EQ(client->call({.target = "/length/10"})->status, 200);
+    });
   }
-  EXPECT_EQ(client_of(gateway)->call({.target = "/length/10"})->status, 200);
-  gateway.server->stop(milliseconds(1'000));
-  shared.reset();
+  for (std::thread& caller : callers) caller.join();
+}
+
+TEST(Forward, IdleConnectionsAreFewAndEndWithTheUpstream) {
+  RunningServer upstream(bodies);
+  {
+    RunningServer gateway(forward_to(
+        upstream_at(upstream.url(), [](UpstreamOptions& options) { options.idle_max = 1; })));
+    ask_much(gateway);
+    EXPECT_TRUE(upstream.await_metric("roster_http_connections", 1));
+  }
+  EXPECT_TRUE(upstream.await_metric("roster_http_connections", 0));
+}
+
+TEST(Forward, IdleConnectionsTimeOut) {
+  RunningServer upstream(bodies);
+  const auto shared = upstream_at(
+      upstream.url(), [](UpstreamOptions& options) { options.idle_timeout = milliseconds(60); });
+  for (int round = 0; round < 2; ++round) {
+    RunningServer gateway(forward_to(shared));
+    ask_much(gateway);
+    EXPECT_TRUE(upstream.await_metric("roster_http_connections", 0));
+    // The next server takes over what this one leaves idle.
+    EXPECT_EQ(client_of(gateway)->call({.target = "/length/10"})->status, 200);
+  }
 }
 
 TEST(Forward, MoreAtOnceThanTheUpstreamMayHaveAre503) {
@@ -650,6 +662,24 @@ TEST(Forward, ASlowCallerIsNotReadAheadFor) {
   EXPECT_LT(given, kSize / 2);
   slow.close();
   EXPECT_TRUE(gateway.await_metric("roster_http_forwards", 0));
+}
+
+// A caller may send further requests ahead, even more than are read while the first one waits.
+TEST(Forward, WhatACallerSendsAheadIsAnsweredAfterwards) {
+  RunningServer upstream(
+      [](const Request& request, Context&) { return text_response(200, "seen " + request.path); });
+  RunningServer gateway(forward_to(upstream_at(upstream.url())));
+  RawPeer peer(gateway.address());
+  std::string requests;
+  for (int i = 0; i < 60; ++i) {
+    requests += "GET /" + std::to_string(i) +
+                " HTTP/1.1\r\nHost: x\r\nX: " + std::string(1000, 'a') + "\r\n\r\n";
+  }
+  peer.send(requests);
+  for (int i = 0; i < 60; ++i) {
+    const std::string last = "seen /" + std::to_string(i) + "\n";
+    EXPECT_THAT(peer.read_until(last), HasSubstr(last));
+  }
 }
 
 // ---- the judge ----

@@ -1,5 +1,7 @@
 #include "http/outbound.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -184,6 +186,8 @@ Result<void> Dialer::connected() {
   if (tls_) {
     ASSIGN_OR_RETURN(ssl, new_client_tls(tls_, url_.host));
   }
+  const int on = 1;  // not on unix sockets, which do not wait anyway
+  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   transport_.emplace(std::move(fd_), std::move(ssl));
   state_ = State::kHandshake;
   return {};

@@ -186,19 +186,15 @@ Session::Awaitable<void> Session::breathe(std::size_t bytes) {
   co_await asio::post(shard_.io, asio::use_awaitable);
 }
 
-/// Takes what the caller sends ahead and gives what to wait for to see more; nothing when it went
-/// away.
-std::optional<Transport::State> Session::look_at_caller() {
-  while (true) {
+/// Takes what the caller sends ahead, which waits here. What to wait for to see more; kEof or
+/// kError when it went away; kDone when it has sent more than a header's worth.
+Transport::State Session::look_at_caller() {
+  while (in_.size() <= edge_.options.header_bytes_max) {
     const Transport::Io io = transport_.read(shard_.scratch);
     in_.append(shard_.scratch.data(), io.bytes);
-    // One that sends more than a header's worth behind a request that waits is no client of ours.
-    if (io.state == Transport::State::kEof || io.state == Transport::State::kError ||
-        in_.size() > edge_.options.header_bytes_max) {
-      return std::nullopt;
-    }
     if (io.state != Transport::State::kDone) return io.state;
   }
+  return Transport::State::kDone;
 }
 
 void Session::other_ready(std::uint64_t number) {
@@ -475,13 +471,13 @@ Session::Awaitable<Session::Woken> Session::park(WaitBody wait_body, std::uint64
       result = Woken::kExpired;
       break;
     }
-    // Reading notices that the client went away. What it sends ahead waits here.
-    const auto seen = look_at_caller();
-    if (!seen) {
+    const Transport::State seen = look_at_caller();
+    // One that sends more than a header's worth behind a request that waits is no client of ours.
+    if (seen != Transport::State::kWantRead && seen != Transport::State::kWantWrite) {
       result = Woken::kGone;
       break;
     }
-    const Ready ready = co_await wait_for(*seen, deadline);
+    const Ready ready = co_await wait_for(seen, deadline);
     if (ready == Ready::kTimeout) {
       result = Woken::kExpired;
       break;

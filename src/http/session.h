@@ -123,7 +123,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void release_body();
   void call_handler();
   std::string response_head(std::optional<std::uint64_t> length);
-  std::optional<Transport::State> look_at_caller();
+  Transport::State look_at_caller();
   void other_ready(std::uint64_t number);
   void finished(SteadyTime begin);
   void reset_on_close();
