@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "clusters/gateway.h"
 #include "clusters/tokens.h"
 #include "crypto/x509.h"
 #include "data_dir.h"
@@ -146,6 +147,10 @@ class Service {
         *directory_, *tokens_,
         admin::ApiOptions{.clock = clock_, .ca_sha256 = ca_sha256_, .version = ROSTER_VERSION});
     admin_->add_routes(router_);
+    gateway_ = std::make_unique<clusters::Gateway>(*directory_, *tokens_);
+    router_.add_prefix("/slurm", [this](const http::Request& request, http::Context& context) {
+      return gateway_->handle(request, context);
+    });
     router_.on_error(refusal);
     return make_provider();
   }
@@ -239,6 +244,7 @@ class Service {
   std::unique_ptr<hub::Hub> hub_;
   std::unique_ptr<clusters::Tokens> tokens_;
   std::unique_ptr<admin::Api> admin_;
+  std::unique_ptr<clusters::Gateway> gateway_;
   std::unique_ptr<provider::ScimService> provider_;
   http::Router router_;
   std::unique_ptr<http::Server> server_;

@@ -7,6 +7,7 @@
 #include "admin/api.h"
 #include "admin/body.h"
 #include "admin/render.h"
+#include "clusters/access.h"
 #include "clusters/check.h"
 #include "http/client.h"
 
@@ -58,6 +59,12 @@ Result<ClusterSettings> edited(const Call& call, ClusterSettings settings) {
     ASSIGN_OR_RETURN(settings.signing, directory::parse_token_signing(*signing));
   }
   RETURN_IF_ERROR(check_endpoint(settings.endpoint));
+  for (const auto& [name, lines] : {std::pair{"user_access", &settings.user_access},
+                                    std::pair{"read_access", &settings.read_access}}) {
+    if (auto access = clusters::Access::parse(*lines); !access) {
+      return fail_in(name, access.error());
+    }
+  }
   return settings;
 }
 

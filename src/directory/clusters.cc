@@ -284,7 +284,8 @@ Result<ClusterSettings> cluster_settings_from_json(std::string_view text) {
   const json::object& o = parsed->get_object();
   ClusterSettings settings;
   for (const auto& [name, field] :
-       {std::pair{"scheduler", &settings.scheduler}, std::pair{"slurm_name", &settings.slurm_name}, std::pair{"login_host", &settings.login_host},
+       {std::pair{"scheduler", &settings.scheduler}, std::pair{"slurm_name", &settings.slurm_name},
+        std::pair{"login_host", &settings.login_host},
         std::pair{"login_user", &settings.login_user}, std::pair{"endpoint", &settings.endpoint},
         std::pair{"ca_file", &settings.ca_file}, std::pair{"key_file", &settings.key_file},
         std::pair{"service_user", &settings.service_user},
@@ -433,6 +434,21 @@ Result<void> Directory::drop_cluster_key(const Actor& actor, const Cluster& clus
     }
     RETURN_IF_ERROR(tx.execute(kDeleteKey, cluster.n, id));
     note_key(*impl_, actor, cluster, id, cluster_key_state_name(chosen->state), {});
+    return {};
+  });
+}
+
+Result<void> Directory::note_slurm_request(const Actor& actor, const Cluster& cluster,
+                                           std::string_view login, std::string_view method,
+                                           std::string_view path) {
+  return impl_->db.write([this, &actor, &cluster, login, method, path](Tx&) -> Result<void> {
+    JournalEntry entry =
+        journal_entry(actor, cluster.org, impl_->now(), "cluster.request", target_of(cluster.name));
+    Diff diff;
+    diff.set("login", nullptr, json::string(login));
+    diff.set("request", nullptr, json::string(std::string(method) + " " + std::string(path)));
+    entry.diff = diff.text();
+    impl_->journal->add(std::move(entry));
     return {};
   });
 }

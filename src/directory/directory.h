@@ -306,6 +306,11 @@ class Directory {
   Result<void> note_slurm_token(const Actor& actor, const Cluster& cluster, const User& user,
                                 std::string_view login, Timestamp expires);
 
+  /// The audit row of a request that changes something in Slurm, before it is made.
+  Result<void> note_slurm_request(const Actor& actor, const Cluster& cluster,
+                                  std::string_view login, std::string_view method,
+                                  std::string_view path);
+
   // --- changes, for the feed ----------------------------------------------------------------
   // `scope`: numbers of groups; only these, what is nested in them and their members are shown, and
   // of their memberships only those in such groups. Empty: everything.

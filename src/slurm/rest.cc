@@ -207,6 +207,18 @@ Result<void> outcome(const RestAnswer& answer) {
   return fail(code_of_status(answer.status), sentence_of(answer));
 }
 
+bool nobody_answers(const json::object& body) {
+  const json::array* pings = json::find_array(body, "pings");
+  if (pings == nullptr) return false;
+  return std::ranges::none_of(*pings, [](const json::value& item) {
+    const json::object* ping = item.if_object();
+    if (ping == nullptr) return false;
+    // `ping` up to v0.0.39, `pinged` of slurmctld from v0.0.40, `responding` alone of slurmdbd.
+    return json::find_string(*ping, "ping") == "UP" || json::find_string(*ping, "pinged") == "UP" ||
+           json::find_bool(*ping, "responding").value_or(false);
+  });
+}
+
 std::string release_of(const json::object& body) {
   const json::object* slurm = slurm_meta(body);
   return slurm == nullptr ? "" : shown(json::find_string(*slurm, "release").value_or(""));

@@ -84,6 +84,10 @@ Result<RestAnswer> parse_answer(int status, std::string_view content_type, std::
 /// own words.
 Result<void> outcome(const RestAnswer& answer);
 
+/// Whether the body is that of a ping, and no slurmctld or slurmdbd of it answered: slurmrestd
+/// gives 200 to that, also when it is the token that was refused.
+bool nobody_answers(const json::object& body);
+
 /// "24.11.5", and the cluster's name, from `meta`; empty where it does not tell.
 std::string release_of(const json::object& body);
 std::string cluster_of(const json::object& body);

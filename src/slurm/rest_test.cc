@@ -130,6 +130,20 @@ TEST(OutcomeTest, NumbersThatCallersActOnAreKeywords) {
   EXPECT_EQ(outcome(*answer).error().keyword, "7009");
 }
 
+TEST(AnswerTest, APingThatNobodyAnswersIsSeen) {
+  const auto nobody = [](std::string_view body) {
+    return nobody_answers(parse_answer(200, kJson, body)->body);
+  };
+  EXPECT_TRUE(nobody(R"({"pings":[{"pinged":"DOWN","responding":false}]})"));
+  EXPECT_TRUE(nobody(R"({"pings":[{"ping":"DOWN","status":1}]})"));
+  EXPECT_TRUE(nobody(R"({"pings":[]})"));
+  EXPECT_TRUE(nobody(R"({"pings":["UP"]})"));
+  EXPECT_FALSE(nobody(R"({"pings":[{"ping":"DOWN"},{"ping":"UP"}]})")) << "the backup answers";
+  EXPECT_FALSE(nobody(R"({"pings":[{"pinged":"UP"}]})"));
+  EXPECT_FALSE(nobody(R"({"pings":[{"responding":true}]})"));
+  EXPECT_FALSE(nobody(R"({"jobs":[]})"));
+}
+
 TEST(AnswerTest, JsonThatIsNoneIsDataLoss) {
   EXPECT_EQ(parse_answer(200, kJson, "{").error().code, Code::kDataLoss);
   EXPECT_EQ(parse_answer(200, kJson, "[]").error().code, Code::kDataLoss);

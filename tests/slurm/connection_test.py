@@ -9,8 +9,11 @@ import http.server
 import json
 import os
 import pathlib
+import ssl
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 from slurm_lab import VERSIONS, SlurmLab
 
@@ -257,10 +260,75 @@ def gives_tokens_to_people(site):
     done = site.roster("slurm", "token", "--user", "jane", check=False)
     check(done.returncode == 1 and "deactivated" in done.stderr, "nor does an administrator get one")
     site.roster("user", "reactivate", "jane")
+    path.write_text(site.roster("token", "create", "--name", "jane-desktop", "--scope", "user",
+                                "--user", "jane").stdout.strip())
     rows = [row for row in lab.roster_json("audit", "list")["audit"]
             if row["action"] == "cluster.token"]
     check(rows and all("ey" not in json.dumps(row) for row in rows),
           f"{len(rows)} tokens left a row each, without the token")
+
+
+def uses_the_gateway(site):
+    """Programs with one of Roster's tokens, before slurmrestd and in its place."""
+    lab, slurm = site.lab, site.slurm
+    token = (lab.root / "jane.rst").read_text()
+    tls = ssl.create_default_context(cafile=lab.ca_file)
+
+    def ask(method, path, body=None, token=token, **headers):
+        request = urllib.request.Request(f"{lab.url}/slurm/{CLUSTER}{path}", method=method,
+                                         data=json.dumps(body).encode() if body else None)
+        request.add_header("Authorization", "Bearer " + token)
+        request.add_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, context=tls, timeout=60) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            status, text = refused.code, refused.read()
+        return status, json.loads(text) if text.startswith(b"{") else text.decode()
+
+    api = f"/slurm/{slurm.api}"
+    status, body = ask("GET", f"{api}/jobs")
+    check(status == 200 and not body["errors"], "jane lists jobs through the hub")
+    environment = {"PATH": "/bin:/usr/bin"} if slurm.version == "22.05" else ["PATH=/bin:/usr/bin"]
+    status, body = ask("POST", f"{api}/job/submit", {
+        "script": "#!/bin/sh\nid -un > /tmp/gateway-job",
+        "job": {"name": "g", "environment": environment, "current_working_directory": "/tmp",
+                "standard_output": "/dev/null"}})
+    check(status == 200 and body["job_id"] > 0, "and submits one")
+    seen = pathlib.Path("/tmp/gateway-job") if slurm.version == "22.05" else slurm.base / "tmp/gateway-job"
+    wait_for(lambda: seen.exists() and seen.read_text() == "jane\n", "which runs as jane", 30)
+    seen.unlink()
+    for what, options, want in (
+            ("another's name", {"X_SLURM_USER_NAME": "joe"}, 403),
+            ("a token that Slurm's key signs for slurm", {"token": slurm.mint_hs256("slurm")}, 401),
+            ("a token of hers for slurmrestd", {"token": site.roster(
+                "slurm", "token", "--user", "jane").stdout.strip()}, 401)):
+        status, body = ask("GET", f"{api}/jobs", **options)
+        check(status == want and body["errors"][0]["source"] == "roster", f"{what}: {want}")
+    db = f"/slurmdb/{slurm.api}"
+    status, body = ask("POST", f"{db}/users", {"users": [{"name": "jane",
+                                                          "administrator_level": "Administrator"}]})
+    check(status == 403 and body["errors"][0]["source"] == "roster", "nobody is made administrator")
+    check(ask("GET", f"{api}/ping")[0] == 200, "ping")
+    site.set("--user-access", "* /slurm/**", "--user-access", "* /slurmdb/**")
+    status, body = ask("DELETE", f"{db}/account/research")
+    check(status == 403 and body["errors"][0]["source"] != "roster",
+          f"what policy allows and Slurm refuses: {status}")
+    site.set("--user-access", "")
+    check(ask("GET", "/slurm/v0.0.99/jobs")[0] == 404, "an unknown version stays 404")
+    slurm.stop("slurmdbd")
+    status, body = ask("GET", f"{db}/users")
+    check(status in (502, 503), f"slurmdbd down: {status}")
+    slurm.start("slurmdbd")
+    slurm.stop("slurmctld")
+    status, body = ask("GET", f"{api}/ping")
+    check(status == 503, f"a ping that nobody answers is no 200: {status}")
+    slurm.start("slurmctld")
+    rows = [row for row in lab.roster_json("audit", "list")["audit"]
+            if row["action"] == "cluster.request"]
+    check(any("job/submit" in json.dumps(row) for row in rows), "writes left a row each")
 
 
 def keeps_a_file_renewed(site):
@@ -327,6 +395,7 @@ def inside(version):
             fails_in_daemons(site)
             asks_the_login_host(site)
             gives_tokens_to_people(site)
+            uses_the_gateway(site)
             keeps_a_file_renewed(site)
             rotates(site)
             signs_with_slurms_key(site)
