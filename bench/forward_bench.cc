@@ -249,7 +249,7 @@ int main(int argc, char** argv) {
     http::UpstreamOptions options;
     options.name = "the upstream";
     options.url = socket;
-    options.forwards_max = 1000;
+    options.forwards_max = options.idle_max = 1000;
     const auto target = must(http::Upstream::create(std::move(options)));
     const auto forward = [target](const http::Request& request, bool judged) {
       http::ForwardBody body;

@@ -23,7 +23,7 @@ struct UpstreamOptions {
   bool allow_plain_http = false;
   std::string user_agent = "roster";
   std::size_t forwards_max = 64;  // at once; beyond: 503 + Retry-After
-  std::size_t idle_max = 8;       // connections kept for the next request
+  std::size_t idle_max = 16;      // connections kept for the next request
   std::chrono::milliseconds idle_timeout{30'000};
 };
 
