@@ -132,8 +132,9 @@ class Planning {
   void add_associations(const Who& who, const Outcome& outcome);
   void leave_associations(const Who& who, Outcome& outcome);
   void leave(const Who& who, const HeldAssociation& association, Outcome& outcome);
-  void choose_default(const Who& who, const Outcome& outcome);
-  void remove_associations(const Who& who, const Outcome& outcome);
+  std::string choose_default(const Who& who, const Outcome& outcome);
+  void remove_associations(const Who& who, const Outcome& outcome,
+                           const std::string& default_account);
   void plan_admin_level(const Who& who, const Outcome& outcome);
   void release_jobs(const Who& who, const Outcome& outcome);
   void report_foreign_power(const Who& who);
@@ -480,8 +481,7 @@ void Planning::plan_user(const std::string& name) {
   }
   leave_associations(who, outcome);
   add_associations(who, outcome);
-  choose_default(who, outcome);
-  remove_associations(who, outcome);
+  remove_associations(who, outcome, choose_default(who, outcome));
   plan_admin_level(who, outcome);
   release_jobs(who, outcome);
   const bool is_user = who.held != nullptr || !outcome.added.empty();
@@ -624,21 +624,21 @@ void Planning::leave(const Who& who, const HeldAssociation& association, Outcome
 }
 
 /// A default account whose association goes must not be the default any more, unless it is the last
-/// (24.11: error 7009); and who has one that we set gets the first that they can have.
-void Planning::choose_default(const Who& who, const Outcome& outcome) {
+/// (24.11: error 7009); and who has one that we set gets the first that they can have. Which it is.
+std::string Planning::choose_default(const Who& who, const Outcome& outcome) {
   const auto found = held_of_user_.find(who.name);
-  if (who.held == nullptr || found == held_of_user_.end()) return;
+  if (who.held == nullptr || found == held_of_user_.end()) return "";
   const std::string& now = who.held->default_account;
   std::set<std::string> there;
   std::set<std::string> stay;
   for (const HeldAssociation* each : found->second) {
     there.insert(each->first.account);
-    // One of a partition stays though that of all partitions goes.
-    if (!each->first.partition.empty() || !outcome.removed.contains(each->first.account)) {
-      stay.insert(each->first.account);
-    }
+    // One of a partition is not ours, and stays.
+    const bool stays = !each->first.partition.empty();
+    if (stays || !outcome.removed.contains(each->first.account)) stay.insert(each->first.account);
   }
   const bool goes = outcome.removed.contains(now);
+  if (goes) stay.erase(now);
   const OwnedUser* owned = find_in(plan_.owned.users, who.name);
   const bool adopts = options_.adopt_users.contains(who.name) && who.may_gain();
   const bool ours = (owned != nullptr && owned->default_account) || !there.contains(now) || adopts;
@@ -651,15 +651,17 @@ void Planning::choose_default(const Who& who, const Outcome& outcome) {
   } else if (goes && !stay.empty()) {
     to = *stay.begin();
   }
-  if (to == now) return;
+  if (to == now) return to;
   put(who.is_active() ? Phase::kDefaultAccounts : Phase::kLeaverDefaults,
       {.act = Act::kSetDefaultAccount, .user = who.name, .from = now, .to = to});
+  return to;
 }
 
-void Planning::remove_associations(const Who& who, const Outcome& outcome) {
+void Planning::remove_associations(const Who& who, const Outcome& outcome,
+                                   const std::string& default_account) {
   const bool leaver = !who.is_active();
   for (const std::string& account : outcome.removed) {
-    const bool is_default = who.held != nullptr && who.held->default_account == account;
+    const bool is_default = default_account == account;
     const Phase phase = is_default
                             ? (leaver ? Phase::kLeaverRemoveDefaults : Phase::kRemoveDefaults)
                             : (leaver ? Phase::kLeaverRemove : Phase::kRemove);

@@ -80,16 +80,17 @@ struct AssociationId {
 
 /// An account as slurmdbd has it; the row is shared by all clusters of one slurmdbd.
 struct HeldAccount {
-  std::string description;
-  std::string organization;
-  std::string parent;  // in this cluster; empty: the account has no association in it
-  Settings settings;   // of its association in this cluster; set there, not inherited (WOPLimits)
+  std::string description = {};
+  std::string organization = {};
+  std::string parent = {};  // in this cluster; empty: the account has no association in it
+  Settings settings =
+      {};  // of its association in this cluster; set there, not inherited (WOPLimits)
   std::set<std::string> coordinators = {};  // direct ones
   bool elsewhere = false;                   // it has associations in another cluster
 };
 
 struct HeldUser {
-  std::string default_account;  // in this cluster; empty: none
+  std::string default_account = {};  // in this cluster; empty: none
   AdminLevel admin_level = AdminLevel::kNone;
   /// As slurmctld resolved the name (kUnresolvedUid: it could not); nothing: not known.
   std::optional<std::uint32_t> uid = {};
@@ -106,11 +107,11 @@ struct Job {
 /// All that one cluster's accounting has, ours or not. Names are in lower case, as slurmdbd keeps
 /// them.
 struct Held {
-  std::map<std::string, HeldAccount> accounts;
-  std::map<std::string, HeldUser> users;
-  std::map<AssociationId, Settings> associations;  // of users; set there, not inherited
+  std::map<std::string, HeldAccount> accounts = {};
+  std::map<std::string, HeldUser> users = {};
+  std::map<AssociationId, Settings> associations = {};  // of users; set there, not inherited
   /// Pending and running ones, at least of everybody who is in Owned.
-  std::vector<Job> jobs;
+  std::vector<Job> jobs = {};
   /// Which QOS there are; nothing: not known, all are taken to exist.
   std::optional<std::set<std::string>> qos = {};
 };
@@ -159,9 +160,9 @@ struct Ending {
 struct Desired {
   /// The organization field of our accounts: by it and by Owned we know them.
   std::string marker;
-  std::map<std::string, DesiredAccount> accounts;
+  std::map<std::string, DesiredAccount> accounts = {};
   /// Everybody of the directory, by login name: who is missing here has vanished.
-  std::map<std::string, DesiredUser> users;
+  std::map<std::string, DesiredUser> users = {};
   Ending locked = {};  // of those who are locked or have vanished
   Ending left = {};    // of those who left a group
   /// Accounts of ours that the rules do not make any more are removed, with the associations that
@@ -189,9 +190,9 @@ struct OwnedAssociation {
 
 /// Our own record of what we made, adopted or set in one cluster. Nothing else is ever changed.
 struct Owned {
-  std::map<std::string, OwnedAccount> accounts;
-  std::map<std::string, OwnedUser> users;
-  std::map<AssociationId, OwnedAssociation> associations;
+  std::map<std::string, OwnedAccount> accounts = {};
+  std::map<std::string, OwnedUser> users = {};
+  std::map<AssociationId, OwnedAssociation> associations = {};
   bool operator==(const Owned&) const = default;
 };
 
