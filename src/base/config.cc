@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+#include <utility>
+
 #include <toml++/toml.h>
 
 #include "base/file.h"
@@ -15,6 +18,21 @@ constexpr std::size_t kConfigBytesMax = 1 << 20;
 
 std::string place(std::string_view name, const toml::node& node) {
   return fmt::format("{}:{}", name, node.source().begin.line);
+}
+
+std::string place(std::string_view name, const toml::node& node, const std::string& key) {
+  return fmt::format("{}: {}", place(name, node), printable(key));
+}
+
+std::optional<std::string> text_of(const toml::node& node) {
+  if (auto text = node.value_exact<std::string>()) return text;
+  const auto number = node.value_exact<std::int64_t>();
+  return number ? std::optional(std::to_string(*number)) : std::nullopt;
+}
+
+Result<void> in_place(const std::string& where, Result<void> result) {
+  if (!result) return fail_in(where, std::move(result).error());
+  return {};
 }
 
 }  // namespace
@@ -40,6 +58,75 @@ void ConfigReader::bind(std::string key, std::vector<std::string>& target) {
 void ConfigReader::bind(std::string key, std::vector<std::int64_t>& target, std::int64_t min,
                         std::int64_t max) {
   targets_[std::move(key)] = {Type::kInts, &target, min, max};
+}
+
+void ConfigReader::bind_text(std::string key, TakeText take) {
+  takers_[std::move(key)] = [take = std::move(take)](const toml::node& node,
+                                                     const Place& at) -> Result<void> {
+    const std::string where = place(at.file, node, at.key);
+    auto text = text_of(node);
+    if (!text) return fail(Code::kInvalidArgument, where + ": must be a string or a whole number");
+    return in_place(where, take(std::move(*text)));
+  };
+}
+
+void ConfigReader::bind_list(std::string key, TakeList take) {
+  takers_[std::move(key)] = [take = std::move(take)](const toml::node& node,
+                                                     const Place& at) -> Result<void> {
+    const std::string where = place(at.file, node, at.key);
+    std::vector<std::string> items;
+    RETURN_IF_ERROR(assign({Type::kStrings, &items}, node, where));
+    return in_place(where, take(std::move(items)));
+  };
+}
+
+void ConfigReader::bind_texts(std::string key, TakeNamedText take) {
+  takers_[std::move(key)] = [take = std::move(take)](const toml::node& node,
+                                                     const Place& at) -> Result<void> {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      return fail(Code::kInvalidArgument, place(at.file, node, at.key) + ": must be a table");
+    }
+    for (const auto& [each, value] : *table) {
+      const std::string where = place(at.file, value, at.key + "." + std::string(each.str()));
+      auto text = text_of(value);
+      if (!text) {
+        return fail(Code::kInvalidArgument, where + ": must be a string or a whole number");
+      }
+      RETURN_IF_ERROR(in_place(where, take(std::string(each.str()), std::move(*text))));
+    }
+    return {};
+  };
+}
+
+void ConfigReader::bind_tables(std::string key, BindTable bind_one) {
+  takers_[std::move(key)] = [bind_one = std::move(bind_one)](const toml::node& node,
+                                                             const Place& at) -> Result<void> {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      return fail(Code::kInvalidArgument,
+                  place(at.file, node, at.key) + ": must be a table of tables");
+    }
+    for (const auto& [each, value] : *table) {
+      const std::string inner_key = at.key + "." + std::string(each.str());
+      const std::string where = place(at.file, value, inner_key);
+      const toml::table* one = value.as_table();
+      if (one == nullptr) return fail(Code::kInvalidArgument, where + ": must be a table");
+      ConfigReader inner;
+      inner.strict_ = at.strict;
+      RETURN_IF_ERROR(in_place(where, bind_one(std::string(each.str()), inner)));
+      RETURN_IF_ERROR(inner.walk(*one, "", at.file, inner_key + "."));
+    }
+    return {};
+  };
+}
+
+bool ConfigReader::binds_below(const std::string& key) const {
+  const auto has = [start = key + "."](const auto& bound) {
+    const auto below = bound.lower_bound(start);
+    return below != bound.end() && below->first.starts_with(start);
+  };
+  return has(targets_) || has(takers_);
 }
 
 Result<void> ConfigReader::assign(const Target& target, const toml::node& node,
@@ -111,19 +198,21 @@ Result<void> ConfigReader::assign(const Target& target, const toml::node& node,
 }
 
 Result<void> ConfigReader::walk(const toml::table& table, const std::string& prefix,
-                                std::string_view name) const {
+                                std::string_view name, const std::string& shown) const {
   for (const auto& [key, node] : table) {
     const std::string full = prefix + std::string(key.str());
-    const std::string where = fmt::format("{}: {}", place(name, node), full);
+    const std::string where = place(name, node, shown + full);
     const auto target = targets_.find(full);
+    const auto taker = takers_.find(full);
     if (target != targets_.end()) {
       RETURN_IF_ERROR(assign(target->second, node, where));
+    } else if (taker != takers_.end()) {
+      RETURN_IF_ERROR(taker->second(node, {shown + full, name, strict_}));
     } else if (const toml::table* inner = node.as_table()) {
-      const auto below = targets_.lower_bound(full + ".");
-      if (strict_ && (below == targets_.end() || !below->first.starts_with(full + "."))) {
+      if (strict_ && !binds_below(full)) {
         return fail(Code::kInvalidArgument, where + ": no such section");
       }
-      RETURN_IF_ERROR(walk(*inner, full + ".", name));
+      RETURN_IF_ERROR(walk(*inner, full + ".", name, shown));
     } else if (strict_) {
       return fail(Code::kInvalidArgument, where + ": no such setting");
     }
@@ -133,7 +222,7 @@ Result<void> ConfigReader::walk(const toml::table& table, const std::string& pre
 
 Result<void> ConfigReader::read_text(std::string_view text, std::string_view name) const {
   try {
-    return walk(toml::parse(text), "", name);
+    return walk(toml::parse(text), "", name, "");
   } catch (const toml::parse_error& problem) {
     return fail(Code::kInvalidArgument,
                 fmt::format("{}:{}: {}", name, problem.source().begin.line, problem.description()));

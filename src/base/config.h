@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -36,6 +37,19 @@ class ConfigReader {
   void bind(std::string key, std::vector<std::string>& target);
   void bind(std::string key, std::vector<std::int64_t>& target, std::int64_t min, std::int64_t max);
 
+  /// What is more than one of the types above: `take` gets the value, and its error gets file, line
+  /// and key in front. A text may be written as a whole number.
+  using TakeText = std::function<Result<void>(std::string text)>;
+  void bind_text(std::string key, TakeText take);
+  using TakeList = std::function<Result<void>(std::vector<std::string> items)>;
+  void bind_list(std::string key, TakeList take);
+  /// A table whose names are free, each with a text.
+  using TakeNamedText = std::function<Result<void>(std::string name, std::string text)>;
+  void bind_texts(std::string key, TakeNamedText take);
+  /// Tables whose names are free, as [key.NAME]: `bind_one` binds what one of them may have.
+  using BindTable = std::function<Result<void>(std::string name, ConfigReader& inner)>;
+  void bind_tables(std::string key, BindTable bind_one);
+
   /// Keys that are not bound are passed over: for a file that another program reads strictly.
   void ignore_unknown_keys() { strict_ = false; }
 
@@ -51,12 +65,21 @@ class ConfigReader {
     std::int64_t min = 0;
     std::int64_t max = 0;
   };
+  struct Place {
+    std::string key;        // as in errors
+    std::string_view file;  // its name
+    bool strict;
+  };
+  using Take = std::function<Result<void>(const toml::node& node, const Place& at)>;
+  bool binds_below(const std::string& key) const;
   static Result<void> assign(const Target& target, const toml::node& node,
                              const std::string& where);
-  Result<void> walk(const toml::table& table, const std::string& prefix,
-                    std::string_view name) const;
+  /// `shown`: what stands in front of keys in errors.
+  Result<void> walk(const toml::table& table, const std::string& prefix, std::string_view name,
+                    const std::string& shown) const;
 
   std::map<std::string, Target> targets_;
+  std::map<std::string, Take> takers_;
   bool strict_ = true;
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace roster {
 namespace {
 
@@ -74,6 +76,65 @@ TEST(Config, ListsOfNumbersAreBounded) {
     ASSERT_FALSE(read) << text;
     EXPECT_EQ(read.error().message,
               "agent.toml:2: node.sudo_gids: must be a list of whole numbers from 1000 to 60000");
+  }
+}
+
+struct Shop {
+  std::map<std::string, std::string> prices;
+  std::map<std::string, std::vector<std::string>> rooms;
+
+  Result<void> read(std::string_view text) {
+    ConfigReader reader;
+    reader.bind_texts("prices", [this](std::string name, std::string value) -> Result<void> {
+      if (value == "0") return fail(Code::kInvalidArgument, "must not be nothing");
+      prices[std::move(name)] = std::move(value);
+      return {};
+    });
+    reader.bind_tables("room", [this](std::string name, ConfigReader& inner) -> Result<void> {
+      if (name == "attic") return fail(Code::kInvalidArgument, "there is no attic");
+      inner.bind_list("inside.shelves",
+                      [&room = rooms[name]](std::vector<std::string> items) -> Result<void> {
+                        room = std::move(items);
+                        return {};
+                      });
+      return {};
+    });
+    return reader.read_text(text, "shop.toml");
+  }
+};
+
+TEST(Config, TablesMayHaveFreeNames) {
+  Shop shop;
+  ASSERT_TRUE(
+      shop.read("[prices]\ntea = 3\n\"green tea\" = \"4 or 5\"\n"
+                "[room.cellar.inside]\nshelves = [\"a\", \"b\"]\n[room.\"a.b\"]\n"));
+  EXPECT_EQ(shop.prices,
+            (std::map<std::string, std::string>{{"tea", "3"}, {"green tea", "4 or 5"}}));
+  EXPECT_EQ(shop.rooms["cellar"], (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(shop.rooms.contains("a.b"));
+}
+
+TEST(Config, ErrorsInTablesOfFreeNamesSayWhere) {
+  const struct {
+    const char* text;
+    const char* message;
+  } cases[] = {
+      {"[prices]\ntea = 0\n", "shop.toml:2: prices.tea: must not be nothing"},
+      {"[prices]\ntea = [3]\n", "shop.toml:2: prices.tea: must be a string or a whole number"},
+      {"prices = 3\n", "shop.toml:1: prices: must be a table"},
+      {"room = 3\n", "shop.toml:1: room: must be a table of tables"},
+      {"[room]\ncellar = 3\n", "shop.toml:2: room.cellar: must be a table"},
+      {"[room.attic]\n", "shop.toml:1: room.attic: there is no attic"},
+      {"[room.a]\ncolour = 1\n", "shop.toml:2: room.a.colour: no such setting"},
+      {"[room.a.garden]\n", "shop.toml:1: room.a.garden: no such section"},
+      {"[room.\"a\\u001b\"]\nx = 1\n", "shop.toml:2: room.a?.x: no such setting"},
+      {"[room.a.inside]\nshelves = 1\n",
+       "shop.toml:2: room.a.inside.shelves: must be a list of strings"},
+  };
+  for (const auto& c : cases) {
+    const auto read = Shop().read(c.text);
+    ASSERT_FALSE(read) << c.text;
+    EXPECT_EQ(read.error().message, c.message);
   }
 }
 

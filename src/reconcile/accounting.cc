@@ -150,6 +150,7 @@ class Planning {
   void put_settings(Phase phase, std::size_t level, Step step);
   void put(Phase phase, Step step, std::size_t level = 0);
   const std::vector<const Job*>& jobs_in(const AssociationId& id) const;
+  bool has_partition(const AssociationId& id) const;
   std::string why(const Who& who) const;
 
   const Desired& desired_;
@@ -455,6 +456,12 @@ Planning::Who Planning::who_is(const std::string& name) {
   return who;
 }
 
+bool Planning::has_partition(const AssociationId& id) const {
+  const auto next = held_.associations.upper_bound(id);  // partitions follow the empty one
+  return next != held_.associations.end() && next->first.account == id.account &&
+         next->first.user == id.user;
+}
+
 std::string Planning::why(const Who& who) const {
   if (who.wanted == nullptr) return "not in the directory";
   return who.wanted->locked ? "locked" : "not in the group any more";
@@ -585,9 +592,12 @@ void Planning::leave(const Who& who, const HeldAssociation& association, Outcome
     since = who.wanted->locked_since;
   }
   const bool over = ending.grace.count() == 0 || (since && options_.now >= *since + ending.grace);
+  // Beside one of a partition, which is not ours: whose the jobs are cannot be told, and Slurm has
+  // one default account for both. It is stopped, and no more.
+  const bool shared = has_partition(id);
   std::vector<std::uint32_t> all;
   std::vector<std::uint32_t> pending;
-  for (const Job* job : jobs_in(id)) {
+  for (const Job* job : shared ? std::vector<const Job*>() : jobs_in(id)) {
     all.push_back(job->id);
     if (job->state == Job::State::kPending) pending.push_back(job->id);
   }
@@ -610,7 +620,7 @@ void Planning::leave(const Who& who, const HeldAssociation& association, Outcome
   }
   const bool is_orphan =
       desired_.remove_orphans && !desired_.accounts.contains(id.account) && is_ours(id.account);
-  const bool may_remove = ending.new_jobs == Ending::NewJobs::kRemove || is_orphan;
+  const bool may_remove = !shared && (ending.new_jobs == Ending::NewJobs::kRemove || is_orphan);
   const bool removes = may_remove && !jobs_left && !options_.hold_irreversible;
   if (may_remove && jobs_left) ++plan_.counts.waiting_for_jobs;
   if (may_remove && !jobs_left && !removes) ++plan_.counts.held;
@@ -633,12 +643,9 @@ std::string Planning::choose_default(const Who& who, const Outcome& outcome) {
   std::set<std::string> stay;
   for (const HeldAssociation* each : found->second) {
     there.insert(each->first.account);
-    // One of a partition is not ours, and stays.
-    const bool stays = !each->first.partition.empty();
-    if (stays || !outcome.removed.contains(each->first.account)) stay.insert(each->first.account);
+    if (!outcome.removed.contains(each->first.account)) stay.insert(each->first.account);
   }
   const bool goes = outcome.removed.contains(now);
-  if (goes) stay.erase(now);
   const OwnedUser* owned = find_in(plan_.owned.users, who.name);
   const bool adopts = options_.adopt_users.contains(who.name) && who.may_gain();
   const bool ours = (owned != nullptr && owned->default_account) || !there.contains(now) || adopts;
