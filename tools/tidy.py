@@ -25,7 +25,7 @@ MECHANISMS = {
     "kubernetes": ["base", "http"],
     "reconcile": ["base", "crypto"],
     "scim_client": ["base", "http"],
-    "slurm": ["base", "http"],
+    "slurm": ["base", "http", "posix", "reconcile"],
 }
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 CLUSTERS = {"clusters": ["base", "crypto", "http", "posix", "reconcile", "slurm", "directory"]}

@@ -143,6 +143,7 @@ class Planning {
   void plan_coordinators(const std::string& account);
   void remove_orphans();
   void report_unknown_qos();
+  void report_enforcement();
 
   bool is_foreign_qos(const Settings& settings, Setting setting, const std::string& subject);
   std::vector<Change> differences(const Settings& wanted, const Settings& held,
@@ -831,6 +832,18 @@ void Planning::remove_orphans() {
   }
 }
 
+/// A stop that does not stop anybody.
+void Planning::report_enforcement() {
+  const bool stops = desired_.locked.new_jobs == Ending::NewJobs::kStop ||
+                     desired_.left.new_jobs == Ending::NewJobs::kStop;
+  if (!stops || held_.enforces_limits.value_or(true)) return;
+  plan_.problems.push_back(
+      {"cluster",
+       "does not enforce limits, so MaxSubmitJobs=0 stops no new jobs: add \"limits\" to "
+       "AccountingStorageEnforce in slurm.conf and restart slurmctld, or take "
+       "new_jobs = \"remove\""});
+}
+
 Result<Plan> Planning::run() {
   forget_what_is_gone();
   RETURN_IF_ERROR(check_whole());
@@ -848,6 +861,7 @@ Result<Plan> Planning::run() {
   if (desired_.remove_orphans) remove_orphans();
   report_foreign_associations();
   report_unknown_qos();
+  report_enforcement();
   RETURN_IF_ERROR(check_shrinkage());
   for (auto& [at, stage] : stages_) plan_.stages.push_back(std::move(stage));
   return std::move(plan_);

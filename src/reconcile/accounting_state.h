@@ -114,6 +114,8 @@ struct Held {
   std::vector<Job> jobs = {};
   /// Which QOS there are; nothing: not known, all are taken to exist.
   std::optional<std::set<std::string>> qos = {};
+  /// AccountingStorageEnforce has "limits"; nothing: not known.
+  std::optional<bool> enforces_limits = {};
 };
 
 struct DesiredAccount {
