@@ -209,18 +209,23 @@ Plan plan_for(const Slurm& slurm, const Desired& desired, const Options& options
   return std::move(*made);
 }
 
-/// As a writer carries it out. `fails`: which steps do not arrive.
-void carry_out(Slurm& slurm, const Plan& plan, const std::function<bool()>& fails,
+/// As a writer carries it out.
+void carry_out(Slurm& slurm, const Plan& plan, const std::function<Slurm::Fate()>& fate,
                const std::function<void(const Step&)>& after) {
   slurm.owned = plan.owned;
   FailedSteps failed(plan);
   for (const Stage& stage : plan.stages) {
     EXPECT_FALSE(stage.steps.empty());
     for (const Step& step : stage.steps) {
-      if (!failed.forbids(step).empty() || !slurm.apply(step, fails())) failed.add(step);
+      if (!failed.forbids(step).empty() || !slurm.apply(step, fate())) failed.add(step);
       after(step);
     }
   }
+}
+
+Slurm::Fate random_fate(Random& random, int percent) {
+  if (!random.chance(percent)) return Slurm::Fate::kArrives;
+  return random.chance(50) ? Slurm::Fate::kIsLost : Slurm::Fate::kAnswerIsLost;
 }
 
 void carry_out_all(Slurm& slurm, const Plan& plan) {
@@ -263,7 +268,7 @@ Slurm random_slurm(Random& random) {
     tell_the_truth(slurm, desired);
     const int failing = random.chance(30) ? 20 : 0;
     const Plan first = plan_for(slurm, desired, options);
-    carry_out(slurm, first, [&] { return random.chance(failing); }, [](const Step&) {});
+    carry_out(slurm, first, [&] { return random_fate(random, failing); }, [](const Step&) {});
     meddle(slurm, random);
   }
   return slurm;
@@ -416,7 +421,7 @@ TEST_P(AccountingProperties, NobodyEverMayMoreThanBeforeOrAfter) {
       }
     }
     carry_out(
-        slurm, first, [] { return false; },
+        slurm, first, [] { return Slurm::Fate::kArrives; },
         [&](const Step& step) {
           EXPECT_TRUE(is_subset(slurm.rights(), before, after)) << sentence(step);
         });
@@ -442,7 +447,8 @@ TEST_P(AccountingProperties, WhateverFailsNobodyMayMoreAndTheNextPlanConverges) 
     const int percent = random.chance(50) ? 15 : 0;
     int left = percent > 0 ? 1 << 20 : random.below(12);
     carry_out(
-        slurm, first, [&] { return random.chance(percent) || --left < 0; },
+        slurm, first,
+        [&] { return --left < 0 ? Slurm::Fate::kIsLost : random_fate(random, percent); },
         [&](const Step& step) {
           EXPECT_TRUE(is_subset(slurm.rights(), before, goal.rights())) << sentence(step);
         });

@@ -9,7 +9,6 @@ namespace roster::slurm {
 namespace {
 
 using accounting::AdminLevel;
-using accounting::Setting;
 using accounting::Settings;
 using reconcile::Problem;
 

@@ -255,12 +255,15 @@ struct Slurm {
     CHECK(false);
   }
 
-  /// Writes down and carries out, as a writer must; `fails`: Slurm was not there.
-  bool apply(const Step& step, bool fails = false) {
+  /// What becomes of a request.
+  enum class Fate { kArrives, kIsLost, kAnswerIsLost };
+
+  /// Writes down and carries out, as a writer must. Whether it knows that it is done.
+  bool apply(const Step& step, Fate fate = Fate::kArrives) {
     ++sent;
     EXPECT_FALSE(sentence(step).empty());
     if (claims(step.act)) record(owned, step);
-    if (fails || !carry_out(step)) return false;
+    if (fate == Fate::kIsLost || !carry_out(step) || fate == Fate::kAnswerIsLost) return false;
     if (!claims(step.act)) record(owned, step);
     return true;
   }
