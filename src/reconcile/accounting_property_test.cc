@@ -209,6 +209,14 @@ Plan plan_for(const Slurm& slurm, const Desired& desired, const Options& options
   return std::move(*made);
 }
 
+/// In some order: they do not depend on each other.
+std::vector<Step> shuffled(const Stage& stage) {
+  std::vector<Step> steps = stage.steps;
+  std::shuffle(steps.begin(), steps.end(),
+               std::mt19937(static_cast<std::mt19937::result_type>(steps.size())));
+  return steps;
+}
+
 /// As a writer carries it out.
 void carry_out(Slurm& slurm, const Plan& plan, const std::function<Slurm::Fate()>& fate,
                const std::function<void(const Step&)>& after) {
@@ -216,7 +224,7 @@ void carry_out(Slurm& slurm, const Plan& plan, const std::function<Slurm::Fate()
   FailedSteps failed(plan);
   for (const Stage& stage : plan.stages) {
     EXPECT_FALSE(stage.steps.empty());
-    for (const Step& step : stage.steps) {
+    for (const Step& step : shuffled(stage)) {
       if (!failed.forbids(step).empty() || !slurm.apply(step, fate())) failed.add(step);
       after(step);
     }
@@ -231,7 +239,7 @@ Slurm::Fate random_fate(Random& random, int percent) {
 void carry_out_all(Slurm& slurm, const Plan& plan) {
   slurm.owned = plan.owned;
   for (const Stage& stage : plan.stages) {
-    for (const Step& step : stage.steps) {
+    for (const Step& step : shuffled(stage)) {
       EXPECT_TRUE(slurm.apply(step)) << sentence(step) << " was refused";
     }
   }
@@ -350,6 +358,11 @@ void expect_reached(const Slurm& slurm, const Desired& desired) {
     const bool strange = row != slurm.state.users.end() && row->second.uid &&
                          *row->second.uid != wanted.uid && *row->second.uid != kUnresolvedUid;
     if (wanted.locked) {
+      for (const auto& [account, owned] : slurm.owned.accounts) {
+        EXPECT_FALSE(owned.coordinators.contains(name)) << name << " coordinates " << account;
+      }
+      const auto roles = slurm.owned.users.find(name);
+      EXPECT_TRUE(roles == slurm.owned.users.end() || !roles->second.admin_before) << name;
       for (const auto& [id, owned] : slurm.owned.associations) {
         if (id.user != name || !slurm.state.associations.contains(id)) continue;
         EXPECT_EQ(value_of(slurm.state.associations.at(id), Setting::kMaxSubmitJobs), "0");

@@ -214,6 +214,18 @@ TEST(AccountingPlan, NobodyIsAddedBeforeTheMachinesKnowThem) {
   EXPECT_EQ(story.made().counts.waiting, 1U);
 }
 
+TEST(AccountingPlan, NobodyIsLetInAgainBeforeTheMachinesKnowThem) {
+  Story story;
+  story.carry_out();
+  story.desired.users["ada"].locked = true;
+  story.carry_out();
+  story.desired.users["ada"].locked = false;
+  story.desired.users["ada"].ready = false;
+  story.desired.users["ada"].memberships[0].settings = {{Setting::kMaxJobs, "5"}};
+  EXPECT_THAT(story.planned(), ElementsAre("user ada in account physics: MaxJobs none -> 5"));
+  EXPECT_EQ(story.made().counts.waiting, 1U);
+}
+
 TEST(AccountingPlan, ABrokenAssociationIsCured) {
   Story story;
   story.carry_out();
@@ -235,6 +247,10 @@ TEST(AccountingPlan, WhatTheRulesDoNotMentionStaysAndWhatWeSetIsTakenBack) {
   EXPECT_THAT(story.planned(), ElementsAre("account physics: GrpTRES gres/gpu=8 -> none"));
   story.carry_out();
   EXPECT_EQ(story.slurm.state.accounts["physics"].settings.size(), 1U);
+  // What others set there now is theirs.
+  story.slurm.owned = story.made().owned;
+  story.slurm.state.accounts["physics"].settings[Setting::kGrpTres] = "gres/gpu=1";
+  EXPECT_THAT(story.planned(), IsEmpty());
 }
 
 TEST(AccountingPlan, ADefaultQosComesAfterTheQosThatAllowIt) {
@@ -244,6 +260,11 @@ TEST(AccountingPlan, ADefaultQosComesAfterTheQosThatAllowIt) {
   story.desired.users["ada"].memberships[0].settings = {{Setting::kDefaultQos, "high"}};
   EXPECT_THAT(story.planned(), ElementsAre("account physics: QOS none -> high,normal",
                                            "user ada in account physics: DefaultQOS none -> high"));
+  story.desired.accounts["physics"].settings[Setting::kDefaultQos] = "normal";
+  EXPECT_THAT(story.planned(), ElementsAre("account physics: QOS none -> high,normal",
+                                           "account physics: DefaultQOS none -> normal",
+                                           "user ada in account physics: DefaultQOS none -> high"));
+  EXPECT_THAT(story.made().stages, SizeIs(2));
   story.slurm.state.qos = std::set<std::string>{"normal"};
   EXPECT_THAT(story.planned(), IsEmpty());
   EXPECT_THAT(story.made().problems.at(0).subject, "qos high");
