@@ -22,6 +22,7 @@ constexpr std::size_t kNameBytesMax = 40;  // Slurm keeps ClusterName in 40 byte
 constexpr std::size_t kClustersMax = 100;
 constexpr std::size_t kTextBytesMax = 1024;
 constexpr std::size_t kAccessMax = 200;
+constexpr std::size_t kRulesBytesMax = 256 << 10;
 constexpr std::chrono::seconds kTtlMin{60};
 constexpr std::chrono::seconds kTtlMax = std::chrono::hours(24);
 
@@ -36,6 +37,9 @@ constexpr Statement kInsert{
     "RETURNING n"};
 constexpr Statement kUpdate{"cluster.update",
                             "UPDATE cluster SET settings = $2, modified = $3 WHERE n = $1"};
+constexpr Statement kRules{"cluster.rules", "SELECT rules FROM cluster WHERE n = $1"};
+constexpr Statement kSetRules{"cluster.set_rules",
+                              "UPDATE cluster SET rules = $2, modified = $3 WHERE n = $1"};
 constexpr Statement kDelete{"cluster.delete", "DELETE FROM cluster WHERE n = $1"};
 constexpr Statement kKeys{"cluster.keys",
                           "SELECT id, state, created, former_since, private_pem FROM cluster_key "
@@ -272,6 +276,7 @@ json::object cluster_settings_json(const ClusterSettings& settings) {
           {"token_ttl_max_s", settings.token_ttl_max.count()},
           {"service_user", settings.service_user},
           {"read_user", settings.read_user},
+          {"await_nodes", settings.await_nodes},
           {"user_access", texts_json(settings.user_access)},
           {"read_access", texts_json(settings.read_access)}};
 }
@@ -293,6 +298,7 @@ Result<ClusterSettings> cluster_settings_from_json(std::string_view text) {
     *field = json::find_string(o, name).value_or(*field);
   }
   settings.plain_http = json::find_bool(o, "plain_http").value_or(false);
+  settings.await_nodes = json::find_bool(o, "await_nodes").value_or(true);
   settings.login_port = json::find_int(o, "login_port").value_or(settings.login_port);
   if (const auto signing = json::find_string(o, "signing")) {
     const auto known = parse_token_signing(*signing);
@@ -372,6 +378,37 @@ Result<void> Directory::remove_cluster(const Actor& actor, OrgN org, std::string
     JournalEntry entry = journal_entry(actor, org, impl_->now(), "cluster.delete", target_of(name));
     Diff diff;
     diff.compare(cluster_settings_json(cluster.settings), {});
+    entry.diff = diff.text();
+    impl_->journal->add(std::move(entry));
+    return {};
+  });
+}
+
+Result<std::string> Directory::cluster_rules(ClusterN cluster) {
+  ASSIGN_OR_RETURN(const std::optional<std::string> rules, impl_->db.read([cluster](Tx& tx) {
+    return tx.query_one(kRules, text_column, cluster);
+  }));
+  if (!rules) return fail(Code::kNotFound, "the cluster is gone");
+  return *rules;
+}
+
+Result<void> Directory::set_cluster_rules(const Actor& actor, const Cluster& cluster,
+                                          std::string_view rules) {
+  RETURN_IF_ERROR(authorize(actor, cluster.org));
+  if (rules.size() > kRulesBytesMax) {
+    return fail(Code::kTooLarge, "the rules of a cluster have at most 256 KiB");
+  }
+  return impl_->db.write([this, &actor, &cluster, rules](Tx& tx) -> Result<void> {
+    ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                     tx.query_one(kRules, text_column, cluster.n));
+    if (!before) return fail(Code::kNotFound, "the cluster is gone");
+    if (*before == rules) return {};
+    const Timestamp now = impl_->now();
+    RETURN_IF_ERROR(tx.execute(kSetRules, cluster.n, rules, to_millis(now)));
+    JournalEntry entry =
+        journal_entry(actor, cluster.org, now, "cluster.rules", target_of(cluster.name));
+    Diff diff;
+    diff.set("rules", json::string(*before), json::string(rules));
     entry.diff = diff.text();
     impl_->journal->add(std::move(entry));
     return {};

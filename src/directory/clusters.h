@@ -40,7 +40,10 @@ struct ClusterSettings {
   std::string key_file;                      // on the hub, of kHs256
   std::chrono::seconds token_ttl_max{3600};  // of tokens that people take away
   std::string service_user = "slurm";        // the hub's own name in Slurm, for accounting
-  std::string read_user;                 // person as whom tokens of scope read look; empty: refused
+  std::string read_user;  // person as whom tokens of scope read look; empty: refused
+  /// An association in Slurm waits until every node of this cluster with role controller or dbd has
+  /// acknowledged the person. Off: where Slurm's daemons learn names otherwise.
+  bool await_nodes = true;
   std::vector<std::string> user_access;  // at the gateway; empty: the built-in policy
   std::vector<std::string> read_access;
   bool operator==(const ClusterSettings&) const = default;

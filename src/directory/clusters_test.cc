@@ -34,6 +34,7 @@ TEST_P(ClustersTest, WhatWasSetIsThereAfterARestart) {
   settings.login_port = 2222;
   settings.slurm_name = "lab";
   settings.plain_http = true;
+  settings.await_nodes = false;
   settings.signing = TokenSigning::kHs256;
   settings.key_file = "/etc/roster/slurm.key";
   settings.ca_file = "/etc/roster/ca.pem";
@@ -112,6 +113,25 @@ TEST_P(ClustersTest, EveryFieldMayHoldThePersonsName) {
   EXPECT_EQ(ada.login_host, "ada.login.example");
   EXPECT_EQ(ada.login_user, "x-ada-ada");
   EXPECT_EQ(for_person(settings, "__USER__").login_user, "x-__USER__-__USER__");
+}
+
+TEST_P(ClustersTest, RulesAreStoredAndAudited) {
+  World world(GetParam());
+  Directory& directory = *world.directory;
+  const Cluster hpc =
+      must(directory.add_cluster(world.operator_, world.acme, "hpc", some_settings()));
+  EXPECT_EQ(must(directory.cluster_rules(hpc.n)), "");
+  must(directory.set_cluster_rules(world.operator_, hpc, "[accounts]\nfrom = \"all\"\n"));
+  EXPECT_EQ(must(directory.cluster_rules(hpc.n)), "[accounts]\nfrom = \"all\"\n");
+  EXPECT_THAT(audit(world).back().diff, HasSubstr("from ="));
+  const std::size_t rows = audit(world).size();
+  must(directory.set_cluster_rules(world.operator_, hpc, "[accounts]\nfrom = \"all\"\n"));
+  EXPECT_EQ(audit(world).size(), rows);
+  EXPECT_EQ(
+      directory.set_cluster_rules(world.operator_, hpc, std::string(300'000, '#')).error().code,
+      Code::kTooLarge);
+  must(directory.remove_cluster(world.operator_, world.acme, "hpc"));
+  EXPECT_EQ(directory.cluster_rules(hpc.n).error().code, Code::kNotFound);
 }
 
 using State = ClusterKeyState;

@@ -291,6 +291,12 @@ class Directory {
   /// With its keys; what is on the cluster stays as it is.
   Result<void> remove_cluster(const Actor& actor, OrgN org, std::string_view name);
 
+  /// The text of its accounting rules; empty: none. kNotFound.
+  Result<std::string> cluster_rules(ClusterN cluster);
+  /// Any text of 256 KiB at most: what it means is the caller's to check.
+  Result<void> set_cluster_rules(const Actor& actor, const Cluster& cluster,
+                                 std::string_view rules);
+
   /// Oldest first.
   Result<std::vector<ClusterKey>> cluster_keys(ClusterN cluster);
   /// The first signs at once, a later one is the next. kFailedPrecondition when there is a next

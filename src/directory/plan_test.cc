@@ -64,6 +64,7 @@ class Everything {
       return Result<ClusterSettings>(std::move(settings));
     };
     must(directory_.update_cluster(operator_, org_, "hpc", edit));
+    must(directory_.set_cluster_rules(operator_, hpc, "# none"));
     must(directory_.add_cluster_key(operator_, hpc, "one", Secret("pem")));
     must(directory_.add_cluster_key(operator_, hpc, "two", Secret("pem")));
     must(directory_.sign_with_cluster_key(operator_, hpc, "two"));

@@ -513,6 +513,7 @@ CREATE TABLE cluster (
   org INTEGER NOT NULL REFERENCES org (n),
   name TEXT NOT NULL,
   settings TEXT NOT NULL,
+  rules TEXT NOT NULL DEFAULT '',
   created INTEGER NOT NULL,
   modified INTEGER NOT NULL,
   UNIQUE (org, name)
@@ -534,6 +535,7 @@ CREATE TABLE cluster (
   org bigint NOT NULL REFERENCES org (n),
   name text COLLATE "C" NOT NULL,
   settings text COLLATE "C" NOT NULL,
+  rules text COLLATE "C" NOT NULL DEFAULT '',
   created bigint NOT NULL,
   modified bigint NOT NULL,
   UNIQUE (org, name)
