@@ -30,7 +30,7 @@ MECHANISMS = {
 DIRECTORY = {"directory": ["base", "crypto", "store", "posix", "scim"]}
 CLUSTERS = {"clusters": ["base", "crypto", "http", "posix", "reconcile", "slurm", "directory"]}
 FACE = ["base", "crypto", "store", "http", "posix", "scim", "feed", "directory"]
-FACES = {"provider": FACE, "hub": FACE, "admin": FACE + ["clusters"]}
+FACES = {"provider": FACE, "hub": FACE, "admin": FACE + ["reconcile", "slurm", "clusters"]}
 # What a node needs to be set up and looked at; agent and cli stand on it.
 NODE = {"node": ["base", "crypto", "http", "feed", "nsscache"]}
 PROGRAM_ROOM = ["base", "crypto", "http", "posix", "scim", "feed", "nsscache", "kubernetes", "node",

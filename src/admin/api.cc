@@ -144,6 +144,7 @@ constexpr BodyField kScopeQuery[] = {
       {"endpoint", "string", false, "slurmrestd: unix:/path, http://host:port, https://..."},     \
       {"ca_file", "string", false, "on the hub: authorities of an https endpoint"},               \
       {"plain_http", "boolean", false, "allow http beyond loopback"},                             \
+      {"await_nodes", "boolean", false, "accounts wait for controllers; default true"},           \
       {"signing", "string", false, "rs256 (default), or hs256 with Slurm's own key"},             \
       {"key_file", "string", false, "on the hub, of hs256"},                                      \
       {"accept_root_key", "boolean", false, "hs256: the hub may hold the key to the cluster"},    \
@@ -160,6 +161,9 @@ constexpr BodyField kCluster[] = {ROSTER_CLUSTER_FIELDS};
 constexpr BodyField kCheck[] = {
     {"as", "string", false, "login, userName or id: whom to impersonate and run a job as"},
     {"job", "boolean", false, "false: submit none"}};
+constexpr BodyField kRules[] = {{"rules", "string", true, "TOML; empty: none"},
+                                {"file", "string", false, "its name, for errors"},
+                                {"dry_run", "boolean", false, "judge and store nothing"}};
 constexpr BodyField kForce[] = {{"force", "boolean", false, "without asking whether it may break"}};
 constexpr BodyField kSlurmToken[] = {
     {"user", "string", false, "login, userName or id; a person's token: that person alone"},
@@ -310,6 +314,24 @@ constexpr Operation kOperations[] = {
      "checkCluster",
      "Try everything that Roster needs of it",
      kCheck,
+     {}},
+    {"GET",
+     "/api/v1/orgs/{org}/clusters/{cluster}/rules",
+     "getClusterRules",
+     "Which groups are accounts, with which limits",
+     {},
+     {}},
+    {"PUT",
+     "/api/v1/orgs/{org}/clusters/{cluster}/rules",
+     "setClusterRules",
+     "Replace the rules",
+     kRules,
+     {}},
+    {"GET",
+     "/api/v1/orgs/{org}/clusters/{cluster}/explain/{user}",
+     "explainAccounts",
+     "Why a person has which accounts",
+     {},
      {}},
     {"GET",
      "/api/v1/orgs/{org}/clusters/{cluster}/jwks",
@@ -631,6 +653,9 @@ Api::Handler Api::handler_of(const Operation& operation) {
       &Api::update_cluster,
       &Api::remove_cluster,
       &Api::check_cluster,
+      &Api::get_cluster_rules,
+      &Api::set_cluster_rules,
+      &Api::explain_accounts,
       &Api::get_jwks,
       &Api::list_cluster_keys,
       &Api::create_cluster_key,

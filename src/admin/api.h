@@ -14,6 +14,7 @@
 #include "directory/directory.h"
 #include "http/message.h"
 #include "http/router.h"
+#include "slurm/rules.h"
 
 namespace roster::admin {
 
@@ -137,6 +138,11 @@ class Api {
   Result<Answer> update_cluster(Call& call);
   Result<Answer> remove_cluster(Call& call);
   Result<Answer> check_cluster(Call& call);
+  Result<Answer> get_cluster_rules(Call& call);
+  Result<Answer> set_cluster_rules(Call& call);
+  Result<void> check_roles(const Call& call, const directory::Cluster& cluster,
+                           const slurm::Rules& rules);
+  Result<Answer> explain_accounts(Call& call);
   Result<Answer> get_jwks(Call& call);
   Result<Answer> list_cluster_keys(Call& call);
   Result<Answer> create_cluster_key(Call& call);

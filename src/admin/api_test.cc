@@ -475,5 +475,116 @@ TEST_F(ApiTest, IdentitiesAreImportedAndListed) {
   EXPECT_EQ(call(admin_, "GET", "/orgs/acme/identities?after=x").status, 400);
 }
 
+TEST_F(ApiTest, AClusterFromBeginningToEnd) {
+  const Answered made = call(operator_, "POST", "/orgs/acme/clusters",
+                             R"({"name":"hpc","endpoint":"unix:/nonexistent/restd.socket",
+                                 "login_host":"__USER__.login"})");
+  ASSERT_EQ(made.status, 201) << json::serialize(made.body);
+  EXPECT_EQ(json::find_string(made.body, "signing"), "rs256");
+  EXPECT_EQ(call(operator_, "POST", "/orgs/acme/clusters", R"({"name":"hpc"})").status, 409);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/clusters").body.at("clusters").get_array().size(), 1U);
+  const Answered jwks = call(admin_, "GET", "/orgs/acme/clusters/hpc/jwks");
+  EXPECT_EQ(jwks.body.at("keys").get_array().size(), 1U) << "a cluster begins with a key";
+  const Answered checked = call(admin_, "POST", "/orgs/acme/clusters/hpc/check", "{}");
+  EXPECT_EQ(checked.status, 200) << "a check that fails is an answer";
+  EXPECT_EQ(json::find_bool(checked.body, "good"), false);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/clusters/hpc", R"({"login_port":2222})").status, 200);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/clusters/hpc", R"({"login_port":"22"})").status, 400);
+  EXPECT_EQ(call(admin_, "PATCH", "/orgs/acme/clusters/hpc", R"({"user_access":["GET"]})").status,
+            400);
+  EXPECT_EQ(
+      call(operator_, "PATCH", "/orgs/acme/clusters/hpc", R"({"endpoint":"gopher:x"})").status,
+      400);
+  EXPECT_EQ(call(operator_, "GET", "/orgs/other/clusters/hpc").status, 404);
+  EXPECT_EQ(call(admin_, "DELETE", "/orgs/acme/clusters/hpc").status, 204);
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/clusters/hpc").status, 404);
+}
+
+// An administrator of one organization is a guest on the hub's machine: sockets, files and hosts
+// that the hub reaches are not theirs to choose, nor who the hub is in Slurm.
+TEST_F(ApiTest, WhatReachesIntoTheHubsMachineIsTheOperators) {
+  for (const char* field :
+       {R"("endpoint":"unix:/run/docker.sock")", R"("key_file":"/etc/shadow")",
+        R"("ca_file":"/etc/shadow")", R"("plain_http":true)", R"("signing":"hs256")",
+        R"("slurm_name":"other")", R"("service_user":"root")"}) {
+    const std::string body = R"({"name":"hpc",)" + std::string(field) + "}";
+    EXPECT_EQ(call(admin_, "POST", "/orgs/acme/clusters", body).status, 403) << field;
+  }
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/clusters", R"({"name":"hpc"})").status, 201);
+  EXPECT_EQ(
+      call(admin_, "PATCH", "/orgs/acme/clusters/hpc", R"({"endpoint":"http://169.254.169.254"})")
+          .status,
+      403);
+  EXPECT_EQ(call(operator_, "PATCH", "/orgs/acme/clusters/hpc",
+                 R"({"signing":"hs256","key_file":"/etc/hostname"})")
+                .status,
+            409)
+      << "Slurm's key is root on the cluster: not without saying so";
+}
+
+TEST_F(ApiTest, PeopleTakeTokensForThemselvesAlone) {
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/clusters", R"({"name":"hpc","login_user":"__USER__"})")
+                .status,
+            201);
+  for (const char* name : {"ada", "bob"}) {
+    const std::string body = R"({"userName":")" + std::string(name) + "\"}";
+    ASSERT_EQ(call(admin_, "POST", "/orgs/acme/users", body).status, 201);
+  }
+  const Answered minted =
+      call(admin_, "POST", "/orgs/acme/tokens", R"({"name":"ada","scope":"user","user":"ada"})");
+  const std::string ada(*json::find_string(minted.body, "token"));
+  const std::string path = "/orgs/acme/clusters/hpc/tokens";
+  const Answered own = call(ada, "POST", path, "{}");
+  ASSERT_EQ(own.status, 201) << json::serialize(own.body);
+  EXPECT_EQ(json::find_string(own.body, "user"), "ada");
+  EXPECT_GT(json::find_int(own.body, "expires_in"), 1700);
+  EXPECT_EQ(call(ada, "POST", path, R"({"user":"ada","ttl":"1m"})").status, 201);
+  EXPECT_EQ(call(ada, "POST", path, R"({"user":"bob"})").status, 403);
+  EXPECT_EQ(call(ada, "POST", path, R"({"ttl":"0s"})").status, 400);
+  EXPECT_EQ(call(ada, "POST", "/orgs/other/clusters/hpc/tokens", "{}").status, 404);
+  const json::object seen =
+      call(ada, "GET", "/orgs/acme/clusters").body.at("clusters").get_array().at(0).as_object();
+  EXPECT_EQ(json::find_string(seen, "login_user"), "ada");
+  EXPECT_FALSE(seen.contains("endpoint"));
+  for (const char* other : {"/orgs/acme/users", "/orgs/acme/clusters/hpc",
+                            "/orgs/acme/clusters/hpc/keys", "/orgs/acme/clusters/hpc/rules"}) {
+    EXPECT_EQ(call(ada, "GET", other).status, 403) << other;
+  }
+  EXPECT_EQ(call(admin_, "POST", path, "{}").status, 400) << "whose token?";
+  EXPECT_EQ(call(admin_, "POST", path, R"({"user":"bob"})").status, 201);
+  EXPECT_EQ(call(admin_, "POST", path, R"({"user":"nobody"})").status, 404);
+}
+
+TEST_F(ApiTest, RulesAreJudgedExplainedAndKept) {
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/clusters", R"({"name":"hpc"})").status, 201);
+  ASSERT_EQ(call(admin_, "POST", "/orgs/acme/users", R"({"userName":"ada"})").status, 201);
+  ASSERT_EQ(
+      call(admin_, "POST", "/orgs/acme/groups", R"({"displayName":"physics","members":["ada"]})")
+          .status,
+      201);
+  const std::string path = "/orgs/acme/clusters/hpc/rules";
+  const std::string all = R"({"rules":"[accounts]\nfrom = \"all\"\n")";
+  const Answered judged = call(admin_, "PUT", path, all + R"(,"dry_run":true})");
+  EXPECT_EQ(json::find_int(judged.body, "accounts"), 1) << json::serialize(judged.body);
+  EXPECT_EQ(json::find_int(judged.body, "people"), 1);
+  EXPECT_EQ(json::find_string(call(admin_, "GET", path).body, "rules"), "");
+  EXPECT_EQ(call(admin_, "PUT", path, all + "}").status, 200);
+  EXPECT_EQ(json::find_string(call(admin_, "GET", path).body, "rules"),
+            "[accounts]\nfrom = \"all\"\n");
+  const Answered why = call(admin_, "GET", "/orgs/acme/clusters/hpc/explain/ada");
+  ASSERT_EQ(why.status, 200);
+  EXPECT_EQ(json::find_string(why.body.at("accounts").get_array().at(0).as_object(), "account"),
+            "physics");
+  EXPECT_FALSE(why.body.at("reasons").get_array().empty());
+  EXPECT_EQ(call(admin_, "GET", "/orgs/acme/clusters/hpc/explain/nobody").status, 404);
+  const Answered wrong = call(admin_, "PUT", path, R"({"rules":"[acounts]\n","file":"r.toml"})");
+  EXPECT_EQ(wrong.status, 400);
+  EXPECT_NE(json::find_string(wrong.body, "detail")->find("r.toml"), std::string_view::npos);
+  const std::string roles = R"({"rules":"[admins]\noperators = [\"ada\"]\n"})";
+  EXPECT_EQ(call(admin_, "PUT", path, roles).status, 403);
+  EXPECT_EQ(call(operator_, "PUT", path, roles).status, 200);
+  EXPECT_EQ(call(admin_, "PUT", path, roles).status, 200) << "what is there already stays";
+}
+
 }  // namespace
 }  // namespace roster::admin

@@ -9,6 +9,7 @@
 #include "admin/render.h"
 #include "clusters/access.h"
 #include "clusters/check.h"
+#include "clusters/facts.h"
 #include "http/client.h"
 
 // The operations on clusters.
@@ -48,6 +49,7 @@ Result<ClusterSettings> edited(const Call& call, ClusterSettings settings) {
   }
   settings.login_port = json::find_int(call.body, "login_port").value_or(settings.login_port);
   settings.plain_http = json::find_bool(call.body, "plain_http").value_or(settings.plain_http);
+  settings.await_nodes = json::find_bool(call.body, "await_nodes").value_or(settings.await_nodes);
   if (call.body.contains("user_access")) settings.user_access = body_list(call, "user_access");
   if (call.body.contains("read_access")) settings.read_access = body_list(call, "read_access");
   if (const auto ttl = json::find_string(call.body, "token_ttl_max")) {
@@ -125,6 +127,43 @@ json::object render(const ClusterKey& key) {
   out["former_since"] =
       key.former_since ? json::value(format_rfc3339(*key.former_since)) : json::value();
   return out;
+}
+
+json::array problems_json(const std::vector<reconcile::Problem>& problems) {
+  json::array out;
+  for (const reconcile::Problem& problem : problems) {
+    out.push_back(json::object{{"subject", problem.subject}, {"sentence", problem.sentence}});
+  }
+  return out;
+}
+
+json::object settings_json(const slurm::accounting::Settings& settings) {
+  json::object out;
+  for (const auto& [setting, value] : settings) {
+    out[slurm::accounting::name_of(setting)] = value;
+  }
+  return out;
+}
+
+json::object explanation_json(const slurm::Explanation& why) {
+  json::array accounts;
+  for (const auto& membership : why.wanted.memberships) {
+    accounts.push_back(json::object{{"account", membership.account},
+                                    {"settings", settings_json(membership.settings)}});
+  }
+  json::array reasons;
+  for (const slurm::Reason& reason : why.reasons) {
+    reasons.push_back(json::object{{"kind", slurm::name_of(reason.kind)},
+                                   {"account", reason.account},
+                                   {"group", reason.group},
+                                   {"sentence", reason.sentence}});
+  }
+  return {{"login", why.login},
+          {"locked", why.wanted.locked},
+          {"ready", why.wanted.ready},
+          {"admin_level", slurm::accounting::name_of(why.wanted.admin_level)},
+          {"accounts", std::move(accounts)},
+          {"reasons", std::move(reasons)}};
 }
 
 Result<std::chrono::seconds> wanted_ttl(const Call& call) {
@@ -218,6 +257,60 @@ Result<Answer> Api::check_cluster(Call& call) {
     return fail(Code::kUnavailable, "another connection check is running: try again");
   }
   return Answer{200, clusters::to_json(clusters::check_connection(tokens_, cluster, options))};
+}
+
+Result<Answer> Api::get_cluster_rules(Call& call) {
+  ASSIGN_OR_RETURN(const Cluster cluster, cluster_of(call));
+  ASSIGN_OR_RETURN(const std::string rules, directory_.cluster_rules(cluster.n));
+  return Answer{200, json::object{{"rules", rules}}};
+}
+
+Result<Answer> Api::set_cluster_rules(Call& call) {
+  ASSIGN_OR_RETURN(const Cluster cluster, cluster_of(call));
+  const std::string text = body_text(call, "rules");
+  const std::string name = call.body.contains("file") ? body_text(call, "file") : "rules";
+  ASSIGN_OR_RETURN(const slurm::Rules rules, slurm::parse_rules(text, name));
+  RETURN_IF_ERROR(check_roles(call, cluster, rules));
+  ASSIGN_OR_RETURN(const slurm::Facts facts,
+                   clusters::read_facts(directory_, *call.org, cluster, options_.clock()));
+  const slurm::Outcome outcome = slurm::apply_rules(rules, facts);
+  if (!json::find_bool(call.body, "dry_run").value_or(false)) {
+    RETURN_IF_ERROR(directory_.set_cluster_rules(call.actor, cluster, text));
+  }
+  const auto members = std::ranges::count_if(
+      outcome.desired.users, [](const auto& user) { return !user.second.memberships.empty(); });
+  return Answer{200, json::object{{"accounts", outcome.desired.accounts.size()},
+                                  {"people", members},
+                                  {"problems", problems_json(outcome.problems)}}};
+}
+
+Result<void> Api::check_roles(const Call& call, const Cluster& cluster, const slurm::Rules& rules) {
+  if (call.actor.scope == Scope::kOperator) return {};
+  ASSIGN_OR_RETURN(const std::string text, directory_.cluster_rules(cluster.n));
+  const auto before = slurm::parse_rules(text, "rules");
+  if (before && before->operators == rules.operators &&
+      before->administrators == rules.administrators) {
+    return {};
+  }
+  if (!before && rules.operators.empty() && rules.administrators.empty()) return {};
+  return fail(Code::kPermissionDenied,
+              "[admins]: only an operator's token changes who administers Slurm's accounting, as "
+              "that reaches every cluster of the same slurmdbd");
+}
+
+Result<Answer> Api::explain_accounts(Call& call) {
+  ASSIGN_OR_RETURN(const Cluster cluster, cluster_of(call));
+  ASSIGN_OR_RETURN(const auto user, directory_.find_user(call.org->n, call.param("user"), {}));
+  if (!user.posix) {
+    return fail(Code::kFailedPrecondition,
+                "this person has no POSIX identity, so that no cluster knows them");
+  }
+  ASSIGN_OR_RETURN(const std::string text, directory_.cluster_rules(cluster.n));
+  ASSIGN_OR_RETURN(const slurm::Rules rules, slurm::parse_rules(text, "rules"));
+  ASSIGN_OR_RETURN(const slurm::Facts facts,
+                   clusters::read_facts(directory_, *call.org, cluster, options_.clock()));
+  ASSIGN_OR_RETURN(const slurm::Explanation why, slurm::explain(rules, facts, user.posix->name));
+  return Answer{200, explanation_json(why)};
 }
 
 Result<Answer> Api::get_jwks(Call& call) {

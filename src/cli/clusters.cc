@@ -17,8 +17,10 @@
 
 #include "base/encoding.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/subprocess.h"
+#include "base/unicode.h"
 #include "cli/show.h"
 #include "cli/slurm_token.h"
 #include "cli/table.h"
@@ -27,6 +29,7 @@ namespace roster::cli {
 namespace {
 
 constexpr std::size_t kSlurmKeyBytes = 32;
+constexpr std::size_t kRulesBytesMax = 256 << 10;
 constexpr std::chrono::seconds kSshDeadline{20};
 
 std::string cluster_path(const std::string& name) { return "/clusters/" + percent_encode(name); }
@@ -52,6 +55,7 @@ struct Wish {
   std::map<std::string, std::vector<std::string>> lists;
   std::int64_t login_port = 0;
   bool plain_http = false;
+  bool await_nodes = true;
   bool accept_root_key = false;
   std::map<std::string, CLI::Option*> given;
 
@@ -70,7 +74,9 @@ struct Wish {
       } else if (name_of == "login_port") {
         out[name_of] = login_port;
       } else {
-        out[name_of] = name_of == "plain_http" ? plain_http : accept_root_key;
+        out[name_of] = name_of == "plain_http"    ? plain_http
+                       : name_of == "await_nodes" ? await_nodes
+                                                  : accept_root_key;
       }
     }
     return out;
@@ -99,6 +105,9 @@ void add_settings(CLI::App* command, const std::shared_ptr<Wish>& wish) {
        "person as whom tokens of scope read look through the gateway; default: nobody");
   wish->given["login_port"] =
       command->add_option("--login-port", wish->login_port, "of ssh; default: 22");
+  wish->given["await_nodes"] = command->add_flag(
+      "--await-nodes,!--no-await-nodes", wish->await_nodes,
+      "give accounts only to people whom every node of role controller or dbd knows; default: yes");
   wish->given["user_access"] = command->add_option(
       "--user-access", wish->lists["user_access"],
       "what people may ask the gateway, \"GET,POST /slurm/*/job/submit\"; may be repeated; \"\": "
@@ -414,6 +423,91 @@ Result<void> write_slurm_key(const std::string& path) {
   return fail(Code::kUnavailable, path + ": the key could not be written");
 }
 
+struct RulesWish {
+  std::string cluster;
+  std::filesystem::path set;
+  std::filesystem::path check;
+};
+
+Result<void> rules(Session& session, Hub& hub, const RulesWish& wish) {
+  ASSIGN_OR_RETURN(const std::string cluster, chosen_cluster(hub, wish.cluster));
+  const std::string path = cluster_path(cluster) + "/rules";
+  const std::filesystem::path& file = wish.set.empty() ? wish.check : wish.set;
+  if (file.empty()) {
+    ASSIGN_OR_RETURN(const json::object answer, hub.call_org("GET", path));
+    session.out << json::find_string(answer, "rules").value_or("");
+    return {};
+  }
+  ASSIGN_OR_RETURN(const std::string text, read_file(file, kRulesBytesMax));
+  const json::object body{{"rules", json::string(text)},
+                          {"file", json::string(file.filename().string())},
+                          {"dry_run", wish.set.empty()}};
+  ASSIGN_OR_RETURN(const json::object answer, hub.call_org("PUT", path, body));
+  if (session.output == Output::kJson) {
+    print_json(session, answer);
+    return {};
+  }
+  session.out << cell(answer, "accounts") << " accounts, " << cell(answer, "people")
+              << " people in them\n";
+  if (const json::array* problems = json::find_array(answer, "problems")) {
+    for (const json::value& item : *problems) {
+      const json::object& problem = item.get_object();
+      session.out << printable(cell(problem, "subject") + ": " + cell(problem, "sentence")) << '\n';
+    }
+  }
+  return {};
+}
+
+void add_rules(CLI::App* slurm, Session& session) {
+  auto wish = std::make_shared<RulesWish>();
+  CLI::App* command = slurm->add_subcommand(
+      "rules", "which groups are accounts of a cluster, with which limits: print, judge, replace");
+  command->add_option("--cluster", wish->cluster, "default: the only one");
+  auto* set = command->add_option("--set", wish->set, "TOML file that replaces the rules");
+  command->add_option("--check", wish->check, "TOML file to judge, without storing it")
+      ->excludes(set);
+  command->footer(
+      "Examples:\n"
+      "  roster slurm rules --check rules.toml\n"
+      "  roster slurm rules --set rules.toml\n"
+      "The rules are explained in docs/slurm-accounts.md.");
+  command->callback([wish, &session] {
+    session.action = [wish, &session](Hub& hub) { return rules(session, hub, *wish); };
+  });
+}
+
+Result<void> explain(Session& session, Hub& hub, const std::string& named,
+                     const std::string& user) {
+  ASSIGN_OR_RETURN(const std::string cluster, chosen_cluster(hub, named));
+  ASSIGN_OR_RETURN(const json::object why,
+                   hub.call_org("GET", cluster_path(cluster) + "/explain/" + percent_encode(user)));
+  if (session.output == Output::kJson) {
+    print_json(session, why);
+    return {};
+  }
+  if (const json::array* reasons = json::find_array(why, "reasons")) {
+    for (const json::value& item : *reasons) {
+      session.out << printable(cell(item.get_object(), "sentence")) << '\n';
+    }
+  }
+  return {};
+}
+
+void add_explain(CLI::App* slurm, Session& session) {
+  auto cluster = std::make_shared<std::string>();
+  auto user = std::make_shared<std::string>();
+  CLI::App* command =
+      slurm->add_subcommand("explain", "why a person has which accounts, limits and roles");
+  command->add_option("USER", *user, "login, userName or id")->required();
+  command->add_option("--cluster", *cluster, "default: the only one");
+  command->footer("Example: roster slurm explain ada");
+  command->callback([cluster, user, &session] {
+    session.action = [cluster, user, &session](Hub& hub) {
+      return explain(session, hub, *cluster, *user);
+    };
+  });
+}
+
 void add_keygen(CLI::App* slurm, Session& session) {
   auto path = std::make_shared<std::string>();
   CLI::App* command = slurm->add_subcommand(
@@ -483,7 +577,8 @@ void add_cluster_commands(CLI::App& app, Session& session) {
 }
 
 void add_slurm_commands(CLI::App& app, Session& session) {
-  CLI::App* slurm = family(app, "slurm", "tokens for slurmrestd and the keys that sign them");
+  CLI::App* slurm =
+      family(app, "slurm", "accounts of people, tokens for slurmrestd and the keys that sign them");
   add_token(slurm, session);
   auto cluster = std::make_shared<std::string>();
   CLI::App* jwks = slurm->add_subcommand(
@@ -508,6 +603,8 @@ void add_slurm_commands(CLI::App& app, Session& session) {
       return print_list(session, answer, "keys", key_columns());
     };
   });
+  add_rules(slurm, session);
+  add_explain(slurm, session);
   add_rotate(slurm, session);
   add_keygen(slurm, session);
 }
