@@ -150,6 +150,7 @@ class Api {
   Result<Answer> drop_cluster_key(Call& call);
   Result<Answer> create_slurm_token(Call& call);
   Result<directory::User> own_person(const Call& call);
+  Result<std::unique_lock<std::mutex>> lock_checks();
   Result<directory::Cluster> cluster_of(const Call& call);
   Result<void> give_first_key(const directory::Actor& actor, const directory::Cluster& cluster);
   Result<Answer> fuse_status(Call& call);

@@ -7,6 +7,7 @@
 #include "admin/api.h"
 #include "admin/body.h"
 #include "admin/render.h"
+#include "base/log.h"
 #include "clusters/access.h"
 #include "clusters/check.h"
 #include "clusters/facts.h"
@@ -228,11 +229,10 @@ Result<Answer> Api::get_cluster(Call& call) {
 
 Result<Answer> Api::update_cluster(Call& call) {
   RETURN_IF_ERROR(check_operators_fields(call));
-  const auto edit = [&call](const ClusterSettings& current) -> Result<ClusterSettings> {
-    ASSIGN_OR_RETURN(ClusterSettings settings, edited(call, current));
-    RETURN_IF_ERROR(check_root_key(call, current, settings));
-    return settings;
-  };
+  ASSIGN_OR_RETURN(const Cluster before, cluster_of(call));
+  ASSIGN_OR_RETURN(const ClusterSettings after, edited(call, before.settings));
+  RETURN_IF_ERROR(check_root_key(call, before.settings, after));
+  const auto edit = [&call](const ClusterSettings& current) { return edited(call, current); };
   ASSIGN_OR_RETURN(const Cluster cluster,
                    directory_.update_cluster(call.actor, call.org->n, call.param("cluster"), edit));
   RETURN_IF_ERROR(give_first_key(call.actor, cluster));
@@ -244,6 +244,13 @@ Result<Answer> Api::remove_cluster(Call& call) {
   return Answer{204, {}};
 }
 
+/// What asks a cluster holds a worker as long as that takes; people and nodes need the others.
+Result<std::unique_lock<std::mutex>> Api::lock_checks() {
+  std::unique_lock lock(check_mutex_, std::try_to_lock);
+  if (lock.owns_lock()) return lock;
+  return fail(Code::kUnavailable, "another connection check is running: try again");
+}
+
 Result<Answer> Api::check_cluster(Call& call) {
   ASSIGN_OR_RETURN(const Cluster cluster, cluster_of(call));
   clusters::CheckOptions options;
@@ -251,11 +258,7 @@ Result<Answer> Api::check_cluster(Call& call) {
     ASSIGN_OR_RETURN(options.as, directory_.find_user(call.org->n, as, {}));
   }
   options.job = json::find_bool(call.body, "job").value_or(true);
-  // It holds a worker while its job runs; people and nodes need the others.
-  const std::unique_lock lock(check_mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) {
-    return fail(Code::kUnavailable, "another connection check is running: try again");
-  }
+  ASSIGN_OR_RETURN(const auto lock, lock_checks());
   return Answer{200, clusters::to_json(clusters::check_connection(tokens_, cluster, options))};
 }
 
@@ -345,6 +348,7 @@ Result<Answer> Api::activate_cluster_key(Call& call) {
   ASSIGN_OR_RETURN(const Cluster cluster, cluster_of(call));
   const std::string& id = call.param("key");
   if (!json::find_bool(call.body, "force").value_or(false)) {
+    ASSIGN_OR_RETURN(const auto lock, lock_checks());
     RETURN_IF_ERROR(clusters::check_key(tokens_, cluster, id));
   }
   RETURN_IF_ERROR(directory_.sign_with_cluster_key(call.actor, cluster, id));
@@ -356,7 +360,10 @@ Result<Answer> Api::drop_cluster_key(Call& call) {
   ASSIGN_OR_RETURN(const auto keys, directory_.cluster_keys(cluster.n));
   const auto key = std::ranges::find(keys, call.param("key"), &ClusterKey::id);
   if (key != keys.end() && key->former_since && call.query.get("force") != "true") {
-    const Timestamp end = *key->former_since + cluster.settings.token_ttl_max;
+    // Tokens may be older than the present limit.
+    const bool same_limit = cluster.modified < *key->former_since - directory::kTokenTtlMost;
+    const Timestamp end = *key->former_since +
+                          (same_limit ? cluster.settings.token_ttl_max : directory::kTokenTtlMost);
     if (options_.clock() < end) {
       return fail(Code::kFailedPrecondition, "tokens that this key signed are good until " +
                                                  format_rfc3339(end) +
@@ -382,10 +389,16 @@ Result<Answer> Api::create_slurm_token(Call& call) {
   } else {
     ASSIGN_OR_RETURN(user, directory_.find_user(call.org->n, wanted, {}));
   }
-  ASSIGN_OR_RETURN(const clusters::SlurmToken token, tokens_.for_person(cluster, user, ttl));
+  auto made = tokens_.for_person(cluster, user, ttl);
+  if (!made && call.actor.user && made.error().keyword != clusters::kNoToken) {
+    log::error("no token for a cluster can be signed",
+               {{"cluster", cluster.name}, {"error", made.error().message}});
+    return fail(Code::kUnavailable, "the hub cannot sign tokens for this cluster now");
+  }
+  if (!made) return std::unexpected(made.error());
+  const clusters::SlurmToken& token = *made;
   // First the row, then the answer: no token without a trace.
-  RETURN_IF_ERROR(
-      directory_.note_slurm_token(call.actor, cluster, user, token.user, token.expires));
+  RETURN_IF_ERROR(directory_.note_slurm_token(call.actor, cluster, user, token.expires));
   const auto life =
       std::chrono::duration_cast<std::chrono::seconds>(token.expires - options_.clock());
   return Answer{201, json::object{{"token", token.token.expose()},

@@ -148,6 +148,10 @@ LoginStep try_login(const json::object& cluster, const std::string& login) {
   const std::string host = cell(cluster, "login_host");
   std::string user = cell(cluster, "login_user");
   const std::vector<std::string> command{"/usr/bin/ssh",
+                                         "-a",
+                                         "-x",
+                                         "-o",
+                                         "ClearAllForwardings=yes",
                                          "-o",
                                          "BatchMode=yes",
                                          "-o",
@@ -172,6 +176,7 @@ LoginStep try_login(const json::object& cluster, const std::string& login) {
   if (!ran) return {false, "ssh did not run: " + ran.error().message, "install openssh-client"};
   std::string line = ran->status == 0 ? ran->out : ran->err;
   while (!line.empty() && line.back() == '\n') line.pop_back();
+  line = printable(line);
   if (ran->status == 0) return {true, user + "@" + host + ": " + line, ""};
   if (ran->status == 255) {
     return {

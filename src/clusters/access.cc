@@ -44,6 +44,9 @@ Result<Access::Rule> Access::parse_line(std::string_view line) {
   if (methods != kAny) {
     rule.methods = pieces(methods, ',');
     if (!std::ranges::all_of(rule.methods, is_method)) return wrong(line, "methods in capitals");
+    if (std::ranges::find(rule.methods, "HEAD") != rule.methods.end()) {
+      return wrong(line, "GET stands for HEAD, too");
+    }
   }
   std::string_view path = rest.substr(space + 1);
   if (!path.starts_with('/')) return wrong(line, "the path begins with /");
@@ -96,17 +99,25 @@ bool Access::allows(std::string_view method, const std::vector<std::string>& seg
   return allowed;
 }
 
+// Named one by one: slurmrestd has GETs that change something (reconfigure; requeue from 26.05 on).
 const std::vector<std::string>& default_read_access() {
-  static const std::vector<std::string> kLines = {"GET /openapi/**", "GET /slurm/**",
-                                                  "GET /slurmdb/**", "!* /slurm/*/reconfigure/**"};
+  static const std::vector<std::string> kLines = [] {
+    std::vector<std::string> lines = {"GET /openapi/**", "GET /slurmdb/**"};
+    for (const char* readable :
+         {"ping", "diag", "jobs", "jobs/state", "job/*", "nodes", "node/*", "partitions",
+          "partition/*", "reservations", "reservation/*", "licenses", "shares", "resources/*"}) {
+      lines.push_back("GET /slurm/*/" + std::string(readable));
+    }
+    return lines;
+  }();
   return kLines;
 }
 
 const std::vector<std::string>& default_user_access() {
   static const std::vector<std::string> kLines = [] {
     std::vector<std::string> lines = default_read_access();
-    for (const char* line :
-         {"POST /slurm/*/job/**", "DELETE /slurm/*/job/**", "DELETE /slurm/*/jobs/**"}) {
+    for (const char* line : {"POST /slurm/*/job/**", "DELETE /slurm/*/job/**",
+                             "DELETE /slurm/*/jobs/**", "GET /slurm/*/job/*/requeue/**"}) {
       lines.emplace_back(line);
     }
     return lines;

@@ -34,7 +34,7 @@ class Access {
 /// For people: what slurmctld shows them, and their own jobs. Of accounting they only read: in
 /// Slurm 22.05 an operator becomes an administrator by a POST of a user.
 const std::vector<std::string>& default_user_access();
-/// For tokens of scope read: only reading. A GET of `reconfigure` is none.
+/// For tokens of scope read: what only reads. Not every GET does.
 const std::vector<std::string>& default_read_access();
 
 }  // namespace roster::clusters

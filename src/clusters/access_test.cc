@@ -59,6 +59,10 @@ TEST(AccessTest, WhatIsBuiltIn) {
       {"DELETE", "/slurm/v0.0.42/jobs", true, false},
       // A GET that changes something, and what makes an operator an administrator in 22.05.
       {"GET", "/slurm/v0.0.42/reconfigure", false, false},
+      {"GET", "/slurm/v0.0.45/job/7/requeue", true, false},
+      {"GET", "/slurm/v0.0.42/job/7", true, true},
+      {"GET", "/slurm/v0.0.42/jobs/state", true, true},
+      {"GET", "/slurm/v0.0.42/something/new", false, false},
       {"POST", "/slurmdb/v0.0.38/users", false, false},
       {"DELETE", "/slurmdb/v0.0.38/user/ada", false, false},
       {"POST", "/slurm/v0.0.42/nodes", false, false},
@@ -73,8 +77,9 @@ TEST(AccessTest, WhatIsBuiltIn) {
 }
 
 TEST(AccessTest, ALineThatIsNoneIsNamed) {
-  for (const char* line : {"", "GET", "GET slurm", "get /slurm", "GET, /slurm", "GET /slurm//x",
-                           "GET /slurm/v*", "GET /**/x", " /slurm", "! /slurm", "GET  /x"}) {
+  for (const char* line :
+       {"", "GET", "GET slurm", "get /slurm", "GET, /slurm", "GET /slurm//x", "GET /slurm/v*",
+        "GET /**/x", " /slurm", "! /slurm", "GET  /x", "!HEAD /slurm/**"}) {
     const auto parsed = Access::parse({"GET /slurm/**", line});
     ASSERT_FALSE(parsed) << line;
     EXPECT_THAT(parsed.error().message, HasSubstr("\"" + std::string(line) + "\"")) << line;

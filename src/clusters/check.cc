@@ -17,7 +17,8 @@ using Outcome = CheckStep::Outcome;
 constexpr std::chrono::minutes kTokenTtl{5};
 /// What slurmctld answers to everybody whose token it takes, in few bytes, and says so when not.
 constexpr std::string_view kAnything = "licenses/";
-constexpr std::chrono::seconds kKeyTimeout{15};
+constexpr std::chrono::seconds kKeyTimeout{10};
+constexpr std::size_t kAnswerBytesMax = 8 << 20;  // descriptions have one or two
 
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
@@ -56,6 +57,7 @@ Result<slurm::RestClient> connect(const directory::ClusterSettings& settings,
   if (!settings.ca_file.empty()) rest.ca_file = settings.ca_file;
   rest.allow_plain_http = settings.plain_http;
   rest.timeout = timeout;
+  rest.body_bytes_max = kAnswerBytesMax;
   return slurm::RestClient::create(std::move(rest));
 }
 
@@ -274,12 +276,20 @@ bool Check::impersonation() {
                   "a token of " + somebody.user + " is refused: " + asked.error().message,
                   "`id " + somebody.user + "` on the machine of slurmctld");
   }
-  // Their token with another's name must act as nobody.
+  // Their token with another's name must act as nobody, and that must be what is said.
   const slurm::Caller mixed{service_.user, somebody.token};
-  if (somebody.user != service_.user && rest_->get(mixed, target("slurm", kAnything))) {
+  const auto as_another = rest_->get(mixed, target("slurm", kAnything));
+  if (as_another) {
     return failed("impersonation",
                   "with a token of " + somebody.user + " slurmrestd acts as " + service_.user,
                   somebody.user + " is a privileged user of Slurm (SlurmUser, root): name another");
+  }
+  if (as_another.error().code != Code::kUnauthenticated &&
+      as_another.error().keyword != slurm::kUnspecifiedKeyword) {
+    return failed("impersonation",
+                  "whether a token of " + somebody.user + " is taken for " + service_.user +
+                      " could not be seen: " + as_another.error().message,
+                  "run the check again");
   }
   const slurm::Caller borrowed{somebody.user, service_.token};
   const bool root = rest_->get(borrowed, target("slurm", kAnything)).has_value();

@@ -37,8 +37,8 @@ struct CheckOptions {
   /// Whom to try as: impersonation and a job. Nothing: these steps are skipped.
   std::optional<directory::User> as;
   bool job = true;  // submit one
-  std::chrono::milliseconds request_timeout{15'000};
-  std::chrono::milliseconds job_timeout{60'000};
+  std::chrono::milliseconds request_timeout{10'000};
+  std::chrono::milliseconds job_timeout{30'000};
   std::chrono::milliseconds job_poll{250};
   MonotonicClock monotonic = steady_now;
 };

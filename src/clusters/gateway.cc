@@ -64,7 +64,23 @@ http::Response refusal(int status, std::string_view sentence) {
   return response;
 }
 
-bool is_write(std::string_view method) { return method != "GET" && method != "HEAD"; }
+/// slurmrestd 22.05 takes each piece of a request line that arrives by itself for a new path, so
+/// that one that spans segments of TCP might end as another than was judged. This fits into the
+/// first.
+constexpr std::size_t kPathBytesMax = 400;
+
+/// What changes something is told to the audit, also where it is a GET.
+bool is_write(std::string_view method, const std::vector<std::string>& segments) {
+  static const Access reading = *Access::parse(default_read_access());
+  return !reading.allows(method, segments);
+}
+
+/// Slashes are data there; likewise because of the above.
+std::string safe_query(std::string_view query) {
+  std::string out;
+  for (const char c : query) c == '/' ? out.append("%2F") : out.append(1, c);
+  return out;
+}
 
 /// The caller's token, by either way. kUnauthenticated when there is none, or two that differ.
 Result<std::string_view> shown_token(const http::Request& request) {
@@ -92,11 +108,11 @@ std::string path_of(const std::vector<std::string>& segments) {
   return path;
 }
 
-http::Verdict judge_answer(int status, http::Headers headers,
+http::Verdict judge_answer(std::string_view method, int status, http::Headers headers,
                            std::optional<std::string_view> body) {
   http::Verdict verdict{std::move(headers), std::nullopt};
   if (!body) return verdict;
-  const int honest = honest_status(status, verdict.headers.get("Content-Type"), *body);
+  const int honest = honest_status(method, status, verdict.headers.get("Content-Type"), *body);
   if (honest == status) return verdict;
   http::Response instead;
   instead.status = honest;
@@ -135,18 +151,22 @@ class Gateway::Busy {
 struct Gateway::Asked {
   Actor actor;
   Cluster cluster;
+  directory::User user;
   std::string target;  // of slurmrestd, with query
-  std::string path;    // without
+  bool writes = false;
+  bool described = false;  // OpenAPI, not data
   SlurmToken token;
 };
 
-int honest_status(int status, std::string_view content_type, std::string_view body) {
-  if (status == 304) return 204;  // to a write: nothing was changed
+int honest_status(std::string_view method, int status, std::string_view content_type,
+                  std::string_view body) {
+  if (status == 304) return method == "GET" ? 304 : method == "DELETE" ? 204 : 409;
   const auto answer = slurm::parse_answer(status, content_type, body);
   if (!answer) return 502;
   if (const auto done = slurm::outcome(*answer); !done) {
     // Our own token was refused: the fault is between the hub and Slurm, not the caller's.
     if (done.error().code == Code::kUnauthenticated) return 502;
+    if (done.error().code == Code::kDataLoss) return 502;
     if (status >= 300 && done.error().code == Code::kInternal) return status;
     return status_of(done.error().code);
   }
@@ -192,7 +212,8 @@ Result<directory::User> Gateway::person_of(const Actor& actor, const Cluster& cl
                     " has no read_user, so tokens of scope read see nothing of it");
   }
   auto found = directory_.find_user(*actor.org, cluster.settings.read_user, {});
-  if (!found && found.error().code == Code::kNotFound) {
+  const bool known = found && found->posix && found->posix->name == cluster.settings.read_user;
+  if ((found && !known) || (!found && found.error().code == Code::kNotFound)) {
     return fail(Code::kPermissionDenied, "the cluster's read_user is nobody of the directory");
   }
   return found;
@@ -246,20 +267,29 @@ Result<Gateway::Asked> Gateway::judge_request(const http::Request& request,
                                              std::string(directory::scope_name(asked.actor.scope)) +
                                              " does not allow this");
   }
-  ASSIGN_OR_RETURN(const directory::User user, person_of(asked.actor, asked.cluster));
-  auto token = tokens_.for_person(asked.cluster, user, kTokenTtl);
-  if (!token && token.error().code == Code::kFailedPrecondition) {
+  ASSIGN_OR_RETURN(asked.user, person_of(asked.actor, asked.cluster));
+  auto token = tokens_.for_person(asked.cluster, asked.user, kTokenTtl);
+  if (!token && token.error().keyword == kNoToken) {
     return fail(Code::kPermissionDenied, token.error().message);
   }
-  if (!token) return std::unexpected(token.error());
+  if (!token) {
+    log::error("no token for a cluster can be signed",
+               {{"cluster", asked.cluster.name}, {"error", token.error().message}});
+    return fail(Code::kUnavailable, "the hub cannot sign tokens for this cluster now");
+  }
   asked.token = std::move(*token);
-  const std::string_view named = request.headers.get(kUserHeader);
-  if (!named.empty() && named != asked.token.user) {
+  for (const auto& [name, value] : request.headers.all()) {
+    if (!ascii_iequals(name, kUserHeader) || value == asked.token.user) continue;
     return fail(Code::kPermissionDenied, "the token is " + asked.token.user +
                                              "'s: X-SLURM-USER-NAME must be that or absent");
   }
-  asked.path = path_of(segments);
-  asked.target = asked.path + (request.query.empty() ? "" : "?" + request.query);
+  asked.target = path_of(segments);
+  if (asked.target.size() > kPathBytesMax) {
+    return fail(Code::kInvalidArgument, "no path of slurmrestd's is so long");
+  }
+  if (!request.query.empty()) asked.target += "?" + safe_query(request.query);
+  asked.writes = is_write(request.method, segments);
+  asked.described = segments.front() == "openapi";
   return asked;
 }
 
@@ -274,28 +304,38 @@ Result<http::Response> Gateway::forward(const http::Request& request,
   if (!seat) {
     return fail(Code::kUnavailable, "too many requests of " + login + " are under way", kBusy);
   }
-  if (is_write(request.method)) {
-    RETURN_IF_ERROR(directory_.note_slurm_request(asked.actor, asked.cluster, login, request.method,
-                                                  asked.path));
+  if (asked.writes) {
+    RETURN_IF_ERROR(directory_.note_slurm_request(asked.actor, asked.cluster, asked.user,
+                                                  request.method + " " + asked.target));
   }
-  forward.method = request.method;
+  // slurmrestd ends the connection at a HEAD; the edge sends the head alone all the same.
+  forward.method = request.method == "HEAD" ? "GET" : request.method;
   forward.target = asked.target;
-  for (const std::string_view name : {"Content-Type", "Accept"}) {
-    if (request.headers.has(name)) forward.headers.set(name, request.headers.get(name));
+  if (request.headers.has("Content-Type")) {
+    forward.headers.set("Content-Type", request.headers.get("Content-Type"));
   }
+  // Data is asked for in the one form that is judged.
+  const std::string_view form =
+      asked.described ? request.headers.get("Accept") : "application/json";
+  if (!form.empty()) forward.headers.set("Accept", form);
   forward.headers.set(kUserHeader, login);
   forward.headers.set(kTokenHeader, asked.token.token.expose());
   forward.body = request.body;
   forward.answer_timeout = options_.answer_timeout;
-  forward.judge = judge_answer;
+  if (!asked.described) {
+    forward.judge = [method = forward.method](int status, http::Headers headers,
+                                              std::optional<std::string_view> body) {
+      return judge_answer(method, status, std::move(headers), body);
+    };
+  }
   forward.judge_bytes_max = kJudgeBytesMax;
-  forward.done = [seat, login, cluster = asked.cluster.name, method = request.method,
-                  path = asked.path, id = context.request_id](const http::ForwardOutcome& outcome) {
-    if (!is_write(method)) return;
+  forward.done = [seat, writes = asked.writes, login, cluster = asked.cluster.name,
+                  request_line = request.method + " " + asked.target,
+                  id = context.request_id](const http::ForwardOutcome& outcome) {
+    if (!writes) return;
     log::info("slurmrestd was asked to change something", {{"cluster", cluster},
                                                            {"login", login},
-                                                           {"method", method},
-                                                           {"path", path},
+                                                           {"request", request_line},
                                                            {"status", outcome.status},
                                                            {"error", outcome.error},
                                                            {"request_id", id}});

@@ -19,8 +19,8 @@ namespace roster::clusters {
 
 struct GatewayOptions {
   std::chrono::milliseconds answer_timeout{120'000};
-  std::size_t forwards_max = 64;   // at once, of one slurmrestd; beyond: 503
-  std::size_t of_person_max = 16;  // at once, of one person or service; beyond: 429
+  std::size_t forwards_max = 64;  // at once, of one slurmrestd; beyond: 503
+  std::size_t of_person_max = 8;  // at once, of one person or service; beyond: 429
 };
 
 /// /slurm/{cluster}/...: the caller shows a token of Roster's, slurmrestd gets the request as that
@@ -55,8 +55,10 @@ class Gateway {
   std::map<std::string, std::shared_ptr<http::Upstream>> upstreams_;  // by what makes them
 };
 
-/// The status for an answer of slurmrestd, which says 200 to what it refused, and 500 to what is
-/// not there: its own when that is honest.
-int honest_status(int status, std::string_view content_type, std::string_view body);
+/// The status for an answer of slurmrestd to this method: it says 200 to what it refused, 500 to
+/// what is not there, and 304 to a write that did nothing, also where it should have. Its own when
+/// that is honest.
+int honest_status(std::string_view method, int status, std::string_view content_type,
+                  std::string_view body);
 
 }  // namespace roster::clusters

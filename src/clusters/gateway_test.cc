@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "directory/testing/fixture.h"
 #include "http/client.h"
@@ -45,15 +49,22 @@ const Said kSaid[] = {
     {"an unknown URL", 404, "text/plain", "Unable find requested URL.", 404},
     {"a wrong method", 405, "text/plain", "Requested REST method is not defined at URL.", 405},
     {"a body that is no JSON", 400, "text/plain", "Unable to parse query.", 400},
-    {"nothing was changed", 304, "", "", 204},
+    {"a page of a proxy", 200, "text/html", "<html>", 502},
+    {"nothing at all", 200, "", "", 502},
     {"JSON that is none", 200, kJson, "{", 502},
-    {"the description, which is no answer", 200, "application/x-yaml", "openapi: 3", 200},
 };
 
 TEST(HonestStatusTest, TrapsOfSlurmrestd) {
   for (const Said& said : kSaid) {
-    EXPECT_EQ(honest_status(said.status, said.type, said.body), said.honest) << said.what;
+    EXPECT_EQ(honest_status("GET", said.status, said.type, said.body), said.honest) << said.what;
   }
+}
+
+// POST of associations for an account that is not there is answered 304, too.
+TEST(HonestStatusTest, NothingChangedIsNoSuccessOfAPost) {
+  EXPECT_EQ(honest_status("POST", 304, "", ""), 409);
+  EXPECT_EQ(honest_status("DELETE", 304, "", ""), 204);
+  EXPECT_EQ(honest_status("GET", 304, "", ""), 304);
 }
 
 /// A hub with the gateway alone, before a slurmrestd that tells what it was asked.
@@ -62,7 +73,8 @@ class GatewayTest : public ::testing::Test {
   GatewayTest()
       : world_(store::Engine::kSqlite),
         tokens_(*world_.directory, world_.clock.clock()),
-        restd_([this](const http::Request& request, http::Context&) { return answer(request); }),
+        restd_([this](const http::Request& request, http::Context&) { return answer(request); },
+               many_workers()),
         gateway_(*world_.directory, tokens_),
         hub_([this](const http::Request& request, http::Context& context) {
           return gateway_.handle(request, context);
@@ -76,9 +88,24 @@ class GatewayTest : public ::testing::Test {
     bob_ = world_.add_user("bob");
   }
 
+  static http::ServerOptions many_workers() {
+    http::ServerOptions options;
+    options.listen = {"127.0.0.1:0"};
+    options.workers = 12;
+    return options;
+  }
+  static std::string percent_spaces(std::string_view text) {
+    std::string out;
+    for (const char c : text) c == ' ' ? out.append("%20") : out.append(1, c);
+    return out;
+  }
+
   http::Response answer(const http::Request& request) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     asked_ = request;
+    ++waiting_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !hold_; });
     return http::json_response(200, json::object{{"errors", json::array{}}});
   }
   std::optional<http::Request> asked() {
@@ -119,6 +146,9 @@ class GatewayTest : public ::testing::Test {
   World world_;
   Tokens tokens_;
   std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<bool> hold_ = false;
+  int waiting_ = 0;                     // guarded by mutex_
   std::optional<http::Request> asked_;  // guarded by mutex_
   http::testing::RunningServer restd_;
   Gateway gateway_;
@@ -172,7 +202,7 @@ TEST_F(GatewayTest, NobodyIsSomebodyElse) {
       {"a reader without read_user", bearer(token("r", Scope::kRead)), "/jobs", 403},
       {"out of the path", bearer(ada), "/../../../metrics", 400},
       {"out of it, encoded", bearer(ada), "/%2e%2e/x", 400},
-      {"a slash inside of a segment", bearer(ada), "/job%2Fsubmit", 200},
+      {"a slash inside of a segment", bearer(ada), "/job/a%2Fb", 200},
   };
   for (const auto& c : kCases) {
     const std::string target = "/slurm/hpc/slurm/v0.0.42" + std::string(c.target);
@@ -180,26 +210,76 @@ TEST_F(GatewayTest, NobodyIsSomebodyElse) {
     EXPECT_EQ(response.status, c.status) << c.what << ": " << response.body;
     const auto request = asked();
     EXPECT_EQ(request.has_value(), c.status == 200) << c.what;
-    if (request) EXPECT_EQ(request->path, "/slurm/v0.0.42/job%2Fsubmit");
+    if (request) EXPECT_EQ(request->path, "/slurm/v0.0.42/job/a%2Fb");
   }
 }
 
-TEST_F(GatewayTest, ALaterNameHeaderDoesNotGetThrough) {
+TEST_F(GatewayTest, OnlyOurOwnHeadersGoAlong) {
   const std::string ada = token("ada", Scope::kUser, &ada_);
   http::Headers headers = bearer(ada);
-  headers.add("X-SLURM-USER-NAME", "ada");
-  headers.add("X-SLURM-USER-NAME", "root");
-  headers.add("X-SLURM-USER-TOKEN", ada);
   headers.add("X-Forwarded-User", "root");
   headers.add("Cookie", "a=b");
-  call(headers);
-  if (const auto request = asked()) {
-    std::vector<std::string> names;
-    for (const auto& [name, value] : request->headers.all()) {
-      EXPECT_EQ(value.find("root"), value.npos) << name;
-      EXPECT_NE(name, "Cookie");
-    }
+  headers.add("Content-Type", "application/json");
+  headers.add("Accept", "application/x-yaml");
+  EXPECT_EQ(call(headers).status, 200);
+  const auto request = asked();
+  ASSERT_TRUE(request);
+  EXPECT_FALSE(request->headers.has("X-Forwarded-User"));
+  EXPECT_FALSE(request->headers.has("Cookie"));
+  EXPECT_EQ(request->headers.get("Accept"), "application/json") << "the form that is judged";
+  headers.add("X-SLURM-USER-NAME", "ada");
+  headers.add("X-SLURM-USER-NAME", "root");
+  EXPECT_EQ(call(headers).status, 403) << "a second name is looked at, too";
+}
+
+// slurmrestd 22.05 takes a piece of a request line that arrives by itself for a new path.
+TEST_F(GatewayTest, NothingThatCouldBecomeAnotherPathOnTheWay) {
+  const http::Headers ada = bearer(token("ada", Scope::kUser, &ada_));
+  const std::string longest = "/slurm/hpc/slurm/v0.0.38/job/" + std::string(381, 'a');
+  EXPECT_EQ(call(ada, "DELETE", longest.c_str()).status, 200);
+  EXPECT_EQ(call(ada, "DELETE", (longest + "a").c_str()).status, 400);
+  const std::string spaces = "/slurm/hpc/slurm/v0.0.38/job/" + std::string(360, ' ');
+  EXPECT_EQ(call(ada, "DELETE", percent_spaces(spaces).c_str()).status, 400) << "as it is sent";
+  (void)asked();
+  EXPECT_EQ(call(ada, "GET", "/slurm/hpc/slurm/v0.0.38/jobs?x=/slurmdb/v0.0.38/users").status, 200);
+  EXPECT_EQ(asked()->query, "x=%2Fslurmdb%2Fv0.0.38%2Fusers");
+}
+
+TEST_F(GatewayTest, TheHubsOwnFaultsAreNotTheCallers) {
+  edit([](directory::ClusterSettings& s) {
+    s.signing = directory::TokenSigning::kHs256;
+    s.key_file = "/nonexistent/secret-place.key";
+  });
+  const auto response = call(bearer(token("ada", Scope::kUser, &ada_)));
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.body.find("secret-place"), response.body.npos);
+}
+
+TEST_F(GatewayTest, OnePersonCannotTakeAllPlaces) {
+  hold_ = true;
+  const std::string ada = token("ada", Scope::kUser, &ada_);
+  std::vector<std::jthread> callers;
+  std::atomic<int> done = 0;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([&] { done += call(bearer(ada)).status == 200 ? 1 : 0; });
   }
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return waiting_ == 8; });
+  }
+  EXPECT_EQ(call(bearer(ada)).status, 429);
+  hold_ = false;
+  changed_.notify_all();
+  callers.clear();
+  EXPECT_EQ(done, 8);
+  EXPECT_EQ(call(bearer(ada)).status, 200) << "places are given back";
+}
+
+TEST_F(GatewayTest, AHeadIsAskedForAsAGet) {
+  const auto response = call(bearer(token("ada", Scope::kUser, &ada_)), "HEAD");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, "");
+  EXPECT_EQ(asked()->method, "GET");
 }
 
 TEST_F(GatewayTest, PolicyDecidesWhatMayBeAsked) {
@@ -235,12 +315,11 @@ TEST_F(GatewayTest, WhoLeftIsRefusedAtOnce) {
 
 TEST_F(GatewayTest, WritesLeaveARow) {
   const std::string ada = token("ada", Scope::kUser, &ada_);
-  EXPECT_EQ(call(bearer(ada), "POST", "/slurm/hpc/slurm/v0.0.42/job/submit?x=secret").status, 200);
+  EXPECT_EQ(call(bearer(ada), "POST", "/slurm/hpc/slurm/v0.0.42/job/submit?x=y").status, 200);
   const auto row = must(world_.directory->list_audit(world_.acme, Seq{}, 1000)).back();
   EXPECT_EQ(row.action, "cluster.request");
   EXPECT_EQ(row.actor, "token:ada");
-  EXPECT_THAT(row.diff, HasSubstr("POST /slurm/v0.0.42/job/submit"));
-  EXPECT_EQ(row.diff.find("secret"), row.diff.npos);
+  EXPECT_THAT(row.diff, HasSubstr("POST /slurm/v0.0.42/job/submit?x=y"));
 }
 
 TEST_F(GatewayTest, AnswersOfItsOwnHaveTheFormOfSlurmrestds) {

@@ -43,12 +43,17 @@ std::string weakness(const struct stat& status) {
 }
 
 /// Why there is no token for the person; empty: there may be.
-std::string refusal(const directory::User& user, Timestamp now) {
+std::string refusal(const Cluster& cluster, const directory::User& user, Timestamp now) {
   if (!user.posix) return "has no POSIX identity, so that Slurm's machines do not know them";
   if (!user.active || user.posix->state != directory::IdentityState::kActive) {
     return "is deactivated";
   }
   if (user.valid_until && *user.valid_until <= now) return "is past the end of their time";
+  // SlurmUser and root are above everybody there, and the service user is the hub.
+  const std::string& login = user.posix->name;
+  if (login == "root" || login == "slurm" || login == cluster.settings.service_user) {
+    return "has the login " + login + ", which is more than a person to Slurm";
+  }
   return {};
 }
 
@@ -140,9 +145,10 @@ Result<SlurmToken> Tokens::with_key(const Cluster& cluster, std::string_view key
 Result<SlurmToken> Tokens::for_person(const Cluster& cluster, const directory::User& user,
                                       std::chrono::seconds ttl) {
   const Timestamp now = clock_();
-  if (const std::string reason = refusal(user, now); !reason.empty()) {
+  if (const std::string reason = refusal(cluster, user, now); !reason.empty()) {
     const std::string_view name = json::find_string(user.doc, "userName").value_or(user.id);
-    return fail(Code::kFailedPrecondition, "no token: " + std::string(name) + " " + reason);
+    return fail(Code::kFailedPrecondition, "no token: " + std::string(name) + " " + reason,
+                kNoToken);
   }
   Timestamp expires = now + std::min(ttl, cluster.settings.token_ttl_max);
   if (user.valid_until) expires = std::min(expires, *user.valid_until);
@@ -166,6 +172,11 @@ Result<json::object> Tokens::jwks(const Cluster& cluster) {
 }
 
 Result<std::string> Tokens::create_key(const directory::Actor& actor, const Cluster& cluster) {
+  ASSIGN_OR_RETURN(const auto keys, directory_.cluster_keys(cluster.n));
+  if (std::ranges::find(keys, ClusterKeyState::kNext, &ClusterKey::state) != keys.end()) {
+    return fail(Code::kFailedPrecondition,
+                "there is a next key already: let Slurm learn it and activate it, or drop it");
+  }
   const Secret pem = crypto::create_rsa_key();
   ASSIGN_OR_RETURN(const crypto::JwtSigner made, crypto::JwtSigner::rs256(pem));
   RETURN_IF_ERROR(directory_.add_cluster_key(actor, cluster, made.key_id(), pem));

@@ -15,6 +15,9 @@
 
 namespace roster::clusters {
 
+/// Keyword of errors that are about the person, and may be told to them.
+inline constexpr std::string_view kNoToken = "no_token";
+
 /// A token that slurmrestd, slurmctld and slurmdbd take (Slurm's jwt.html): claims `sun` (the
 /// user's name), `iat` and `exp`, in seconds.
 struct SlurmToken {
@@ -29,8 +32,9 @@ class Tokens {
   Tokens(directory::Directory& directory, Clock clock);
 
   /// For a person, `ttl` long at most: never beyond the cluster's token_ttl_max nor the person's
-  /// end. kFailedPrecondition for who may not log in or has no POSIX identity: a token for a name
-  /// that nodes do not know would be somebody's without limits (Slurm reads as nobody then).
+  /// end. kFailedPrecondition (keyword kNoToken) for who may not log in or has no POSIX identity: a
+  /// token for a name that nodes do not know would be somebody's without limits (Slurm reads as
+  /// nobody then); and for a person who has the name of somebody above people in Slurm.
   Result<SlurmToken> for_person(const directory::Cluster& cluster, const directory::User& user,
                                 std::chrono::seconds ttl);
   /// For a name in Slurm, without asking who that is: of the hub itself, or of a check.

@@ -114,6 +114,16 @@ TEST_F(TokensTest, AreNotForThoseWithoutIdentity) {
               HasSubstr("no POSIX identity"));
 }
 
+// A directory that people are pushed into must not make somebody the hub, or more.
+TEST_F(TokensTest, AreNotForSomebodyWithTheNameOfTheHubInSlurm) {
+  ClusterSettings settings;
+  settings.service_user = "provisioner";
+  const Cluster hpc = add(settings);
+  const auto refused = tokens_.for_person(hpc, world_.add_user("provisioner"), kHalfAnHour);
+  EXPECT_EQ(refused.error().keyword, kNoToken);
+  EXPECT_THAT(refused.error().message, HasSubstr("more than a person"));
+}
+
 TEST_F(TokensTest, ANewKeyIsPublishedBeforeItSigns) {
   const Cluster hpc = add();
   const auto kid = [&] {

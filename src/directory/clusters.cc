@@ -24,7 +24,6 @@ constexpr std::size_t kTextBytesMax = 1024;
 constexpr std::size_t kAccessMax = 200;
 constexpr std::size_t kRulesBytesMax = 256 << 10;
 constexpr std::chrono::seconds kTtlMin{60};
-constexpr std::chrono::seconds kTtlMax = std::chrono::hours(24);
 
 #define ROSTER_CLUSTER_COLUMNS "SELECT n, org, name, settings, created, modified FROM cluster "
 constexpr Statement kByName{"cluster.by_name",
@@ -41,6 +40,8 @@ constexpr Statement kRules{"cluster.rules", "SELECT rules FROM cluster WHERE n =
 constexpr Statement kSetRules{"cluster.set_rules",
                               "UPDATE cluster SET rules = $2, modified = $3 WHERE n = $1"};
 constexpr Statement kDelete{"cluster.delete", "DELETE FROM cluster WHERE n = $1"};
+constexpr Statement kUserIsActive{"cluster.user_is_active",
+                                  "SELECT active FROM usr WHERE n = $1 AND org = $2"};
 constexpr Statement kKeys{"cluster.keys",
                           "SELECT id, state, created, former_since, private_pem FROM cluster_key "
                           "WHERE cluster = $1"};
@@ -208,7 +209,7 @@ Result<void> check_cluster_settings(const ClusterSettings& settings) {
     return fail(Code::kInvalidArgument,
                 "key_file: the file on the hub with Slurm's jwt_key, for tokens signed by hs256");
   }
-  if (settings.token_ttl_max < kTtlMin || settings.token_ttl_max > kTtlMax) {
+  if (settings.token_ttl_max < kTtlMin || settings.token_ttl_max > kTokenTtlMost) {
     return fail(Code::kInvalidArgument, "token_ttl_max: 1m to 24h");
   }
   RETURN_IF_ERROR(check_user("service_user", settings.service_user));
@@ -222,17 +223,30 @@ Result<void> check_cluster_settings(const ClusterSettings& settings) {
   return {};
 }
 
+void note_cluster(Directory::Impl& impl, const Actor& actor, const Cluster& cluster,
+                  std::string_view action, const Diff& diff) {
+  JournalEntry entry =
+      journal_entry(actor, cluster.org, impl.now(), action, target_of(cluster.name));
+  entry.diff = diff.text();
+  impl.journal->add(std::move(entry));
+}
+
+/// Writes come one after the other, so that nobody is deactivated between this and the commit.
+Result<void> check_still_active(Tx& tx, OrgN org, const User& user) {
+  CHECK(user.posix.has_value());
+  ASSIGN_OR_RETURN(const auto active, tx.query_one(kUserIsActive, integer_column, user.n, org));
+  if (active.value_or(0) != 0) return {};
+  return fail(Code::kFailedPrecondition, "this person was deactivated just now");
+}
+
 void note_key(Directory::Impl& impl, const Actor& actor, const Cluster& cluster,
               std::string_view id, std::string_view before, std::string_view after) {
-  JournalEntry entry =
-      journal_entry(actor, cluster.org, impl.now(), "cluster.key", target_of(cluster.name));
   const auto known = [](std::string_view state) {
     return state.empty() ? json::value() : json::value(json::string(state));
   };
   Diff diff;
   diff.set("key " + std::string(id), known(before), known(after));
-  entry.diff = diff.text();
-  impl.journal->add(std::move(entry));
+  note_cluster(impl, actor, cluster, "cluster.key", diff);
 }
 
 }  // namespace
@@ -476,32 +490,26 @@ Result<void> Directory::drop_cluster_key(const Actor& actor, const Cluster& clus
 }
 
 Result<void> Directory::note_slurm_request(const Actor& actor, const Cluster& cluster,
-                                           std::string_view login, std::string_view method,
-                                           std::string_view path) {
-  return impl_->db.write([this, &actor, &cluster, login, method, path](Tx&) -> Result<void> {
-    JournalEntry entry =
-        journal_entry(actor, cluster.org, impl_->now(), "cluster.request", target_of(cluster.name));
+                                           const User& user, std::string_view request) {
+  return impl_->db.write([this, &actor, &cluster, &user, request](Tx& tx) -> Result<void> {
+    RETURN_IF_ERROR(check_still_active(tx, cluster.org, user));
     Diff diff;
-    diff.set("login", nullptr, json::string(login));
-    diff.set("request", nullptr, json::string(std::string(method) + " " + std::string(path)));
-    entry.diff = diff.text();
-    impl_->journal->add(std::move(entry));
+    diff.set("login", nullptr, json::string(user.posix->name));
+    diff.set("request", nullptr, json::string(request));
+    note_cluster(*impl_, actor, cluster, "cluster.request", diff);
     return {};
   });
 }
 
 Result<void> Directory::note_slurm_token(const Actor& actor, const Cluster& cluster,
-                                         const User& user, std::string_view login,
-                                         Timestamp expires) {
-  return impl_->db.write([this, &actor, &cluster, &user, login, expires](Tx&) -> Result<void> {
-    JournalEntry entry =
-        journal_entry(actor, cluster.org, impl_->now(), "cluster.token", target_of(cluster.name));
+                                         const User& user, Timestamp expires) {
+  return impl_->db.write([this, &actor, &cluster, &user, expires](Tx& tx) -> Result<void> {
+    RETURN_IF_ERROR(check_still_active(tx, cluster.org, user));
     Diff diff;
     diff.set("user", nullptr, json::string(user.id));
-    diff.set("login", nullptr, json::string(login));
+    diff.set("login", nullptr, json::string(user.posix->name));
     diff.set("expires", nullptr, json::string(format_rfc3339(expires)));
-    entry.diff = diff.text();
-    impl_->journal->add(std::move(entry));
+    note_cluster(*impl_, actor, cluster, "cluster.token", diff);
     return {};
   });
 }

@@ -22,6 +22,9 @@ enum class TokenSigning {
 std::string_view token_signing_name(TokenSigning signing);
 Result<TokenSigning> parse_token_signing(std::string_view text);
 
+/// Of the longest token that a cluster's settings may allow.
+inline constexpr std::chrono::hours kTokenTtlMost{24};
+
 /// In a field of a cluster, stands for the login name of the person it is used for.
 inline constexpr std::string_view kUserPlaceholder = "__USER__";
 

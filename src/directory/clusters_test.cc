@@ -134,6 +134,19 @@ TEST_P(ClustersTest, RulesAreStoredAndAudited) {
   EXPECT_EQ(directory.cluster_rules(hpc.n).error().code, Code::kNotFound);
 }
 
+TEST_P(ClustersTest, ATokenOfSomebodyWhoJustLeftIsNotNoted) {
+  World world(GetParam());
+  Directory& directory = *world.directory;
+  const Cluster hpc =
+      must(directory.add_cluster(world.operator_, world.acme, "hpc", some_settings()));
+  const User ada = world.add_user("ada");
+  must(directory.note_slurm_token(world.operator_, hpc, ada, world.clock.now()));
+  must(directory.note_slurm_request(world.operator_, hpc, ada, "POST /x"));
+  must(directory.set_user_active(world.okta, world.acme, ada.id, false));
+  EXPECT_FALSE(directory.note_slurm_token(world.operator_, hpc, ada, world.clock.now()));
+  EXPECT_FALSE(directory.note_slurm_request(world.operator_, hpc, ada, "POST /x"));
+}
+
 using State = ClusterKeyState;
 
 TEST_P(ClustersTest, KeysAreRotatedInStages) {

@@ -309,13 +309,13 @@ class Directory {
   /// kNotFound; kFailedPrecondition for the key that signs.
   Result<void> drop_cluster_key(const Actor& actor, const Cluster& cluster, std::string_view id);
   /// The audit row of a token for slurmrestd.
+  /// kFailedPrecondition when the person was deactivated meanwhile: then there must be no token.
   Result<void> note_slurm_token(const Actor& actor, const Cluster& cluster, const User& user,
-                                std::string_view login, Timestamp expires);
+                                Timestamp expires);
 
-  /// The audit row of a request that changes something in Slurm, before it is made.
-  Result<void> note_slurm_request(const Actor& actor, const Cluster& cluster,
-                                  std::string_view login, std::string_view method,
-                                  std::string_view path);
+  /// The audit row of a request that changes something in Slurm, before it is made. As above.
+  Result<void> note_slurm_request(const Actor& actor, const Cluster& cluster, const User& user,
+                                  std::string_view request);
 
   // --- changes, for the feed ----------------------------------------------------------------
   // `scope`: numbers of groups; only these, what is nested in them and their members are shown, and

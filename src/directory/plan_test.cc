@@ -65,6 +65,8 @@ class Everything {
     };
     must(directory_.update_cluster(operator_, org_, "hpc", edit));
     must(directory_.set_cluster_rules(operator_, hpc, "# none"));
+    must(directory_.note_slurm_token(operator_, hpc, must(directory_.find_user(org_, "al", {})),
+                                     clock_.now()));
     must(directory_.add_cluster_key(operator_, hpc, "one", Secret("pem")));
     must(directory_.add_cluster_key(operator_, hpc, "two", Secret("pem")));
     must(directory_.sign_with_cluster_key(operator_, hpc, "two"));

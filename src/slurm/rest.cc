@@ -202,7 +202,11 @@ Result<void> outcome(const RestAnswer& answer) {
                                                                   : code_of_status(answer.status));
     return fail(code, sentence_of(answer), keyword_of(first.number));
   }
-  if (answer.status >= 200 && answer.status < 300) return {};
+  if (answer.status >= 200 && answer.status < 300) {
+    if (!answer.body.empty()) return {};
+    return fail(Code::kDataLoss, "what answers " + std::to_string(answer.status) +
+                                     " there is not slurmrestd's JSON");
+  }
   if (answer.status == 304) return {};  // there was nothing to do: the caller reads back
   return fail(code_of_status(answer.status), sentence_of(answer));
 }

@@ -125,6 +125,13 @@ TEST(OutcomeTest, GoodOnesAreGood) {
   EXPECT_TRUE(outcome(*parse_answer(200, kJson, R"({"errors":null})")));
 }
 
+TEST(OutcomeTest, APageOfSomebodyElseIsNoSuccess) {
+  for (const auto& answer : {*parse_answer(200, "text/html", "<html>"), *parse_answer(200, "", ""),
+                             *parse_answer(200, kJson, "{}")}) {
+    EXPECT_EQ(outcome(answer).error().code, Code::kDataLoss);
+  }
+}
+
 TEST(OutcomeTest, NumbersThatCallersActOnAreKeywords) {
   const auto answer = parse_answer(500, kJson, R"({"errors":[{"error_number":7009}]})");
   EXPECT_EQ(outcome(*answer).error().keyword, "7009");

@@ -288,18 +288,29 @@ def uses_the_gateway(site):
             status, text = refused.code, refused.read()
         return status, json.loads(text) if text.startswith(b"{") else text.decode()
 
-    api = f"/slurm/{slurm.api}"
+    def submit(script, token=token):
+        environment = {"PATH": "/bin:/usr/bin"} if old else ["PATH=/bin:/usr/bin"]
+        status, body = ask("POST", f"{api}/job/submit", {
+            "script": f"#!/bin/sh\n{script}\n",
+            "job": {"name": "g", "environment": environment, "current_working_directory": "/tmp",
+                    "standard_output": "/dev/null"}}, token)
+        if status != 200:
+            raise AssertionError(f"submit: {status} {body}")
+        return body["job_id"]
+
+    old, api = slurm.version == "22.05", f"/slurm/{slurm.api}"
     status, body = ask("GET", f"{api}/jobs")
     check(status == 200 and not body["errors"], "jane lists jobs through the hub")
-    environment = {"PATH": "/bin:/usr/bin"} if slurm.version == "22.05" else ["PATH=/bin:/usr/bin"]
-    status, body = ask("POST", f"{api}/job/submit", {
-        "script": "#!/bin/sh\nid -un > /tmp/gateway-job",
-        "job": {"name": "g", "environment": environment, "current_working_directory": "/tmp",
-                "standard_output": "/dev/null"}})
-    check(status == 200 and body["job_id"] > 0, "and submits one")
-    seen = pathlib.Path("/tmp/gateway-job") if slurm.version == "22.05" else slurm.base / "tmp/gateway-job"
+    check(submit("id -un > /tmp/gateway-job") > 0, "and submits one")
+    seen = slurm.base / "tmp/gateway-job"
     wait_for(lambda: seen.exists() and seen.read_text() == "jane\n", "which runs as jane", 30)
     seen.unlink()
+    joe = site.roster("token", "create", "--name", "joe", "--scope", "user", "--user",
+                      "joe").stdout.strip()
+    jobs = [(name, submit("true", of)) for _ in range(4) for name, of in (("jane", token), ("joe", joe))]
+    users = [ask("GET", f"{api}/job/{number}")[1]["jobs"][0]["user_name"] for _, number in jobs]
+    check(users == [name for name, _ in jobs],
+          "two people over the same connections to slurmrestd stay two people")
     for what, options, want in (
             ("another's name", {"X_SLURM_USER_NAME": "joe"}, 403),
             ("a token that Slurm's key signs for slurm", {"token": slurm.mint_hs256("slurm")}, 401),
