@@ -20,7 +20,6 @@ namespace {
 
 using directory::Cluster;
 using directory::ClusterKey;
-using directory::ClusterKeyState;
 using directory::ClusterSettings;
 using directory::Scope;
 using directory::TokenSigning;
