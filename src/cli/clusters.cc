@@ -22,6 +22,7 @@
 #include "base/subprocess.h"
 #include "base/unicode.h"
 #include "cli/show.h"
+#include "cli/slurm_setup.h"
 #include "cli/slurm_token.h"
 #include "cli/table.h"
 
@@ -612,6 +613,7 @@ void add_slurm_commands(CLI::App& app, Session& session) {
   add_explain(slurm, session);
   add_rotate(slurm, session);
   add_keygen(slurm, session);
+  add_slurm_setup(slurm, session);
 }
 
 }  // namespace roster::cli

@@ -7,7 +7,7 @@ namespace roster::cli {
 /// roster cluster add|list|show|set|check|remove
 void add_cluster_commands(CLI::App& app, Session& session);
 
-/// roster slurm token|jwks|keys|rotate|keygen
+/// roster slurm token|jwks|keys|rotate|keygen|setup
 void add_slurm_commands(CLI::App& app, Session& session);
 
 }  // namespace roster::cli
