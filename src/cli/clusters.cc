@@ -338,7 +338,8 @@ Result<void> rotate(Session& session, Hub& hub, const RotateWish& wish) {
     say("It signs now. When the tokens of the former key have ended: roster slurm rotate --finish");
   } else {
     RETURN_IF_ERROR(hub.call_org("POST", path, {}));
-    say("Next, on the machines of slurmctld and slurmdbd:\n"
+    say("Next, on the machines of slurmctld and slurmdbd: roster slurm setup --apply --restart\n"
+        "or by hand:\n"
         "  1. replace the file of AuthAltParameters=jwks= by what `roster slurm jwks` prints\n"
         "  2. slurmctld: before Slurm 24.11 restart it, later `scontrol reconfigure`\n"
         "  3. slurmdbd: restart it (no release reads the file again by itself)\n"

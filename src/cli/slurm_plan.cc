@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "base/unicode.h"
 #include "cli/slurm_conf.h"
@@ -27,6 +28,30 @@ constexpr std::string_view kSlurmConf = "slurm.conf";
 constexpr std::string_view kDbdConf = "slurmdbd.conf";
 constexpr std::string_view kBackup = ".roster-before";
 constexpr std::pair kReconfigureReloads{24, 11};
+
+constexpr std::string_view kConfinement =
+    "CapabilityBoundingSet=\n"
+    "NoNewPrivileges=yes\n"
+    "ProtectSystem=strict\n"
+    "ProtectHome=yes\n"
+    "PrivateTmp=yes\n"
+    "PrivateDevices=yes\n"
+    "ProtectClock=yes\n"
+    "ProtectControlGroups=yes\n"
+    "ProtectHostname=yes\n"
+    "ProtectKernelLogs=yes\n"
+    "ProtectKernelModules=yes\n"
+    "ProtectKernelTunables=yes\n"
+    "ProtectProc=invisible\n"
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+    "RestrictNamespaces=yes\n"
+    "RestrictRealtime=yes\n"
+    "RestrictSUIDSGID=yes\n"
+    "LockPersonality=yes\n"
+    "SystemCallArchitectures=native\n"
+    "SystemCallFilter=@system-service\n"
+    "SystemCallErrorNumber=EPERM\n"
+    "LimitCORE=0\n";
 
 std::unexpected<Error> refuse(std::string sentence) {
   return fail(Code::kFailedPrecondition, std::move(sentence));
@@ -65,6 +90,21 @@ std::string shown_edit(const std::vector<ConfChange>& changes) {
            shown_lines('+', change.after);
   }
   return out;
+}
+
+/// Of a JWKS (RFC 7517 5): a line for each key, as `roster slurm keys` names it.
+std::string key_ids(const std::string& jwks) {
+  std::string out;
+  const auto parsed = json::parse(jwks);
+  const json::object* const set = parsed ? parsed->if_object() : nullptr;
+  const json::array* const keys = set != nullptr ? json::find_array(*set, "keys") : nullptr;
+  if (keys == nullptr) return "(no JWKS)\n";
+  for (const json::value& item : *keys) {
+    const json::object* const key = item.if_object();
+    const auto id = key != nullptr ? json::find_string(*key, "kid") : std::nullopt;
+    out += "public key " + std::string(id.value_or("without a name")) + "\n";
+  }
+  return out.empty() ? "(no keys)\n" : out;
 }
 
 /// The file itself, where a name is a symbolic link.
@@ -109,7 +149,8 @@ class Planner {
   Result<void> plan_conf(const Conf& conf);
   Result<void> plan_daemons();
   Result<void> plan_jwks(const std::vector<Conf>& confs);
-  Result<void> choose_key(const Conf& conf);
+  Result<void> choose_key(const std::vector<Conf>& confs);
+  Result<std::string> option_of(const Conf& conf, std::string_view option);
   Result<void> check_cluster(const Conf& conf);
   Result<std::string> rest_text();
   Result<std::string> socket_lines(const fs::path& socket);
@@ -154,6 +195,15 @@ Result<std::string> Planner::setting(const Conf& conf, std::string_view name) {
   return all->empty() ? std::string() : all->back().value;
 }
 
+/// Of AuthAltParameters: what stands behind "NAME="; empty when there is none.
+Result<std::string> Planner::option_of(const Conf& conf, std::string_view option) {
+  ASSIGN_OR_RETURN(const std::string parameters, setting(conf, "AuthAltParameters"));
+  for (const std::string_view part : split(parameters, ',')) {
+    if (ascii_lower(part).starts_with(option)) return std::string(part.substr(option.size()));
+  }
+  return std::string();
+}
+
 Result<void> Planner::check_cluster(const Conf& conf) {
   ASSIGN_OR_RETURN(const std::string name, setting(conf, "ClusterName"));
   if (name.empty() || ascii_iequals(name, facts_.slurm_name)) return {};
@@ -163,15 +213,19 @@ Result<void> Planner::check_cluster(const Conf& conf) {
 }
 
 /// HS256: which key, and whether it is kept as it must be.
-Result<void> Planner::choose_key(const Conf& conf) {
+Result<void> Planner::choose_key(const std::vector<Conf>& confs) {
   std::string path = machine_.key_file;
-  if (path.empty()) {
-    ASSIGN_OR_RETURN(const std::string parameters, setting(conf, "AuthAltParameters"));
-    constexpr std::string_view kKey = "jwt_key=";
-    for (const std::string_view part : split(parameters, ',')) {
-      if (ascii_lower(part).starts_with(kKey)) path = part.substr(kKey.size());
+  for (const Conf& each : confs) {
+    ASSIGN_OR_RETURN(const std::string named, option_of(each, "jwt_key="));
+    if (named.empty() || !machine_.key_file.empty()) continue;
+    if (!path.empty() && path != named) {
+      return refuse(each.path.string() + " names the key " + named + ", and " +
+                    confs.front().path.string() + " names " + path +
+                    ": --key-file says which it shall be");
     }
+    path = named;
   }
+  const Conf& conf = confs.front();
   if (path.empty()) path = (conf_dir_ / "jwt_hs256.key").string();
   const passwd* const user = ::getpwuid(conf.slurm_user);
   const std::string owner = user != nullptr ? user->pw_name : std::to_string(conf.slurm_user);
@@ -246,6 +300,10 @@ Result<void> Planner::plan_conf(const Conf& conf) {
          ": with jwks= Slurm looks for no key of its own any more: `scontrol token` and its tokens "
          "end, unless AuthAltParameters names that key by jwt_key=");
   }
+  ASSIGN_OR_RETURN(const std::string former, option_of(conf, std::string(option_.option) + "="));
+  if (!former.empty()) {
+    note(conf.path.string() + ": in the place of " + former + ", whose tokens end");
+  }
   RootFile after = conf.file;
   after.content = std::move(edit->text);
   (conf.path.filename() == kDbdConf ? dbd_changes_ : conf_changes_) = true;
@@ -264,8 +322,8 @@ Result<void> Planner::plan_jwks(const std::vector<Conf>& confs) {
   if (before && before->content == after.content && (before->mode & 0444) == 0444) return {};
   keys_change_ = true;
   std::string shown = head(path, after, !before);
-  if (before) shown += "-the public keys of before\n";
-  shown += "+the hub's public keys, as `roster slurm jwks` prints them\n";
+  if (before) shown += shown_lines('-', key_ids(before->content));
+  shown += shown_lines('+', key_ids(after.content));
   plan_.files.push_back({path, owner, std::move(before), std::move(after), std::move(shown)});
   return {};
 }
@@ -288,7 +346,7 @@ Result<void> Planner::plan_daemons() {
   if (facts_.rs256) {
     RETURN_IF_ERROR(plan_jwks(confs));
   } else {
-    RETURN_IF_ERROR(choose_key(confs.front()));
+    RETURN_IF_ERROR(choose_key(confs));
   }
   for (const Conf& conf : confs) RETURN_IF_ERROR(plan_conf(conf));
   if (confs.size() == 1) {
@@ -364,29 +422,8 @@ Result<std::string> Planner::rest_text() {
       "DynamicUser=yes\n"
       "User=slurmrestd\n"
       "{}"
-      "CapabilityBoundingSet=\n"
-      "NoNewPrivileges=yes\n"
-      "ProtectSystem=strict\n"
-      "ProtectHome=yes\n"
-      "PrivateTmp=yes\n"
-      "PrivateDevices=yes\n"
-      "ProtectClock=yes\n"
-      "ProtectControlGroups=yes\n"
-      "ProtectHostname=yes\n"
-      "ProtectKernelLogs=yes\n"
-      "ProtectKernelModules=yes\n"
-      "ProtectKernelTunables=yes\n"
-      "ProtectProc=invisible\n"
-      "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
-      "RestrictNamespaces=yes\n"
-      "RestrictRealtime=yes\n"
-      "RestrictSUIDSGID=yes\n"
-      "LockPersonality=yes\n"
-      "SystemCallArchitectures=native\n"
-      "SystemCallFilter=@system-service\n"
-      "SystemCallErrorNumber=EPERM\n"
-      "LimitCORE=0\n",
-      machine_.sbin_dir.string(), listen, conf, lines);
+      "{}",
+      machine_.sbin_dir.string(), listen, conf, lines, kConfinement);
 }
 
 Result<void> Planner::plan_rest() {

@@ -160,6 +160,36 @@ TEST_F(SlurmPlanTest, SlurmsOwnKeyMustBeKept) {
   EXPECT_TRUE(again->files.empty());
 }
 
+TEST_F(SlurmPlanTest, KeysThatDifferAreNotGuessedAt) {
+  facts_.rs256 = false;
+  write("slurm.conf", "SlurmUser=" + user_ + "\nAuthAltParameters=jwt_key=/a\n", 0644);
+  write("slurmdbd.conf", "SlurmUser=" + user_ + "\nAuthAltParameters=jwt_key=/b\n", 0600);
+  EXPECT_TRUE(refusal().contains("--key-file")) << refusal();
+  write("k", "0123456789abcdef", 0600);
+  machine_.key_file = (machine_.conf_dir / "k").string();
+  const auto plan = plan_slurm(facts_, machine_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->files.size(), 2U);
+}
+
+TEST_F(SlurmPlanTest, SaysWhichKeysEnd) {
+  machine_.roles = {SlurmRole::kController};
+  write("slurm.conf", "SlurmUser=" + user_ + "\nAuthAltParameters=jwks=/etc/keycloak.json\n", 0644);
+  write("jwks.json", R"({"keys":[{"kid":"old"},{"kid":"a\u001bb"},{}]})", 0644);
+  facts_.jwks = R"({"keys":[{"kid":"new"}]})";
+  auto plan = plan_slurm(facts_, machine_);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_TRUE(plan->notes.front().contains("/etc/keycloak.json, whose tokens end"));
+  EXPECT_TRUE(
+      plan->files[0].shown.ends_with("-public key old\n-public key a?b\n"
+                                     "-public key without a name\n+public key new\n"))
+      << plan->files[0].shown;
+  write("jwks.json", "[1", 0644);
+  plan = plan_slurm(facts_, machine_);
+  ASSERT_TRUE(plan);
+  EXPECT_TRUE(plan->files[0].shown.contains("-(no JWKS)\n")) << plan->files[0].shown;
+}
+
 TEST_F(SlurmPlanTest, SlurmrestdIsLetToTheHubAlone) {
   machine_.roles = {SlurmRole::kRest};
   auto plan = plan_slurm(facts_, machine_);

@@ -121,6 +121,28 @@ def is_set_up(site):
     check(site.report()["good"], "and roster cluster check is good")
 
 
+def reads_as_slurm_does(site):
+    """What setup makes of unusual lines, slurmctld understands as it was meant."""
+    slurm = site.slurm
+    good = slurm.slurm_conf.read_text()
+    plain = "".join(line for line in good.splitlines(True) if not line.startswith("AuthAlt"))
+    key = f"jwt_key={slurm.jwt_key}"
+    for lines, want in (
+            (f'authALTtypes = "auth/jwt"   # x\nAuthAltParameters="{key}"\n', f"{key},"),
+            (f"AuthAltTypes=auth/jwt\nAuthAltParameters={key},\\  \njwks=/old # c\n", f"{key},"),
+            (f"AuthAltParameters= {key},\n", f"{key},"),
+            ("# c \\\nAuthAltTypes=auth/jwt\r\n", "")):
+        slurm.slurm_conf.write_text(plain + lines)
+        site.setup("--apply", roles=("controller",))
+        slurm.restart("slurmctld")
+        shown = dict(re.findall(r"^(AuthAlt\w+) *= (.*)$", slurm.scontrol("show", "config").stdout,
+                                re.M))
+        check(shown == {"AuthAltTypes": "auth/jwt",
+                        "AuthAltParameters": f"{want}jwks={slurm.jwks}"}, f"{lines!r}")
+    slurm.slurm_conf.write_text(good)
+    slurm.restart("slurmctld")
+
+
 def follows_the_rotation(site):
     site.lab.roster("slurm", "rotate")
     with manager(site.slurm) as asked:
@@ -259,6 +281,7 @@ def main():
                        "--slurm-name", slurm.cluster)
             site = Site(lab, slurm)
             is_set_up(site)
+            reads_as_slurm_does(site)
             follows_the_rotation(site)
             keeps_slurms_key(site)
             refuses(site)
