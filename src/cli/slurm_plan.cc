@@ -513,18 +513,6 @@ Result<void> write_all_files(const SlurmPlan& plan) {
 
 }  // namespace
 
-std::string_view role_name(SlurmRole role) {
-  switch (role) {
-    case SlurmRole::kController:
-      return "controller";
-    case SlurmRole::kDbd:
-      return "dbd";
-    case SlurmRole::kRest:
-      return "rest";
-  }
-  return "";
-}
-
 std::vector<SlurmRole> roles_here(const SlurmMachine& machine) {
   std::vector<SlurmRole> roles;
   if (is_there(machine.conf_dir / kSlurmConf) && is_there(machine.sbin_dir / "slurmctld")) {

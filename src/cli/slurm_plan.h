@@ -15,8 +15,6 @@
 namespace roster::cli {
 
 enum class SlurmRole { kController, kDbd, kRest };
-/// "controller", "dbd", "rest", as on the command line.
-std::string_view role_name(SlurmRole role);
 
 /// What the hub says of the cluster.
 struct ClusterFacts {
