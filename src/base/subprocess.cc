@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +35,20 @@ Result<Pipe> make_pipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+/// A file without a name that holds `input`, to be read from its beginning.
+Result<UniqueFd> file_of(std::string_view input) {
+  UniqueFd fd(::memfd_create("stdin", MFD_CLOEXEC));
+  if (!fd.valid()) return std::unexpected(errno_error("memfd_create", errno));
+  while (!input.empty()) {
+    const ssize_t written = ::write(fd.get(), input.data(), input.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return std::unexpected(errno_error("write to a memfd", errno));
+    input.remove_prefix(static_cast<std::size_t>(written));
+  }
+  if (::lseek(fd.get(), 0, SEEK_SET) != 0) return std::unexpected(errno_error("lseek", errno));
+  return fd;
+}
+
 /// Start attributes: a process group of its own, so that a time-out ends all of it, and signals as
 /// after login.
 class Attributes {
@@ -58,9 +73,13 @@ class Attributes {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  Result<pid_t> spawn(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err,
-                      const std::vector<std::string>& more_environment) {
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  Result<pid_t> spawn(const std::vector<std::string>& argv, const UniqueFd& in, const Pipe& out,
+                      const Pipe& err, const std::vector<std::string>& more_environment) {
+    if (in.valid()) {
+      ::posix_spawn_file_actions_adddup2(&actions_, in.get(), STDIN_FILENO);
+    } else {
+      ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    }
     ::posix_spawn_file_actions_adddup2(&actions_, out.write.get(), STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions_, err.write.get(), STDERR_FILENO);
     std::vector<char*> words;
@@ -117,8 +136,12 @@ Result<ProcessOutput> run_program(const std::vector<std::string>& argv,
   CHECK(!argv.empty() && argv.front().starts_with('/'));
   ASSIGN_OR_RETURN(Pipe out, make_pipe());
   ASSIGN_OR_RETURN(Pipe err, make_pipe());
+  UniqueFd in;
+  if (!limits.input.empty()) {
+    ASSIGN_OR_RETURN(in, file_of(limits.input));
+  }
   Attributes attributes;
-  ASSIGN_OR_RETURN(const pid_t pid, attributes.spawn(argv, out, err, limits.environment));
+  ASSIGN_OR_RETURN(const pid_t pid, attributes.spawn(argv, in, out, err, limits.environment));
   out.write = UniqueFd();
   err.write = UniqueFd();
   const auto deadline = steady_clock::now() + limits.deadline;

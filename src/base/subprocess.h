@@ -21,10 +21,13 @@ struct ProcessLimits {
   /// "NAME=value", besides PATH and LC_ALL. May hold secrets: they show up in no error, and only
   /// root and the same user can read them (/proc/PID/environ, proc(5)).
   std::vector<std::string> environment = {};
+  /// What the program reads from stdin; as a file, so it can open /dev/stdin as well. Empty: its
+  /// stdin is /dev/null.
+  std::string input = {};
 };
 
 /// Runs a program without a shell: `argv[0]` is its absolute path. It gets an environment of PATH,
-/// LC_ALL=C and what `limits` adds, /dev/null as stdin, no blocked or ignored signals, and none of
+/// LC_ALL=C and what `limits` adds, no blocked or ignored signals, and none of
 /// our descriptors (all are close-on-exec). Any exit status is a value. kNotFound when there is no
 /// such program, kUnavailable when the deadline passed: then it and the processes of its group are
 /// killed.

@@ -80,6 +80,20 @@ TEST(RunProgram, LongOutputIsCutAndDoesNotBlock) {
   EXPECT_EQ(ran->out.size(), 1000U);
 }
 
+TEST(RunProgram, InputIsReadFromStdinOrOpenedAsAFile) {
+  // Longer than a pipe holds: neither side may wait for the other.
+  const std::string input(300'000, 'x');
+  const auto read = run_program(shell("wc -c"), {.input = input});
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->out, "300000\n");
+  const auto opened = run_program(shell("wc -c < /dev/stdin"), {.input = input});
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(opened->out, "300000\n");
+  const auto none = run_program(shell("wc -c"));
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->out, "0\n");
+}
+
 TEST(RunProgram, NoSuchProgramIsNotFound) {
   const auto ran = run_program({"/nonexistent/program"});
   ASSERT_FALSE(ran);
