@@ -8,7 +8,6 @@ namespace roster::slurm {
 namespace {
 
 using accounting::Act;
-using accounting::AssociationId;
 using accounting::Held;
 using accounting::Job;
 using accounting::Settings;
