@@ -263,6 +263,16 @@ Result<void> Accounting::Session::check_whole() const {
   return {};
 }
 
+/// What is in an account goes with it, whoever it belongs to.
+Result<void> Accounting::Session::check_empty(const std::string& account) const {
+  const bool has_users = std::ranges::any_of(
+      held_.associations, [&](const auto& each) { return each.first.account == account; });
+  const bool has_children = std::ranges::any_of(
+      held_.accounts, [&](const auto& each) { return each.second.parent == account; });
+  if (!has_users && !has_children) return {};
+  return fail(Code::kFailedPrecondition, "there are users or accounts in the account");
+}
+
 Result<std::vector<AssociationRow>> Accounting::Session::list_associations(const Scope& scope) {
   std::vector<AssociationRow> rows;
   if (scope.all) {

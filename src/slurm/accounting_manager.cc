@@ -12,6 +12,7 @@ using accounting::Step;
 
 constexpr std::size_t kAddsMax = 2000;  // of one load: some ten seconds
 constexpr std::size_t kNamesMax = 1000;
+constexpr std::size_t kJobStepsMax = 10;  // each may be thousands of jobs, and a word has 128 KiB
 
 template <typename Name>
 std::string list_of(const Work& work, const Work::Group& group, const Name& name) {
@@ -177,9 +178,7 @@ void Accounting::Session::command_removals(Work& work) {
   });
   work.send(work.of({Act::kRemoveAccount}), 1, [&](const Group& one) -> Result<void> {
     const Step& step = work.steps[one.front()];
-    const bool used = std::ranges::any_of(
-        held_.associations, [&](const auto& each) { return each.first.account == step.account; });
-    if (used) return fail(Code::kFailedPrecondition, "there are users in the account");
+    RETURN_IF_ERROR(check_empty(step.account));
     std::vector<std::string> words{"delete", "account", "where", "name=" + step.account};
     if (step.elsewhere) words.push_back("cluster=" + access_.cluster);
     return sacctmgr(std::move(words));
@@ -194,13 +193,13 @@ void Accounting::Session::command_jobs(Work& work) {
     if (!ran) return std::unexpected(std::move(ran).error());
     return {};
   };
-  work.send(work.of({Act::kHoldJobs}), kNamesMax, [&](const Group& some) {
+  work.send(work.of({Act::kHoldJobs}), kJobStepsMax, [&](const Group& some) {
     return run("scontrol", {"hold", joined(jobs_of_all(work, some))});
   });
-  work.send(work.of({Act::kReleaseJobs}), kNamesMax, [&](const Group& some) {
+  work.send(work.of({Act::kReleaseJobs}), kJobStepsMax, [&](const Group& some) {
     return run("scontrol", {"release", joined(jobs_of_all(work, some))});
   });
-  work.send(work.of({Act::kCancelJobs}), kNamesMax, [&](const Group& some) {
+  work.send(work.of({Act::kCancelJobs}), kJobStepsMax, [&](const Group& some) {
     std::vector<std::string> words;
     for (const std::uint32_t job : jobs_of_all(work, some)) words.push_back(std::to_string(job));
     return run("scancel", std::move(words));

@@ -97,6 +97,7 @@ class Accounting::Session {
   Result<void> refresh_uids();
   Result<std::vector<accounting::Job>> list_jobs();
   Result<void> check_whole() const;
+  Result<void> check_empty(const std::string& account) const;
 
   void send_all(Work& work);
   void verify(Work& work, const Scope& scope);
@@ -108,6 +109,7 @@ class Accounting::Session {
   // by slurmrestd
   void send_bulk(Work& work);
   void bulk_accounts(Work& work, Group group);
+  void bulk_adds(Work& work);
   void bulk_users(Work& work, Group group);
   void bulk_associations(Work& work, Group group);
   void bulk_account_rows(Work& work, Group group);
@@ -116,6 +118,7 @@ class Accounting::Session {
   void bulk_jobs(Work& work);
   Result<void> post_associations(const Work& work, const Group& group);
   Result<void> post_account_rows(const Work& work, const Group& group);
+  Result<void> post_users_association(const Work& work, const Group& group);
   Result<void> clear_qos(const Step& step);
   Result<void> explain_bulk(const Step& step);
 

@@ -23,6 +23,7 @@ from lab import BUILD, check, enter_namespace, skip, wait_for
 
 MARKER = "roster:test"
 UNRESOLVED = 4294967294
+LATER = 80  # so many are added together
 CHEMISTRY = {"parent": "science", "description": "Chemistry of: a=b",
              "settings": {"Fairshare": "5", "GrpTRES": "cpu=8,mem=4096", "MaxJobs": "7"}}
 
@@ -117,7 +118,7 @@ class Site:
 
 def make_others_things(site):
     slurm = site.slurm
-    for i in range(40):
+    for i in range(LATER):
         add_person(slurm, f"many{i:02d}", 30000 + i)
         add_person(slurm, f"later{i:02d}", 31000 + i)
     slurm.sacctmgr("add", "qos", "high,gpu")
@@ -338,6 +339,9 @@ def cures(site, wishes):
 class Nonsense(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
+    def handle_error(self, *_):
+        """Who asked has gone away."""
+
 
 @contextlib.contextmanager
 def proxy(slurm, path, answer):
@@ -417,7 +421,7 @@ def hears_nonsense(site, wishes):
 def survives_daemons(site, wishes):
     slurm = site.slurm
     more = copy.deepcopy(wishes)
-    for i in range(40):
+    for i in range(LATER):
         more["users"][f"later{i:02d}"] = {"uid": 31000 + i, "memberships": member("chemistry")}
     slurm.stop("slurmdbd")
     site.fails("slurmdbd is down", "slurmdbd", desired=more)
@@ -458,7 +462,8 @@ def survives_daemons(site, wishes):
 
 
 def inside(version):
-    with SlurmLab(version=version, enforce="associations,limits", slurm_conf_lines="MessageTimeout=5") as slurm:
+    with SlurmLab(version=version, enforce="associations,limits",
+                  slurm_conf_lines="MessageTimeout=5") as slurm:
         site = Site(slurm)
         make_others_things(site)
         reads(site)
